@@ -1,0 +1,213 @@
+"""The interface every backend implements: it makes, finds and destroys machines, and dials their agent.
+
+A backend knows nothing of executions, files or terminals (those are the agent's), of users or quotas
+(the pool's), or of rows (the store's).  All verbs are keyed and idempotent.  A `Backend` is an async
+context manager: entering connects to the engine or prepares the state directory, leaving closes what was
+opened and *leaves every machine running*.
+
+What a verb answers in each condition is part of its contract:
+
+=============  ===================  ================  ==============  ================  =====================
+condition      create               inspect           start / stop    destroy           dial
+=============  ===================  ================  ==============  ================  =====================
+never created  makes and starts it  None              BackendFailed   returns           AgentUnreachable
+being created  waits, then the one  CREATING          waits           waits, removes    AgentUnreachable
+running        returns it           RUNNING           no-op / stops   ends and removes  a stream
+stopped        starts it            STOPPED           starts / no-op  removes           AgentUnreachable
+half made      finishes or remakes  CREATING or None  BackendFailed   removes the rest  AgentUnreachable
+made earlier   as for its state     as for its state  likewise        likewise          likewise
+no engine      BackendUnreachable   BackendUnreach.   BackendUnreach. BackendUnreach.   BackendUnreachable
+=============  ===================  ================  ==============  ================  =====================
+
+"Made earlier" is a machine made by an earlier server process: it must be found, dialled, stopped and
+destroyed exactly like one's own.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol, Self, runtime_checkable
+
+from anyio.abc import ByteStream
+
+from vmpool.domain import Limits
+from vmpool.errors import InvalidRequest
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class MachineKey:
+    """Names a machine: the VM's id and a generation, so that a replacement can stand beside it."""
+
+    vm_id: int
+    generation: int = 1
+
+    def __str__(self) -> str:
+        return f"vm-{self.vm_id}-{self.generation}"
+
+    @classmethod
+    def parse(cls, text: str) -> MachineKey:
+        """The inverse of `str`; InvalidRequest for anything else."""
+        match text.split("-"):
+            case ["vm", vm_id, generation] if vm_id.isdecimal() and generation.isdecimal():
+                return cls(int(vm_id), int(generation))
+        raise InvalidRequest("key", f"'{text}' is not a machine key")
+
+
+class MachineState(StrEnum):
+    """What the backend sees.  A machine whose agent died is STOPPED: its files are still there."""
+
+    CREATING = "creating"
+    RUNNING = "running"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class MachineSpec:
+    """What to make.
+
+    hostname: the VM's name.  template: a template's name, which the backend maps to an image or a set of
+    toolchains.  env: variables every execution starts with.  network: "none" or "full".  labels: the
+    caller's own, kept with the machine where the engine can.  snapshot: a reference from
+    `SupportsSnapshot.snapshot`, to start from its files.
+    """
+
+    hostname: str
+    template: str
+    limits: Limits = field(default_factory=Limits)
+    env: Mapping[str, str] = field(default_factory=dict)
+    network: str = "none"
+    labels: Mapping[str, str] = field(default_factory=dict)
+    snapshot: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A machine as the backend finds it.  `warnings`: one sentence for each limit that is not hard here."""
+
+    key: MachineKey
+    state: MachineState
+    container_id: str
+    isolation: str
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Live figures of one machine; None where the host has no way to know.
+
+    cpu_seconds: used since start.  memory_bytes, memory_peak_bytes, disk_bytes: bytes.  oom_kills:
+    how often the kernel killed a process of this machine for memory, since start.
+    """
+
+    cpu_seconds: float | None = None
+    memory_bytes: int | None = None
+    memory_peak_bytes: int | None = None
+    processes: int | None = None
+    disk_bytes: int | None = None
+    oom_kills: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BackendInfo:
+    """What the API publishes of a backend.
+
+    isolation: "namespaces", "container", "gvisor" or "microvm".  grade: the backend's own word for how
+    much this host lets it do.  templates: those that can be created now.  enforcement: for "cpu",
+    "memory", "disk", "processes" and "network", what holds the limit here ("cgroup v2", "tmpfs size",
+    "RLIMIT_DATA per process", "nothing").
+    """
+
+    name: str
+    version: str
+    isolation: str
+    grade: str
+    templates: tuple[str, ...]
+    enforcement: Mapping[str, str]
+    capabilities: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSnapshot:
+    """A snapshot as the backend keeps it: its own reference, what it stands on, its size in bytes."""
+
+    reference: str
+    base: str
+    size: int
+
+
+class Backend(abc.ABC):
+    """Where machines come from.  The module's table gives each verb's answer in each condition."""
+
+    name: str
+
+    async def __aenter__(self) -> Self:
+        """Connect or prepare; BackendUnreachable with a remedy where the host cannot."""
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:  # noqa: B027 - closing nothing is a right default
+        """Close what was opened; machines go on running."""
+
+    @abc.abstractmethod
+    async def describe(self) -> BackendInfo:
+        """What this backend is and holds on this host."""
+
+    @abc.abstractmethod
+    async def create(self, key: MachineKey, spec: MachineSpec) -> Machine:
+        """Make and start the machine; returns once `dial` would succeed.
+
+        Called twice with one key, at once or later, it yields one machine.  On failure or cancellation
+        nothing is left behind.  Raises TemplateNotFound, SnapshotNotFound, SnapshotMismatch,
+        BackendFailed, BackendUnreachable.
+        """
+
+    @abc.abstractmethod
+    async def inspect(self, key: MachineKey) -> Machine | None:
+        """The machine as it is now, or None; never raises for one that is not there."""
+
+    @abc.abstractmethod
+    async def list(self) -> list[Machine]:
+        """Every machine that carries this pool's label, also those nobody remembers."""
+
+    @abc.abstractmethod
+    async def start(self, key: MachineKey) -> Machine:
+        """Start a stopped machine with its files as they were."""
+
+    @abc.abstractmethod
+    async def stop(self, key: MachineKey) -> None:
+        """End every process of the machine now, keep its files.
+
+        The pool has asked the agent to shut down first where it could; this verb must not wait for it.
+        """
+
+    @abc.abstractmethod
+    async def destroy(self, key: MachineKey) -> None:
+        """End and remove the machine and all that belongs to it; an absent one is a success."""
+
+    @abc.abstractmethod
+    async def dial(self, key: MachineKey) -> ByteStream:
+        """A fresh byte stream to the agent of a running machine; the caller closes it."""
+
+    @abc.abstractmethod
+    async def usage(self, key: MachineKey) -> Usage:
+        """Live figures; an empty Usage for a machine that is not running, never an error for it."""
+
+
+@runtime_checkable
+class SupportsSnapshot(Protocol):
+    """Keeps and returns to states of a machine's files."""
+
+    async def snapshot(self, key: MachineKey, reference: str) -> StoredSnapshot:
+        """Keep the files of a running or stopped machine under `reference`, consistently.
+
+        Idempotent by reference; nothing is left behind on failure.  Restoring is `create` with
+        `MachineSpec.snapshot` under a new generation.
+        """
+
+    async def delete_snapshot(self, reference: str) -> None:
+        """Remove it; an absent one is a success."""
+
+    async def list_snapshots(self) -> list[StoredSnapshot]:
+        """Every snapshot of this pool, also those nobody remembers."""

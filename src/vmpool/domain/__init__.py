@@ -1,0 +1,39 @@
+"""What the pool is about, as pure values: standard library only, no I/O, no clock."""
+
+from vmpool.domain.execution import Execution, ExecutionRequest, ExecutionState, Outcome
+from vmpool.domain.language import LANGUAGES, Language, language_named
+from vmpool.domain.limits import (
+    DEFAULT_CPU_LIMIT,
+    DEFAULT_DISK_LIMIT,
+    DEFAULT_MEMORY_LIMIT,
+    DEFAULT_TIMEOUT,
+    MAX_EXECUTION_TIME,
+    MAX_TOTAL_VMS,
+    MAX_VMS_PER_USER,
+    Limits,
+)
+from vmpool.domain.snapshot import Snapshot
+from vmpool.domain.vm import ARROWS, VM, VMState, advance
+
+__all__ = [
+    "ARROWS",
+    "DEFAULT_CPU_LIMIT",
+    "DEFAULT_DISK_LIMIT",
+    "DEFAULT_MEMORY_LIMIT",
+    "DEFAULT_TIMEOUT",
+    "LANGUAGES",
+    "MAX_EXECUTION_TIME",
+    "MAX_TOTAL_VMS",
+    "MAX_VMS_PER_USER",
+    "VM",
+    "Execution",
+    "ExecutionRequest",
+    "ExecutionState",
+    "Language",
+    "Limits",
+    "Outcome",
+    "Snapshot",
+    "VMState",
+    "advance",
+    "language_named",
+]

@@ -1,0 +1,70 @@
+"""One run of code in a VM: what is asked, what is known while it runs, what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from vmpool.domain.limits import DEFAULT_TIMEOUT
+
+
+class ExecutionState(StrEnum):
+    """Stored in `vm_executions.state`."""
+
+    RUNNING = "running"  # announced, perhaps dispatched
+    FINISHED = "finished"  # the program ended: exit code, signal, timeout and OOM are all this
+    LOST = "lost"  # the VM or the agent went away under it; `failure` says what is known
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionRequest:
+    """What a caller asks to be run: exactly one of `code` and `command`.
+
+    timeout: seconds of wall clock.  cwd: a path in the VM, relative to the home directory.
+    """
+
+    code: str | None = None
+    command: str | None = None
+    language: str | None = None
+    timeout: float = DEFAULT_TIMEOUT
+    env: Mapping[str, str] = field(default_factory=dict)
+    stdin: str | None = None
+    cwd: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a program ended.
+
+    exit_code: as a shell reports it (128 + n after signal n).  cpu_time, execution_time: seconds.
+    max_memory: bytes, the peak resident set of the largest process.  output, error: standard output and
+    standard error as UTF-8 text, bytes that are not UTF-8 replaced by U+FFFD.  truncated: more was
+    written than was kept.
+    """
+
+    output: str
+    error: str
+    exit_code: int
+    execution_time: float
+    timed_out: bool = False
+    oom_killed: bool = False
+    truncated: bool = False
+    cpu_time: float = 0.0
+    max_memory: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """A row of the history.  `outcome` is there once `state` is FINISHED (or LOST, with what was kept)."""
+
+    id: int
+    vm_id: int
+    code: str
+    language: str
+    state: ExecutionState
+    executed_at: datetime
+    timeout: float
+    outcome: Outcome | None = None
+    failure: str | None = None

@@ -1,0 +1,99 @@
+"""The languages a VM can be made for, as one table: adding a language is adding an entry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+from vmpool.errors import InvalidRequest
+
+
+class Warm(StrEnum):
+    """How an interpreter is kept ready before code comes."""
+
+    FORK = "fork"  # one warm interpreter forks a clean child per execution
+    PRESTARTED = "prestarted"  # single-use processes waiting for code
+    NONE = "none"  # compile and run
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """How source text of one language becomes a process.
+
+    source: file name of the source; `beside` says whether it is placed in the working directory (so that
+    imports relative to it work) or in a private scratch directory.  run: argument vector; `{source}`
+    stands for the source's path and `{scratch}` for the scratch directory.  build: argument vector run
+    before `run`, under the same limits.  toolchain: the programs that must be found for the language to
+    be offered.
+    """
+
+    name: str
+    source: str
+    run: tuple[str, ...]
+    toolchain: tuple[str, ...]
+    build: tuple[str, ...] = ()
+    beside: bool = False
+    warm: Warm = Warm.NONE
+    aliases: tuple[str, ...] = ()
+    env: Mapping[str, str] = MappingProxyType({})
+
+
+_TABLE = (
+    Language(
+        "python",
+        "main.py",
+        ("python3", "{source}"),
+        ("python3",),
+        beside=True,
+        warm=Warm.FORK,
+        aliases=("py", "python3"),
+    ),
+    Language(
+        "nodejs",
+        "main.js",
+        ("node", "{source}"),
+        ("node",),
+        beside=True,
+        warm=Warm.PRESTARTED,
+        aliases=("js", "javascript", "node"),
+    ),
+    Language(
+        "java",
+        "Main.java",
+        ("java", "{source}"),
+        ("java", "javac"),
+        warm=Warm.PRESTARTED,
+    ),
+    Language(
+        "go",
+        "main.go",
+        ("{scratch}/main",),
+        ("go",),
+        build=("go", "build", "-o", "{scratch}/main", "{source}"),
+        aliases=("golang",),
+    ),
+    Language(
+        "rust",
+        "main.rs",
+        ("{scratch}/main",),
+        ("rustc",),
+        build=("rustc", "-o", "{scratch}/main", "{source}"),
+        aliases=("rs",),
+    ),
+    Language("bash", "main.sh", ("bash", "{source}"), ("bash",), beside=True, aliases=("sh", "shell")),
+)
+
+LANGUAGES: Mapping[str, Language] = MappingProxyType({entry.name: entry for entry in _TABLE})
+"""Every language by its canonical name."""
+
+_BY_ANY_NAME = {alias: entry for entry in _TABLE for alias in (entry.name, *entry.aliases)}
+
+
+def language_named(name: str) -> Language:
+    """The language of this name or alias, whatever its case; InvalidRequest names the choices."""
+    found = _BY_ANY_NAME.get(name.strip().lower())
+    if found is None:
+        raise InvalidRequest("language", f"'{name}' is not one of {', '.join(LANGUAGES)}")
+    return found

@@ -1,0 +1,38 @@
+"""Resource limits of one VM, and the specification's constants."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DEFAULT_CPU_LIMIT = 1.0
+"""CPU cores of a VM."""
+DEFAULT_MEMORY_LIMIT = 512
+"""Memory of a VM, in MB (2**20 bytes)."""
+DEFAULT_DISK_LIMIT = 1024
+"""Disk of a VM, in MB (2**20 bytes)."""
+DEFAULT_TIMEOUT = 300
+"""Wall-clock seconds an execution may take when the request names none."""
+MAX_VMS_PER_USER = 10
+MAX_TOTAL_VMS = 100
+MAX_EXECUTION_TIME = 600
+"""The longest timeout an execution may ask for, in seconds."""
+DEFAULT_PROCESS_LIMIT = 512
+"""Processes and threads of a VM together."""
+OPEN_FILES_SOFT, OPEN_FILES_HARD = 1024, 4096
+SHARED_MEMORY_MB = 64
+"""Size of the VM's /dev/shm."""
+MAX_EXECUTIONS_IN_FLIGHT = 32
+"""Executions that may run at once in one VM."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a VM may use at most.
+
+    cpu: CPU cores.  memory: MB.  disk: MB.  processes: processes and threads together.
+    """
+
+    cpu: float = DEFAULT_CPU_LIMIT
+    memory: int = DEFAULT_MEMORY_LIMIT
+    disk: int = DEFAULT_DISK_LIMIT
+    processes: int = DEFAULT_PROCESS_LIMIT

@@ -1,0 +1,81 @@
+"""A VM, the states it can be in, and the arrows between them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
+
+from vmpool.domain.limits import Limits
+from vmpool.errors import IllegalTransition
+
+
+class VMState(StrEnum):
+    """Stored in `virtual_machines.status`.  Every *-ing value announces work in progress (an intent)."""
+
+    CREATING = "creating"  # the row exists, the machine may not yet
+    RUNNING = "running"  # the agent answered
+    STOPPING = "stopping"  # processes are being ended, files stay
+    STOPPED = "stopped"  # no process, files kept
+    STARTING = "starting"  # from stopped towards running
+    RESTORING = "restoring"  # a machine of the next generation is being made from a snapshot
+    DELETING = "deleting"  # the machine is being destroyed
+    DELETED = "deleted"  # the row is kept for its history only
+    ERROR = "error"  # `VM.error` says why; delete, start or restore leave it
+
+
+ARROWS: Mapping[VMState, frozenset[VMState]] = MappingProxyType(
+    {
+        VMState.CREATING: frozenset({VMState.RUNNING, VMState.ERROR, VMState.DELETING}),
+        VMState.RUNNING: frozenset({VMState.STOPPING, VMState.RESTORING, VMState.DELETING, VMState.ERROR}),
+        VMState.STOPPING: frozenset({VMState.STOPPED, VMState.ERROR, VMState.DELETING}),
+        VMState.STOPPED: frozenset({VMState.STARTING, VMState.RESTORING, VMState.DELETING}),
+        VMState.STARTING: frozenset({VMState.RUNNING, VMState.ERROR, VMState.DELETING}),
+        VMState.RESTORING: frozenset({VMState.RUNNING, VMState.ERROR, VMState.DELETING}),
+        VMState.DELETING: frozenset({VMState.DELETED}),
+        VMState.DELETED: frozenset(),
+        VMState.ERROR: frozenset({VMState.STARTING, VMState.RESTORING, VMState.DELETING, VMState.STOPPING}),
+    }
+)
+
+LIVE_STATES = frozenset(VMState) - {VMState.DELETED}
+"""States that count towards quotas."""
+
+
+@dataclass(frozen=True, slots=True)
+class VM:
+    """One virtual machine of one user.  Times are naive UTC.  `ttl` and `idle_timeout` are seconds."""
+
+    id: int
+    user_id: int
+    name: str
+    state: VMState
+    language: str
+    template: str
+    limits: Limits
+    backend: str
+    isolation: str
+    created_at: datetime
+    generation: int = 1
+    container_id: str | None = None
+    network: str = "none"
+    ttl: int | None = None
+    idle_timeout: int | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    error: str | None = None
+    started_at: datetime | None = None
+    stopped_at: datetime | None = None
+    deleted_at: datetime | None = None
+    last_used_at: datetime | None = None
+    restored_from: int | None = None
+
+
+def advance(vm: VM, to: VMState) -> VM:
+    """The same VM in state `to`; IllegalTransition where there is no such arrow."""
+    if to not in ARROWS[vm.state]:
+        raise IllegalTransition(vm.id, vm.state.value, to.value)
+    return replace(vm, state=to)

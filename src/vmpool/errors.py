@@ -1,0 +1,291 @@
+"""Every error of vmpool, as one tree with a closed list of codes.
+
+::
+
+    VMPoolError
+    ├── InvalidRequest              422  a field is wrong; `field` names it
+    │   ├── IdempotencyMismatch     422  same Idempotency-Key, another body
+    │   └── Unsupported             422  this host or backend has no such capability
+    ├── Unauthenticated             401
+    ├── Forbidden                   403
+    ├── NotFound                    404  (also for what belongs to somebody else)
+    │   ├── VMNotFound · ExecutionNotFound · SnapshotNotFound · TemplateNotFound · KeyNotFound
+    ├── Conflict                    409
+    │   ├── NameTaken               409
+    │   ├── IllegalTransition       409  the VM's state does not allow this verb
+    │   ├── VMNotRunning            409
+    │   └── SnapshotMismatch        409  the snapshot stands on another base
+    ├── LimitReached                429  Retry-After
+    │   ├── QuotaExceeded           429  the user's own limit
+    │   └── TooManyExecutions       429  the VM's limit of executions in flight
+    ├── PoolFull                    503  Retry-After; the host's limit
+    └── InfrastructureFailure       502  the program was not at fault; `dispatch` says whether it may have run
+        ├── BackendUnreachable      503
+        ├── BackendFailed           502
+        ├── AgentUnreachable        502
+        ├── AgentRefused            502
+        └── AgentTooOld             502
+
+The HTTP status stands here for the reader only; `vmpool.api.errors` holds the table.  A program that
+exits non-zero, times out or is killed is a *result*, never one of these.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+Dispatch = Literal["never_dispatched", "outcome_unknown"]
+"""Whether the caller's code may have run when the infrastructure failed."""
+
+
+class VMPoolError(Exception):
+    """Root of the tree.  `context` holds the typed facts of one occurrence, safe to show to the caller."""
+
+    code: ClassVar[str] = "internal"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, **context: object) -> None:
+        super().__init__(message)
+        self.message = message
+        self.context: dict[str, object] = context
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds after which a retry makes sense, where known."""
+        value = self.context.get("retry_after")
+        return float(value) if isinstance(value, int | float) else None
+
+
+class InvalidRequest(VMPoolError):
+    """A field of the request is wrong; the message says what would be right."""
+
+    code: ClassVar[str] = "invalid_request"
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}", field=field)
+
+
+class IdempotencyMismatch(InvalidRequest):
+    """The same Idempotency-Key came with another body."""
+
+    code: ClassVar[str] = "idempotency_mismatch"
+
+    def __init__(self) -> None:
+        super().__init__("Idempotency-Key", "was used before with another request; send a fresh key")
+
+
+class Unsupported(InvalidRequest):
+    """The backend that holds the VM lacks this capability."""
+
+    code: ClassVar[str] = "unsupported"
+
+    def __init__(self, capability: str, backend: str, remedy: str = "") -> None:
+        super().__init__(
+            capability,
+            f"is not available on the {backend} backend" + (f"; {remedy}" if remedy else ""),
+        )
+
+
+class Unauthenticated(VMPoolError):
+    """No key, or one that is unknown, revoked or expired."""
+
+    code: ClassVar[str] = "unauthenticated"
+
+    def __init__(self, message: str = "send a valid API key as 'Authorization: Bearer <key>'") -> None:
+        super().__init__(message)
+
+
+class Forbidden(VMPoolError):
+    """The key is valid and lacks the right."""
+
+    code: ClassVar[str] = "forbidden"
+
+
+class NotFound(VMPoolError):
+    """No such thing, or it belongs to another user: the two are not told apart."""
+
+    code: ClassVar[str] = "not_found"
+    noun: ClassVar[str] = "resource"
+
+    def __init__(self, reference: int | str) -> None:
+        super().__init__(f"no {self.noun} '{reference}'", reference=str(reference))
+
+
+class VMNotFound(NotFound):
+    """No such VM among the caller's."""
+
+    code: ClassVar[str] = "vm_not_found"
+    noun: ClassVar[str] = "VM"
+
+
+class ExecutionNotFound(NotFound):
+    """No such execution in this VM."""
+
+    code: ClassVar[str] = "execution_not_found"
+    noun: ClassVar[str] = "execution"
+
+
+class SnapshotNotFound(NotFound):
+    """No such snapshot of this VM."""
+
+    code: ClassVar[str] = "snapshot_not_found"
+    noun: ClassVar[str] = "snapshot"
+
+
+class TemplateNotFound(NotFound):
+    """No such template on this backend."""
+
+    code: ClassVar[str] = "template_not_found"
+    noun: ClassVar[str] = "template"
+
+
+class KeyNotFound(NotFound):
+    """No such API key."""
+
+    code: ClassVar[str] = "key_not_found"
+    noun: ClassVar[str] = "API key"
+
+
+class Conflict(VMPoolError):
+    """The request is right and the thing's present state forbids it."""
+
+    code: ClassVar[str] = "conflict"
+
+
+class NameTaken(Conflict):
+    """The user already has a VM of this name."""
+
+    code: ClassVar[str] = "name_taken"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"you already have a VM named '{name}'", name=name)
+
+
+class IllegalTransition(Conflict):
+    """The state machine has no such arrow."""
+
+    code: ClassVar[str] = "illegal_transition"
+
+    def __init__(self, reference: int | str, state: str, target: str) -> None:
+        super().__init__(f"VM {reference} is {state} and cannot become {target}", state=state, target=target)
+
+
+class VMNotRunning(Conflict):
+    """The verb needs a running VM."""
+
+    code: ClassVar[str] = "vm_not_running"
+
+    def __init__(self, reference: int | str, state: str) -> None:
+        super().__init__(
+            f"VM {reference} is {state}; start it with POST /api/vms/{reference}/start", state=state
+        )
+
+
+class SnapshotMismatch(Conflict):
+    """The snapshot stood on a base that this host no longer has."""
+
+    code: ClassVar[str] = "snapshot_mismatch"
+
+
+class LimitReached(VMPoolError):
+    """A limit of the caller's own; waiting or deleting helps."""
+
+    code: ClassVar[str] = "limit_reached"
+    retryable: ClassVar[bool] = True
+
+
+class QuotaExceeded(LimitReached):
+    """The user has as many VMs as allowed."""
+
+    code: ClassVar[str] = "quota_exceeded"
+
+    def __init__(self, limit: int, retry_after: float = 5) -> None:
+        super().__init__(
+            f"you have {limit} VMs, which is the limit; delete one first",
+            limit=limit,
+            retry_after=retry_after,
+        )
+
+
+class TooManyExecutions(LimitReached):
+    """The VM has as many executions in flight as allowed."""
+
+    code: ClassVar[str] = "too_many_executions"
+
+    def __init__(self, reference: int | str, limit: int, retry_after: float = 1) -> None:
+        super().__init__(
+            f"VM {reference} already runs {limit} executions at once",
+            limit=limit,
+            retry_after=retry_after,
+        )
+
+
+class PoolFull(VMPoolError):
+    """The host takes no more VMs; `rule` says which limit refused."""
+
+    code: ClassVar[str] = "pool_full"
+    retryable: ClassVar[bool] = True
+
+    def __init__(self, rule: str, limit: float, in_use: float, retry_after: float = 10) -> None:
+        super().__init__(
+            f"the pool is full: {rule} is {in_use:g} of {limit:g}",
+            rule=rule,
+            limit=limit,
+            in_use=in_use,
+            retry_after=retry_after,
+        )
+
+
+class InfrastructureFailure(VMPoolError):
+    """Something of ours or the host's failed; `dispatch` answers "may my code have run?"."""
+
+    code: ClassVar[str] = "infrastructure_failure"
+    retryable: ClassVar[bool] = True
+
+    def __init__(self, message: str, *, dispatch: Dispatch = "never_dispatched", **context: object) -> None:
+        super().__init__(message, dispatch=dispatch, **context)
+        self.dispatch: Dispatch = dispatch
+
+
+class BackendUnreachable(InfrastructureFailure):
+    """The engine behind a backend does not answer."""
+
+    code: ClassVar[str] = "backend_unreachable"
+
+
+class BackendFailed(InfrastructureFailure):
+    """The backend answered and could not do it."""
+
+    code: ClassVar[str] = "backend_failed"
+
+
+class AgentUnreachable(InfrastructureFailure):
+    """The guest agent does not answer, or the connection broke and could not be re-made."""
+
+    code: ClassVar[str] = "agent_unreachable"
+
+
+class AgentRefused(InfrastructureFailure):
+    """The guest agent answered FAILED; `reason` is its code, `errno` the kernel's where given."""
+
+    code: ClassVar[str] = "agent_refused"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, reason: str, message: str, errno: int | None = None) -> None:
+        super().__init__(message, dispatch="never_dispatched", reason=reason, errno=errno)
+        self.reason = reason
+        self.errno = errno
+
+
+class AgentTooOld(InfrastructureFailure):
+    """The VM was born with an agent that does not know this message."""
+
+    code: ClassVar[str] = "agent_too_old"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, needed: int, have: int) -> None:
+        super().__init__(
+            f"this needs agent generation {needed}, the VM has {have}; recreate the VM",
+            needed=needed,
+            have=have,
+        )
