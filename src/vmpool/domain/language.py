@@ -40,6 +40,24 @@ class Language:
     env: Mapping[str, str] = MappingProxyType({})
 
 
+VM_PATH = ":".join(
+    (
+        "/home/user/.local/bin",
+        "/opt/python/bin",
+        "/opt/node/bin",
+        "/opt/java/bin",
+        "/opt/go/bin",
+        "/opt/rust/bin",
+        "/usr/local/sbin",
+        "/usr/local/bin",
+        "/usr/sbin",
+        "/usr/bin",
+        "/sbin",
+        "/bin",
+    )
+)
+"""The search path inside every VM, the same on every backend."""
+
 _TABLE = (
     Language(
         "python",
