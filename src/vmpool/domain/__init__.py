@@ -1,5 +1,6 @@
 """What the pool is about, as pure values: standard library only, no I/O, no clock."""
 
+from vmpool.domain.admission import Census, NewVM
 from vmpool.domain.execution import Execution, ExecutionRequest, ExecutionState, Outcome
 from vmpool.domain.language import LANGUAGES, Language, language_named
 from vmpool.domain.limits import (
@@ -12,7 +13,8 @@ from vmpool.domain.limits import (
     MAX_VMS_PER_USER,
     Limits,
 )
-from vmpool.domain.snapshot import Snapshot
+from vmpool.domain.snapshot import Snapshot, SnapshotState
+from vmpool.domain.user import ApiKey, User
 from vmpool.domain.vm import ARROWS, VM, VMState, advance
 
 __all__ = [
@@ -26,13 +28,18 @@ __all__ = [
     "MAX_TOTAL_VMS",
     "MAX_VMS_PER_USER",
     "VM",
+    "ApiKey",
+    "Census",
     "Execution",
     "ExecutionRequest",
     "ExecutionState",
     "Language",
     "Limits",
+    "NewVM",
     "Outcome",
     "Snapshot",
+    "SnapshotState",
+    "User",
     "VMState",
     "advance",
     "language_named",

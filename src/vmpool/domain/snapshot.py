@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
+
+
+class SnapshotState(StrEnum):
+    """Stored in `snapshots.state`."""
+
+    PENDING = "pending"  # announced; the backend may or may not have it
+    READY = "ready"  # the backend has it
+    DELETING = "deleting"  # the backend is being told to remove it
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,3 +28,4 @@ class Snapshot:
     reference: str
     base: str
     created_at: datetime
+    state: SnapshotState = SnapshotState.READY

@@ -1,0 +1,44 @@
+"""What is asked for when a VM is to be made, and what already counts when that is decided."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from vmpool.domain.limits import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class NewVM:
+    """A VM that is to be inserted as CREATING.  `ttl` and `idle_timeout` are seconds.
+
+    isolation: the backend's word for it, as far as known before the machine is made.
+    """
+
+    user_id: int
+    name: str
+    language: str
+    template: str
+    backend: str
+    isolation: str
+    limits: Limits = field(default_factory=Limits)
+    network: str = "none"
+    ttl: int | None = None
+    idle_timeout: int | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """What counts towards the limits at one moment: every VM that is not DELETED, the new one excluded.
+
+    user_vms: those of the asking user.  vms: those of all users.  memory: the sum of their memory limits
+    in MB.  cpu: the sum of their CPU limits in cores.  disk: the sum of their disk limits in MB.
+    """
+
+    user_vms: int
+    vms: int
+    memory: int
+    cpu: float
+    disk: int
