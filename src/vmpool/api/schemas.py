@@ -21,28 +21,28 @@ from vmpool.domain import (
     VMState,
 )
 
-MAX_CODE_CHARACTERS = 1 << 20
-MAX_STDIN_CHARACTERS = 4 << 20
+MAX_CODE_CHARACTERS = 4 << 20
 MAX_VARIABLES = 256
 MAX_LABELS = 64
 
 VMName = Annotated[
     str,
-    StringConstraints(pattern=r"^[a-z0-9-]*[a-z-][a-z0-9-]*$", min_length=1, max_length=63),
+    StringConstraints(min_length=1, max_length=63),
+    Field(json_schema_extra={"pattern": "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"}),
 ]
-"""1 to 63 of `[a-z0-9-]`, not all digits."""
+"""1 to 63 of `[a-z0-9-]`, not all digits: the pool checks it, with a message for people."""
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 Variables = Annotated[
     dict[
-        Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=255)],
-        Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=128 << 10)],
+        Annotated[str, StringConstraints(min_length=1, max_length=255)],
+        Annotated[str, StringConstraints(max_length=128 << 10)],
     ],
     Field(max_length=MAX_VARIABLES),
 ]
 """Environment variables: name → value."""
 Labels = Annotated[
     dict[
-        Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$", max_length=128)],
+        Annotated[str, StringConstraints(min_length=1, max_length=128)],
         Annotated[str, StringConstraints(max_length=255)],
     ],
     Field(max_length=MAX_LABELS),
@@ -183,7 +183,7 @@ class Runnable(Request):
     language: ShortText | None = Field(None, description="Default: the VM's own language.")
     timeout: Seconds = Field(DEFAULT_TIMEOUT, description="Wall-clock seconds after which it is ended.")
     env: Variables = Field(default_factory=dict, description="Variables beside the VM's own.")
-    stdin: Annotated[str, StringConstraints(max_length=MAX_STDIN_CHARACTERS)] | None = Field(
+    stdin: Annotated[str, StringConstraints(max_length=MAX_CODE_CHARACTERS)] | None = Field(
         None, description="Text on standard input, which then ends. Default: empty."
     )
     cwd: Annotated[str, StringConstraints(min_length=1, max_length=4096)] | None = Field(

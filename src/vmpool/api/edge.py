@@ -1,0 +1,116 @@
+"""The outermost layer of every request: its id, its caller, the size of its body, and what may go wrong.
+
+Written against ASGI itself: it runs for each request, and it must also answer for what the routes do not.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+from collections.abc import Awaitable, Callable
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from vmpool import errors
+from vmpool.api.errors import edge_problem, respond, respond_to
+from vmpool.domain.user import User
+
+log = logging.getLogger(__name__)
+
+MAX_BODY_BYTES = 16 << 20
+OPEN_PATHS = frozenset({"/health", "/ready", "/openapi.json"})
+"""What is answered without a key."""
+
+Authenticate = Callable[[str | None], Awaitable[User]]
+"""From the Authorization header's value to its user; raises Unauthenticated."""
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_HEADERS = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("Cache-Control", "no-store"),
+    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+    ("Referrer-Policy", "no-referrer"),
+)
+
+
+class Edge:
+    """ASGI middleware: sets `request.state.request_id` and `request.state.caller` for the routes."""
+
+    def __init__(self, app: ASGIApp, authenticate: Authenticate, max_body: int = MAX_BODY_BYTES) -> None:
+        self._app = app
+        self._authenticate = authenticate
+        self._max_body = max_body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        request_id = _request_id(headers.get("x-request-id"))
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        begun = False
+
+        async def sending(message: Message) -> None:
+            nonlocal begun
+            if message["type"] == "http.response.start":
+                begun = True
+                _decorate(message, request_id)
+            await send(message)
+
+        try:
+            if scope["path"] not in OPEN_PATHS:
+                state["caller"] = await self._authenticate(headers.get("authorization"))
+            bounded = _bounded(headers, receive, self._max_body)
+            await self._app(scope, bounded, sending)
+        except errors.VMPoolError as error:
+            await respond_to(error, request_id)(scope, receive, sending)
+        except HTTPException as error:
+            await respond(edge_problem(error.status_code, error.detail, request_id))(scope, receive, sending)
+        except Exception:
+            # The edge: whatever the routes did not foresee becomes a 500 that names the log's entry.
+            log.exception("request %s failed: %s %s", request_id, scope["method"], scope["path"])
+            if begun:
+                raise
+            problem = edge_problem(500, f"internal error; the server's log has it as {request_id}", request_id)
+            await respond(problem)(scope, receive, sending)
+
+
+def _request_id(sent: str | None) -> str:
+    """The caller's own id where it is harmless in a log, else a fresh one."""
+    if sent is not None and _REQUEST_ID.fullmatch(sent):
+        return sent
+    return secrets.token_hex(8)
+
+
+def _decorate(message: Message, request_id: str) -> None:
+    headers = MutableHeaders(scope=message)
+    headers["X-Request-ID"] = request_id
+    for name, value in _HEADERS:
+        headers.setdefault(name, value)
+
+
+def _bounded(headers: Headers, receive: Receive, limit: int) -> Receive:
+    """`receive`, but a body longer than `limit` ends in 413: by its announced length, else as it comes."""
+    announced = headers.get("content-length", "0")
+    if not announced.isdecimal() or int(announced) > limit:
+        raise _too_large(limit)
+    taken = 0
+
+    async def counted() -> Message:
+        nonlocal taken
+        message = await receive()
+        if message["type"] == "http.request":
+            taken += len(message.get("body", b""))
+            if taken > limit:
+                raise _too_large(limit)
+        return message
+
+    return counted
+
+
+def _too_large(limit: int) -> HTTPException:
+    return HTTPException(413, f"the body is longer than {limit} bytes")

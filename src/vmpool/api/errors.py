@@ -1,0 +1,179 @@
+"""The edge's error table: which status each error of `vmpool.errors` becomes, and its RFC 9457 body.
+
+`STATUS` is looked up along the class's method resolution order, so a new leaf inherits its family's
+status.  `docs/errors.md` is rendered from the same table.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from types import MappingProxyType
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from vmpool import errors
+from vmpool.api.schemas import FieldError, Problem
+
+log = logging.getLogger(__name__)
+
+STATUS: Mapping[type[errors.VMPoolError], int] = MappingProxyType(
+    {
+        errors.VMPoolError: 500,
+        errors.InvalidRequest: 422,
+        errors.Unauthenticated: 401,
+        errors.Forbidden: 403,
+        errors.NotFound: 404,
+        errors.Conflict: 409,
+        errors.LimitReached: 429,
+        errors.PoolFull: 503,
+        errors.InfrastructureFailure: 502,
+        errors.BackendUnreachable: 503,
+    }
+)
+
+EDGE_CODES: Mapping[int, str] = MappingProxyType(
+    {
+        400: "invalid_request",
+        404: "not_found",
+        405: "method_not_allowed",
+        408: "request_timeout",
+        413: "request_too_large",
+        500: "internal",
+    }
+)
+"""Codes of what HTTP itself refuses, before any part of the pool is asked."""
+
+MEDIA_TYPE = "application/problem+json"
+
+
+def status_of(kind: type[errors.VMPoolError]) -> int:
+    """The HTTP status of an error class: its own entry or its nearest ancestor's."""
+    return next(STATUS[ancestor] for ancestor in kind.__mro__ if ancestor in STATUS)
+
+
+def problem_of(error: errors.VMPoolError, request_id: str) -> Problem:
+    """The body for one error, also used for the items of a batch."""
+    status = status_of(type(error))
+    dispatch = error.dispatch if isinstance(error, errors.InfrastructureFailure) else None
+    context = {name: _plain(value) for name, value in error.context.items() if name != "dispatch"}
+    field = error.context.get("field")
+    wrong = None
+    if isinstance(error, errors.InvalidRequest) and isinstance(field, str):
+        wrong = [FieldError(field=field, problem=error.message.removeprefix(f"{field}: "))]
+    return Problem(
+        type=_type_of(error.code),
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=error.message,
+        code=error.code,
+        retryable=error.retryable,
+        request_id=request_id,
+        dispatch=dispatch,
+        context=context,
+        errors=wrong,
+    )
+
+
+def respond(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
+    """The answer that carries `problem`."""
+    return Response(
+        problem.model_dump_json(exclude_none=True),
+        status_code=problem.status,
+        headers=dict(headers or {}),
+        media_type=MEDIA_TYPE,
+    )
+
+
+def respond_to(error: errors.VMPoolError, request_id: str) -> Response:
+    """The answer to a request that ended in `error`."""
+    headers = {}
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+    if isinstance(error, errors.Unauthenticated):
+        headers["WWW-Authenticate"] = "Bearer"
+    return respond(problem_of(error, request_id), headers)
+
+
+def edge_problem(status: int, detail: str, request_id: str) -> Problem:
+    """The body for what HTTP itself refuses."""
+    code = EDGE_CODES.get(status, "invalid_request" if status < 500 else "internal")
+    return Problem(
+        type=_type_of(code),
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        code=code,
+        retryable=False,
+        request_id=request_id,
+    )
+
+
+def invalid_fields(found: Sequence[Mapping[str, object]], request_id: str) -> Problem:
+    """The body for a request that does not validate; `found` is Pydantic's list of errors."""
+    wrong = [_field_error(entry) for entry in found]
+    return Problem(
+        type=_type_of(errors.InvalidRequest.code),
+        title=HTTPStatus(422).phrase,
+        status=422,
+        detail="; ".join(f"{entry.field}: {entry.problem}" for entry in wrong[:5]),
+        code=errors.InvalidRequest.code,
+        retryable=False,
+        request_id=request_id,
+        context={"field": wrong[0].field} if wrong else {},
+        errors=wrong,
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of the routes an answer of this shape."""
+
+    async def vmpool_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, errors.VMPoolError)
+        request_id: str = request.state.request_id
+        if status_of(type(error)) == 500:
+            log.error("request %s failed", request_id, exc_info=error)
+        return respond_to(error, request_id)
+
+    async def validation_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        return respond(invalid_fields(error.errors(), request.state.request_id))
+
+    async def http_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        problem = edge_problem(error.status_code, error.detail, request.state.request_id)
+        return respond(problem, error.headers)
+
+    app.add_exception_handler(errors.VMPoolError, vmpool_error)
+    app.add_exception_handler(RequestValidationError, validation_error)
+    app.add_exception_handler(HTTPException, http_error)
+
+
+def _type_of(code: str) -> str:
+    return f"urn:vmpool:error:{code}"
+
+
+def _plain(value: object) -> object:
+    """`value` if JSON has it, else its text: an error's context must never make a second error."""
+    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
+
+
+def _field_error(entry: Mapping[str, object]) -> FieldError:
+    context = entry.get("ctx")
+    facts = context if isinstance(context, Mapping) else {}
+    where = entry.get("loc")
+    path = list(where) if isinstance(where, Sequence) else []
+    if entry.get("type") == "json_invalid":
+        return FieldError(field="body", problem=f"is not JSON: {facts.get('error', 'cannot be read')}")
+    # Pydantic's path begins with where the value was sent (body, query, path, header).
+    names = [str(name) for name in path[1:]] or [str(facts.get("field") or "body")]
+    message = str(entry.get("msg", "is wrong"))
+    if entry.get("type") == "extra_forbidden":
+        message = "is not a known field"
+    return FieldError(field=".".join(names), problem=message[:1].lower() + message[1:])
