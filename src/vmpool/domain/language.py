@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -37,7 +37,7 @@ class Language:
     beside: bool = False
     warm: Warm = Warm.NONE
     aliases: tuple[str, ...] = ()
-    env: Mapping[str, str] = MappingProxyType({})
+    env: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
 VM_PATH = ":".join(
