@@ -75,7 +75,7 @@ class Edge:
             log.exception("request %s failed: %s %s", request_id, scope["method"], scope["path"])
             if begun:
                 raise
-            problem = edge_problem(500, f"internal error; the server's log has it as {request_id}", request_id)
+            problem = edge_problem(500, f"internal error, in the log as {request_id}", request_id)
             await respond(problem)(scope, receive, sending)
 
 

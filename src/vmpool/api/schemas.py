@@ -84,10 +84,10 @@ class Problem(Answer):
     retryable: bool = Field(description="Whether the same request may succeed later.")
     request_id: str = Field(description="Also in X-Request-ID; quote it when asking for help.")
     dispatch: Literal["never_dispatched", "outcome_unknown"] | None = Field(
-        None, description="For failures of the infrastructure: whether the code may have run."
+        default=None, description="For failures of the infrastructure: whether the code may have run."
     )
     context: dict[str, object] = Field(default_factory=dict, description="Facts of this occurrence.")
-    errors: list[FieldError] | None = Field(None, description="Each wrong field, for a 422.")
+    errors: list[FieldError] | None = Field(default=None, description="Each wrong field, for a 422.")
 
 
 # --- VMs ----------------------------------------------------------------------------------------------
@@ -100,15 +100,17 @@ class CreateVM(Request):
     language: ShortText = Field(
         description="python, nodejs, java, go, rust, bash, or an alias of one.", examples=["python"]
     )
-    template: ShortText | None = Field(None, description="Default: the language's own template.")
-    cpu_limit: float = Field(DEFAULT_CPU_LIMIT, gt=0, allow_inf_nan=False, description="CPU cores.")
-    memory_limit: int = Field(DEFAULT_MEMORY_LIMIT, gt=0, description="MB.")
-    disk_limit: int = Field(DEFAULT_DISK_LIMIT, gt=0, description="MB.")
+    template: ShortText | None = Field(default=None, description="Default: the language's own template.")
+    cpu_limit: float = Field(default=DEFAULT_CPU_LIMIT, gt=0, allow_inf_nan=False, description="CPU cores.")
+    memory_limit: int = Field(default=DEFAULT_MEMORY_LIMIT, gt=0, description="MB.")
+    disk_limit: int = Field(default=DEFAULT_DISK_LIMIT, gt=0, description="MB.")
     env: Variables = Field(default_factory=dict, description="Variables every execution starts with.")
-    network: Literal["none", "full"] = Field("none", description="The VM's network.")
-    ttl: int | None = Field(None, gt=0, description="Seconds after creation at which the VM is deleted.")
+    network: Literal["none", "full"] = Field(default="none", description="The VM's network.")
+    ttl: int | None = Field(
+        default=None, gt=0, description="Seconds after creation at which the VM is deleted."
+    )
     idle_timeout: int | None = Field(
-        None, gt=0, description="Seconds without an execution after which the VM is stopped."
+        default=None, gt=0, description="Seconds without an execution after which the VM is stopped."
     )
     labels: Labels = Field(default_factory=dict, description="Your own notes on the VM.")
 
@@ -177,17 +179,19 @@ class Runnable(Request):
     """What both kinds of execution request share: exactly one of `code` and `command`."""
 
     code: SourceText | None = Field(
-        None, description="Source text in `language`.", examples=["print('Hello from VM!')"]
+        default=None, description="Source text in `language`.", examples=["print('Hello from VM!')"]
     )
-    command: SourceText | None = Field(None, description="A shell command line.", examples=["ls -l"])
-    language: ShortText | None = Field(None, description="Default: the VM's own language.")
-    timeout: Seconds = Field(DEFAULT_TIMEOUT, description="Wall-clock seconds after which it is ended.")
+    command: SourceText | None = Field(default=None, description="A shell command line.", examples=["ls -l"])
+    language: ShortText | None = Field(default=None, description="Default: the VM's own language.")
+    timeout: Seconds = Field(
+        default=DEFAULT_TIMEOUT, description="Wall-clock seconds after which it is ended."
+    )
     env: Variables = Field(default_factory=dict, description="Variables beside the VM's own.")
     stdin: Annotated[str, StringConstraints(max_length=MAX_CODE_CHARACTERS)] | None = Field(
-        None, description="Text on standard input, which then ends. Default: empty."
+        default=None, description="Text on standard input, which then ends. Default: empty."
     )
     cwd: Annotated[str, StringConstraints(min_length=1, max_length=4096)] | None = Field(
-        None, description="A path in the VM, relative to /home/user. Default: /home/user."
+        default=None, description="A path in the VM, relative to /home/user. Default: /home/user."
     )
 
     @model_validator(mode="after")
@@ -205,7 +209,7 @@ class BatchExecuteRequest(Runnable):
     """Body of `POST /api/vms/batch-execute`."""
 
     vm_ids: list[int | ShortText] | None = Field(
-        None, max_length=1000, description="Ids or names. Default: all of your running VMs."
+        default=None, max_length=1000, description="Ids or names. Default: all of your running VMs."
     )
 
 
@@ -243,7 +247,7 @@ class BatchError(Answer):
 class CreateSnapshot(Request):
     """Body of `POST /api/vms/{vm_id}/snapshot`; may be left out."""
 
-    name: ShortText | None = Field(None, description="Default: made from the VM's name and the time.")
+    name: ShortText | None = Field(default=None, description="Default: made from the VM's name and the time.")
 
 
 class Snapshot(Answer):
@@ -339,8 +343,8 @@ class CreateUser(Request):
 class CreateKey(Request):
     """Body of `POST /api/keys`; may be left out."""
 
-    name: ShortText = Field("key", description="A note on what it is for.")
-    ttl: int | None = Field(None, gt=0, description="Seconds after which it stops working.")
+    name: ShortText = Field(default="key", description="A note on what it is for.")
+    ttl: int | None = Field(default=None, gt=0, description="Seconds after which it stops working.")
 
 
 class APIKey(Answer):
