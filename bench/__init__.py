@@ -1,0 +1,1 @@
+"""Side-by-side benchmarks: every contender measured in one run, turn by turn."""
