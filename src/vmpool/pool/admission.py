@@ -1,0 +1,26 @@
+"""Whether one more VM may be made: the user's quota first, then the pool's rules.  Pure."""
+
+from __future__ import annotations
+
+from vmpool.domain import Census, Limits
+from vmpool.errors import PoolFull, QuotaExceeded
+from vmpool.pool.settings import PoolSettings
+
+
+def memory_capacity(settings: PoolSettings, host_memory: int) -> int:
+    """MB that all VMs' memory limits may sum up to on a host of `host_memory` MB."""
+    return int(settings.memory_overcommit * host_memory)
+
+
+def admit(now: Census, asked: Limits, settings: PoolSettings, host_memory: int) -> None:
+    """Return when one more VM of these limits fits; else QuotaExceeded or PoolFull with the rule's name.
+
+    CPU is divided by shares and has no limit of sum: a full host makes every VM slower, none fail.
+    """
+    if now.user_vms >= settings.max_vms_per_user:
+        raise QuotaExceeded(settings.max_vms_per_user)
+    if now.vms >= settings.max_total_vms:
+        raise PoolFull("total_vms", settings.max_total_vms, now.vms)
+    capacity = memory_capacity(settings, host_memory)
+    if now.memory + asked.memory > capacity:
+        raise PoolFull("memory", capacity, now.memory)

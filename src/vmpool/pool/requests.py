@@ -1,0 +1,149 @@
+"""What callers ask of the pool, checked and made definite before anything is done.  Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from vmpool.backends.base import BackendInfo, MachineSpec
+from vmpool.domain import VM, ExecutionRequest, Limits, NewVM, language_named
+from vmpool.errors import InvalidRequest, TemplateNotFound, Unsupported
+from vmpool.pool.settings import PoolSettings
+
+MIN_CPU = 0.05
+MIN_MEMORY = 16
+MIN_DISK = 8
+MAX_PROCESSES = 32_768
+
+_NAME = re.compile(r"[a-z0-9-]{1,63}")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True, slots=True)
+class VMRequest:
+    """A VM a caller asks for.  ttl: seconds to its deletion.  idle_timeout: seconds without an execution to its stop."""
+
+    name: str
+    language: str
+    template: str | None = None
+    limits: Limits = field(default_factory=Limits)
+    env: Mapping[str, str] = field(default_factory=dict)
+    network: str = "none"
+    ttl: int | None = None
+    idle_timeout: int | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+def check_name(name: str) -> None:
+    """InvalidRequest unless `name` can be a VM's name, its hostname and never be taken for an id."""
+    if not _NAME.fullmatch(name):
+        raise InvalidRequest("name", f"'{name[:80]}' must be 1 to 63 characters of a-z, 0-9 and '-'")
+    if name.isdecimal():
+        raise InvalidRequest("name", f"'{name}' must not be all digits: it would read as an id")
+    if name.startswith("-") or name.endswith("-"):
+        raise InvalidRequest("name", f"'{name}' must begin and end with a letter or a digit")
+
+
+def check_env(field_name: str, env: Mapping[str, str]) -> None:
+    """InvalidRequest for a variable no process could be given."""
+    for name, value in env.items():
+        if not _VARIABLE.fullmatch(name):
+            raise InvalidRequest(f"{field_name}.{name[:80]}", "is not a name of a variable")
+        if "\0" in value:
+            raise InvalidRequest(f"{field_name}.{name}", "must not contain a NUL character")
+
+
+def check_limits(limits: Limits, settings: PoolSettings, host_cpus: int, host_memory: int) -> None:
+    """InvalidRequest for a limit no VM on this host could have.  host_memory: MB."""
+    max_cpu = settings.max_cpu or float(host_cpus)
+    max_memory = settings.max_memory or host_memory
+    _between("cpu_limit", limits.cpu, MIN_CPU, max_cpu, "cores")
+    _between("memory_limit", limits.memory, MIN_MEMORY, max_memory, "MB")
+    _between("disk_limit", limits.disk, MIN_DISK, settings.max_disk, "MB")
+    _between("process_limit", limits.processes, 4, MAX_PROCESSES, "processes")
+
+
+def _between(name: str, value: float, low: float, high: float | None, unit: str) -> None:
+    if not low <= value < float("inf"):  # also refuses NaN
+        raise InvalidRequest(name, f"{value:g} must be at least {low:g} {unit}")
+    if high is not None and value > high:
+        raise InvalidRequest(name, f"{value:g} must be at most {high:g} {unit} here")
+
+
+def settle(
+    user_id: int,
+    asked: VMRequest,
+    info: BackendInfo,
+    settings: PoolSettings,
+    host_cpus: int,
+    host_memory: int,
+) -> NewVM:
+    """The same VM with language and template by their canonical names, everything checked.
+
+    Raises InvalidRequest naming the field, TemplateNotFound, or Unsupported for a network this backend
+    does not give.
+    """
+    check_name(asked.name)
+    check_limits(asked.limits, settings, host_cpus, host_memory)
+    check_env("env", asked.env)
+    for name, seconds in (("ttl", asked.ttl), ("idle_timeout", asked.idle_timeout)):
+        if seconds is not None and seconds < 1:
+            raise InvalidRequest(name, f"{seconds} must be at least 1 second")
+    if asked.network not in ("none", "full"):
+        raise InvalidRequest("network", f"'{asked.network}' is not one of none, full")
+    if asked.network == "full" and "network:full" not in info.capabilities:
+        raise Unsupported("network", info.name, "'full' needs a backend with a network of its own")
+    language = language_named(asked.language)
+    template = asked.template or language.name
+    if template not in info.templates:
+        raise TemplateNotFound(template)
+    return NewVM(
+        user_id=user_id,
+        name=asked.name,
+        language=language.name,
+        template=template,
+        backend=info.name,
+        isolation=info.isolation,
+        limits=asked.limits,
+        network=asked.network,
+        ttl=asked.ttl,
+        idle_timeout=asked.idle_timeout,
+        env=asked.env,
+        labels=asked.labels,
+    )
+
+
+def machine_spec(vm: VM, snapshot: str | None = None) -> MachineSpec:
+    """What the backend is to make for this row: the same at creation, at repair and at a restore."""
+    return MachineSpec(
+        hostname=vm.name,
+        template=vm.template,
+        limits=vm.limits,
+        env=vm.env,
+        network=vm.network,
+        labels=vm.labels,
+        snapshot=snapshot,
+    )
+
+
+def check_execution(request: ExecutionRequest, settings: PoolSettings) -> None:
+    """InvalidRequest unless exactly one of code and command is there and every field is in bounds."""
+    if (request.code is None) == (request.command is None):
+        raise InvalidRequest("code", "send exactly one of code and command")
+    text = request.code if request.code is not None else request.command or ""
+    name = "code" if request.code is not None else "command"
+    if len(text) > settings.max_code:
+        raise InvalidRequest(name, f"must be at most {settings.max_code} characters")
+    if request.command is not None and "\0" in request.command:
+        raise InvalidRequest("command", "must not contain a NUL character")
+    if request.stdin is not None and len(request.stdin) > settings.max_code:
+        raise InvalidRequest("stdin", f"must be at most {settings.max_code} characters")
+    if not 0 < request.timeout <= settings.max_timeout:
+        raise InvalidRequest(
+            "timeout", f"{request.timeout:g} must be above 0 and at most {settings.max_timeout:g} seconds"
+        )
+    if request.cwd is not None and ("\0" in request.cwd or not request.cwd):
+        raise InvalidRequest("cwd", "must be a path in the VM")
+    if request.env:
+        check_env("env", request.env)

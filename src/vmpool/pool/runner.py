@@ -1,0 +1,97 @@
+"""How an execution becomes a process: language, request and VM → the agent's ProcessSpec.  Pure."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from vmpool.agent.base import ProcessSpec
+from vmpool.domain import VM, ExecutionRequest, Language, language_named
+from vmpool.domain.language import VM_PATH, Warm
+from vmpool.domain.limits import OPEN_FILES_HARD, OPEN_FILES_SOFT
+
+HOME = "/home/user"
+
+BASE_ENV: Mapping[str, str] = MappingProxyType(
+    {
+        "HOME": HOME,
+        "USER": "user",
+        "LOGNAME": "user",
+        "PATH": VM_PATH,
+        "LANG": "C.UTF-8",
+        "TZ": "UTC",
+    }
+)
+"""What every execution starts with; the VM's variables and then the request's come on top."""
+
+RLIMITS: Mapping[int, tuple[int, int]] = MappingProxyType(
+    {
+        resource.RLIMIT_CORE: (0, 0),
+        resource.RLIMIT_NOFILE: (OPEN_FILES_SOFT, OPEN_FILES_HARD),
+    }
+)
+
+SHELL = "/bin/sh"
+COMMAND_LANGUAGE = "bash"
+"""What the history says of a `command`: it is a line for a shell."""
+
+
+def working_directory(cwd: str | None) -> str:
+    """An absolute path in the VM; a relative one starts at the home directory."""
+    if cwd is None:
+        return HOME
+    return cwd if cwd.startswith("/") else f"{HOME}/{cwd}"
+
+
+def environment(vm: VM, language: Language | None, request: ExecutionRequest) -> Mapping[str, str]:
+    """The whole environment of one execution."""
+    return {**BASE_ENV, **(language.env if language else {}), **vm.env, **request.env}
+
+
+def language_of(vm: VM, request: ExecutionRequest) -> str:
+    """The canonical language the history records; InvalidRequest for an unknown one."""
+    if request.command is not None:
+        return COMMAND_LANGUAGE
+    return language_named(request.language).name if request.language else vm.language
+
+
+def process_spec(vm: VM, request: ExecutionRequest, execution_id: int) -> ProcessSpec:
+    """What the agent is to run.
+
+    A `command` is a line for `/bin/sh -c`.  Source of an interpreted language lies beside the files of
+    the working directory under a hidden name, so that its imports resolve there; source of a compiled
+    one in a private directory together with what is built.  Both are gone when the execution has ended.
+    """
+    cwd = working_directory(request.cwd)
+    stdin = request.stdin.encode("utf-8", "replace") if request.stdin is not None else None
+    if request.command is not None:
+        argv = (SHELL, "-c", request.command)
+        env = environment(vm, None, request)
+        return ProcessSpec(argv=argv, env=env, cwd=cwd, stdin=stdin, timeout=request.timeout, rlimits=RLIMITS)
+    language = language_named(request.language or vm.language)
+    scratch = None if language.beside else f"/tmp/.vmpool-{execution_id}"
+    source = _source_path(language, cwd, scratch, execution_id)
+
+    def filled(argv: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(part.replace("{source}", source).replace("{scratch}", scratch or cwd) for part in argv)
+
+    return ProcessSpec(
+        argv=filled(language.run),
+        env=environment(vm, language, request),
+        cwd=cwd,
+        build=filled(language.build),
+        source=(source, (request.code or "").encode("utf-8", "replace")),
+        scratch=scratch,
+        stdin=stdin,
+        timeout=request.timeout,
+        warm=language.name if language.warm is Warm.FORK else None,
+        rlimits=RLIMITS,
+    )
+
+
+def _source_path(language: Language, cwd: str, scratch: str | None, execution_id: int) -> str:
+    if scratch is not None:
+        return f"{scratch}/{language.source}"
+    extension = language.source.rpartition(".")[2]
+    return f"{cwd.rstrip('/')}/.vmpool-{execution_id}.{extension}"

@@ -1,0 +1,61 @@
+"""What the pool can be told, as one value.  `vmpool.app` fills it from the environment and a TOML file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vmpool.domain.limits import (
+    DEFAULT_TIMEOUT,
+    MAX_EXECUTION_TIME,
+    MAX_EXECUTIONS_IN_FLIGHT,
+    MAX_TOTAL_VMS,
+    MAX_VMS_PER_USER,
+)
+
+DAY = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSettings:
+    """Limits, periods and bounds of one pool.
+
+    memory_overcommit: the sum of all VMs' memory limits may reach this many times the host's memory.
+    host_memory: MB; None measures the host.  max_cpu, max_memory, max_disk: the largest limit one VM may
+    ask for (cores, MB, MB); None means the host's own figure for the first two and no bound for disk.
+    default_timeout, max_timeout: seconds an execution may take.  max_in_flight: executions at once in one
+    VM.  max_output: bytes kept of each stream of one execution.  max_code: bytes of source, command or
+    standard input in one request.
+
+    create_timeout, stop_grace, cleanup_timeout, backstop: seconds; for making a machine, between TERM and
+    KILL at a stop, for cleaning up after a cancelled verb, and past an execution's own timeout until the
+    pool stops waiting for the agent.  reconcile_every, expire_every: seconds between two rounds.
+
+    keep_age (seconds), keep_executions (rows per VM), keep_bytes (all output together): the history's
+    retention.
+    """
+
+    max_vms_per_user: int = MAX_VMS_PER_USER
+    max_total_vms: int = MAX_TOTAL_VMS
+    memory_overcommit: float = 2.0
+    host_memory: int | None = None
+    max_cpu: float | None = None
+    max_memory: int | None = None
+    max_disk: int | None = None
+
+    default_timeout: float = DEFAULT_TIMEOUT
+    max_timeout: float = MAX_EXECUTION_TIME
+    max_in_flight: int = MAX_EXECUTIONS_IN_FLIGHT
+    max_output: int = 1 << 20
+    max_code: int = 4 << 20
+    warm_spares: int = 2
+
+    create_timeout: float = 120.0
+    stop_grace: float = 2.0
+    cleanup_timeout: float = 30.0
+    backstop: float = 15.0
+    reconcile_every: float = 15.0
+    expire_every: float = 5.0
+
+    keep_age: float = 30 * DAY
+    keep_executions: int = 10_000
+    keep_bytes: int = 4 << 30
