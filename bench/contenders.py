@@ -45,7 +45,7 @@ class Contender:
 
 
 class Bare(Contender):
-    """The VM's own interpreter on the host, by absolute path: a version manager's shim costs nine times that."""
+    """The VM's own interpreter on the host, by absolute path: a shim costs nine times that."""
 
     def __init__(self, name: str, interpreter: str) -> None:
         self.name = name
