@@ -1,0 +1,232 @@
+"""The client: one method for each endpoint."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Iterable
+from types import TracebackType
+from typing import Self, Unpack
+
+import httpx
+
+from vmpool.client import local
+from vmpool.client._async.connection import AsyncConnection
+from vmpool.client._async.handle import AsyncVMHandle
+from vmpool.client.models import (
+    VM,
+    APIKey,
+    BatchError,
+    Execution,
+    Health,
+    LogEntry,
+    NewAPIKey,
+    NewUser,
+    PoolStatus,
+    Snapshot,
+    User,
+    VMStatus,
+    batch_items,
+)
+from vmpool.client.options import RunOptions, VMOptions
+from vmpool.client.sse import Decoder
+from vmpool.client.wire import GRACE, MACHINE, A, Call, given, next_page, value, values, vm_path
+
+LONGEST_RUN = 600.0
+"""Seconds an execution may take when the request names no timeout: the specification's MAX_EXECUTION_TIME."""
+
+
+class AsyncClient:
+    """A vmpool server.  A VM is named by its id or its name everywhere.
+
+    url, api_key: default: `VMPOOL_URL` and `VMPOOL_API_KEY`, else this machine's own server, which is
+    started if need be.  patience: seconds a call may spend being refused with 429 or 503 (it waits as long
+    as Retry-After says and asks again) before it raises; 0: raise at once.  transport: instead of the
+    network, for tests and for in-process servers.
+
+    Creating, executing and taking a snapshot carry an idempotency key, so a broken connection never makes
+    two of them.  Connections are opened at the first call and closed by `aclose` or the end of a `with`
+    block.  Everything raises `vmpool.client.errors.ClientError`.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        api_key: str | None = None,
+        *,
+        patience: float = 0.0,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._connection = AsyncConnection(
+            local.locator(url, api_key), patience=patience, transport=transport
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._connection.aclose()
+
+    # --- VMs ---
+
+    async def create_vm(self, name: str, language: str, **options: Unpack[VMOptions]) -> AsyncVMHandle:
+        """Make a VM and wait until it runs."""
+        body = given(name=name, language=language, **options)
+        return await self._machine(Call("POST", "/api/vms/create", body, idempotency_key=_fresh()))
+
+    async def list_vms(self) -> list[AsyncVMHandle]:
+        """All your VMs, newest first."""
+        return [AsyncVMHandle.of(self, vm) for vm in await self._all(VM, "/api/vms")]
+
+    async def get_vm(self, vm: int | str) -> AsyncVMHandle:
+        """One VM."""
+        return await self._machine(Call("GET", vm_path(vm)))
+
+    async def start_vm(self, vm: int | str) -> AsyncVMHandle:
+        """Start a stopped VM with the files it had."""
+        return await self._machine(Call("POST", vm_path(vm, "start")))
+
+    async def stop_vm(self, vm: int | str) -> AsyncVMHandle:
+        """End a VM's processes and keep its files."""
+        return await self._machine(Call("POST", vm_path(vm, "stop")))
+
+    async def restart_vm(self, vm: int | str) -> AsyncVMHandle:
+        """Stop a VM and start it."""
+        return await self._machine(Call("POST", vm_path(vm, "restart")))
+
+    async def delete_vm(self, vm: int | str) -> None:
+        """Destroy a VM with its files."""
+        await self._connection.send(Call("DELETE", vm_path(vm), wait=MACHINE))
+
+    async def vm_status(self, vm: int | str) -> VMStatus:
+        """Live CPU, memory, disk and process figures of a VM."""
+        return await self._one(VMStatus, Call("GET", vm_path(vm, "status")))
+
+    # --- running code ---
+
+    async def execute(
+        self, vm: int | str, code: str | None = None, **options: Unpack[RunOptions]
+    ) -> Execution:
+        """Run `code` (or `command=`) in a running VM and wait for its result."""
+        body = given(code=code, **options)
+        return await self._one(
+            Execution,
+            Call(
+                "POST",
+                vm_path(vm, "execute"),
+                body,
+                idempotency_key=_fresh(),
+                wait=(options.get("timeout") or LONGEST_RUN) + GRACE,
+            ),
+        )
+
+    async def batch_execute(
+        self,
+        code: str | None = None,
+        vm_ids: Iterable[int | str] | None = None,
+        **options: Unpack[RunOptions],
+    ) -> list[Execution | BatchError]:
+        """Run `code` in all of `vm_ids` at once (default: all your running VMs) and wait for all results.
+
+        One VM's failure is that item's (a `BatchError`), not the batch's.
+        """
+        body = given(code=code, vm_ids=None if vm_ids is None else list(vm_ids), **options)
+        wait = (options.get("timeout") or LONGEST_RUN) + GRACE
+        answer = await self._connection.send(Call("POST", "/api/vms/batch-execute", body, wait=wait))
+        return batch_items(answer.content)
+
+    async def logs(self, vm: int | str, tail: int | None = None) -> list[LogEntry]:
+        """What a VM's executions wrote, oldest first; the last `tail` pieces only."""
+        params = {} if tail is None else {"tail": tail}
+        answer = await self._connection.send(Call("GET", vm_path(vm, "logs"), params=params))
+        return values(LogEntry, answer.content)
+
+    async def follow_logs(self, vm: int | str, tail: int | None = None) -> AsyncIterator[LogEntry]:
+        """What a VM's executions write, as they write it, after the last `tail` pieces of its history.
+
+        Ends when the VM is deleted.  Use `contextlib.aclosing` around it when you leave the loop early.
+        """
+        params: dict[str, str | int] = (
+            {"follow": "true"} if tail is None else {"follow": "true", "tail": tail}
+        )
+        call = Call("GET", vm_path(vm, "logs"), params=params, wait=None)
+        decoder = Decoder()
+        async with self._connection.stream(call, {"Accept": "text/event-stream"}) as answer:
+            async for chunk in answer.aiter_bytes():
+                for event in decoder.feed(chunk):
+                    yield value(LogEntry, event.data)
+
+    # --- snapshots ---
+
+    async def snapshot(self, vm: int | str, name: str | None = None) -> Snapshot:
+        """Keep a VM's files as they are now."""
+        body = given(name=name)
+        call = Call("POST", vm_path(vm, "snapshot"), body, idempotency_key=_fresh(), wait=MACHINE)
+        return await self._one(Snapshot, call)
+
+    async def list_snapshots(self, vm: int | str) -> list[Snapshot]:
+        """A VM's snapshots, newest first."""
+        return await self._all(Snapshot, vm_path(vm, "snapshots"))
+
+    async def restore(self, vm: int | str, snapshot: Snapshot | int) -> AsyncVMHandle:
+        """Put a VM's files back to what a snapshot kept."""
+        number = snapshot if isinstance(snapshot, int) else snapshot.id
+        return await self._machine(Call("POST", vm_path(vm, "restore"), {"snapshot_id": number}))
+
+    # --- the pool, users and keys ---
+
+    async def pool_status(self) -> PoolStatus:
+        """Limits, use, backend and host."""
+        return await self._one(PoolStatus, Call("GET", "/api/vms/pool-status"))
+
+    async def health(self) -> Health:
+        """That the server answers, and its version."""
+        return await self._one(Health, Call("GET", "/health"))
+
+    async def create_key(self, name: str | None = None, ttl: int | None = None) -> NewAPIKey:
+        """Make an API key of your own; its secret is in this answer only.  ttl: seconds."""
+        return await self._one(NewAPIKey, Call("POST", "/api/keys", given(name=name, ttl=ttl)))
+
+    async def list_keys(self) -> list[APIKey]:
+        """Your API keys."""
+        return await self._all(APIKey, "/api/keys")
+
+    async def revoke_key(self, key_id: int) -> None:
+        """Make one of your API keys worthless."""
+        await self._connection.send(Call("DELETE", f"/api/keys/{key_id}"))
+
+    async def create_user(self, name: str, *, admin: bool = False) -> NewUser:
+        """Make a user with a first key; for administrators."""
+        return await self._one(NewUser, Call("POST", "/api/users", {"name": name, "admin": admin}))
+
+    async def list_users(self) -> list[User]:
+        """All users; for administrators."""
+        return await self._all(User, "/api/users")
+
+    # --- from answers to values ---
+
+    async def _machine(self, call: Call) -> AsyncVMHandle:
+        patient = Call(call.method, call.path, call.body, idempotency_key=call.idempotency_key, wait=MACHINE)
+        return AsyncVMHandle.of(self, await self._one(VM, patient))
+
+    async def _one(self, model: type[A], call: Call) -> A:
+        answer = await self._connection.send(call)
+        return value(model, answer.content)
+
+    async def _all(self, model: type[A], path: str) -> list[A]:
+        found: list[A] = []
+        page: str | None = path
+        while page is not None:
+            answer = await self._connection.send(Call("GET", page))
+            found += values(model, answer.content)
+            page = next_page(answer.links)
+        return found
+
+
+def _fresh() -> str:
+    return uuid.uuid4().hex

@@ -1,0 +1,119 @@
+"""One server over kept-alive connections: sending calls, repeating the safe ones, naming failures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import httpx
+
+from vmpool.client import local
+from vmpool.client._async.waiting import Lock, apart, sleep
+from vmpool.client.errors import APIError, Dispatch, ServerUnreachable
+from vmpool.client.wire import Call, error_of, pause_before_retry
+
+
+class AsyncConnection:
+    """Where calls go.
+
+    locate: finds the server, at the first call.  patience: seconds a call may spend being refused with
+    429 or 503 before it raises.  transport: instead of the network, for tests and for in-process servers.
+    """
+
+    def __init__(
+        self, locate: local.Locate, *, patience: float, transport: httpx.AsyncBaseTransport | None
+    ) -> None:
+        self._locate = locate
+        self._patience = patience
+        self._transport = transport
+        self._http: httpx.AsyncClient | None = None
+        self._opening = Lock()
+
+    async def aclose(self) -> None:
+        """Close every connection; a later call opens new ones."""
+        http, self._http = self._http, None
+        if http is not None:
+            await http.aclose()
+
+    async def send(self, call: Call) -> httpx.Response:
+        """The complete answer to `call`; what is not 2xx is raised."""
+        deadline = time.monotonic() + self._patience
+        while True:
+            try:
+                return await self._attempt(call)
+            except APIError as error:
+                pause = pause_before_retry(error, left=deadline - time.monotonic())
+                if pause is None:
+                    raise
+            await sleep(pause)
+
+    @asynccontextmanager
+    async def stream(self, call: Call, headers: Mapping[str, str]) -> AsyncIterator[httpx.Response]:
+        """The answer to `call` with its body still to come; what is not 2xx is raised."""
+        http = await self._open()
+        request = self._request(http, call)
+        request.headers.update(headers)
+        try:
+            response = await http.send(request, stream=True)
+        except httpx.TransportError as error:
+            raise self._failure(http, error, call) from error
+        try:
+            if not response.is_success:
+                payload = await response.aread()
+                raise error_of(response.status_code, response.headers, payload)
+            yield response
+        except httpx.TransportError as error:
+            raise self._failure(http, error, call) from error
+        finally:
+            await response.aclose()
+
+    async def _attempt(self, call: Call) -> httpx.Response:
+        http = await self._open()
+        try:
+            response = await http.send(self._request(http, call))
+        except httpx.RemoteProtocolError as error:
+            # Most likely a kept-alive connection that the server had just given up.
+            if not call.repeatable:
+                raise self._failure(http, error, call) from error
+            try:
+                response = await http.send(self._request(http, call))
+            except httpx.TransportError as again:
+                raise self._failure(http, again, call) from again
+        except httpx.TransportError as error:
+            raise self._failure(http, error, call) from error
+        if not response.is_success:
+            raise error_of(response.status_code, response.headers, response.content)
+        return response
+
+    async def _open(self) -> httpx.AsyncClient:
+        async with self._opening:
+            if self._http is None:
+                address = await apart(self._locate)
+                self._http = httpx.AsyncClient(
+                    base_url=address.url,
+                    headers=address.headers(),
+                    transport=self._transport,
+                    limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
+                    # Proxies of the environment are for the network, not for this machine; and making a
+                    # TLS context costs more than a whole call to a server that has no TLS.
+                    trust_env=not address.is_loopback,
+                    verify=address.url.startswith("https:"),
+                )
+            return self._http
+
+    def _request(self, http: httpx.AsyncClient, call: Call) -> httpx.Request:
+        return http.build_request(
+            call.method,
+            call.path,
+            json=call.body,
+            params=dict(call.params) or None,
+            headers=call.headers(),
+            timeout=httpx.Timeout(call.wait, connect=10.0, pool=None),
+        )
+
+    def _failure(self, http: httpx.AsyncClient, error: httpx.TransportError, call: Call) -> ServerUnreachable:
+        sent = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+        dispatch: Dispatch = "outcome_unknown" if sent and call.method != "GET" else "never_dispatched"
+        problem = str(error) or type(error).__name__
+        return ServerUnreachable(str(http.base_url).rstrip("/"), problem, dispatch)

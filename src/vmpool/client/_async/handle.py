@@ -1,0 +1,100 @@
+"""A VM that can be told what to do."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, Unpack
+
+from pydantic import PrivateAttr
+
+from vmpool.client._async.waiting import cleanup
+from vmpool.client.errors import VMNotFound
+from vmpool.client.models import VM, Execution, LogEntry, Snapshot, VMStatus
+from vmpool.client.options import RunOptions
+
+if TYPE_CHECKING:
+    from vmpool.client._async.client import AsyncClient
+
+CLEANUP_SECONDS = 30.0
+"""How long leaving an `async with` block may take to delete the VM."""
+
+
+class AsyncVMHandle(VM):
+    """A VM with the client it came from.
+
+    Its fields are what the server last said: `start`, `stop`, `restart`, `restore` and `refresh` return a
+    new handle and leave this one as it is.  As a context manager it deletes the VM at the end::
+
+        async with await client.create_vm("test-vm", "python") as vm:
+            print((await vm.execute("print(6 * 7)")).output)
+    """
+
+    _client: AsyncClient = PrivateAttr()
+
+    @classmethod
+    def of(cls, client: AsyncClient, vm: VM) -> Self:
+        """`vm` as a handle over `client`."""
+        handle = cls.model_validate(vm.model_dump())
+        handle._client = client
+        return handle
+
+    async def execute(self, code: str | None = None, **options: Unpack[RunOptions]) -> Execution:
+        """Run `code` in this VM and wait for its result."""
+        return await self._client.execute(self.id, code, **options)
+
+    async def start(self) -> AsyncVMHandle:
+        """Start it again with the files it had."""
+        return await self._client.start_vm(self.id)
+
+    async def stop(self) -> AsyncVMHandle:
+        """End its processes and keep its files."""
+        return await self._client.stop_vm(self.id)
+
+    async def restart(self) -> AsyncVMHandle:
+        """Stop it and start it."""
+        return await self._client.restart_vm(self.id)
+
+    async def refresh(self) -> AsyncVMHandle:
+        """The same VM as it is now."""
+        return await self._client.get_vm(self.id)
+
+    async def delete(self) -> None:
+        """Destroy it with its files; its history stays readable for a while."""
+        await self._client.delete_vm(self.id)
+
+    async def usage(self) -> VMStatus:
+        """Live CPU, memory, disk and process figures."""
+        return await self._client.vm_status(self.id)
+
+    async def logs(self, tail: int | None = None) -> list[LogEntry]:
+        """What its executions wrote, oldest first; the last `tail` pieces only."""
+        return await self._client.logs(self.id, tail)
+
+    def follow_logs(self, tail: int | None = None) -> AsyncIterator[LogEntry]:
+        """What its executions write, as they write it, until the VM is deleted."""
+        return self._client.follow_logs(self.id, tail)
+
+    async def snapshot(self, name: str | None = None) -> Snapshot:
+        """Keep its files as they are now."""
+        return await self._client.snapshot(self.id, name)
+
+    async def snapshots(self) -> list[Snapshot]:
+        """Its snapshots, newest first."""
+        return await self._client.list_snapshots(self.id)
+
+    async def restore(self, snapshot: Snapshot | int) -> AsyncVMHandle:
+        """Put its files back to what `snapshot` kept."""
+        return await self._client.restore(self.id, snapshot)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with cleanup(CLEANUP_SECONDS):
+            try:
+                await self.delete()
+            except VMNotFound:
+                pass  # deleted by the block itself, or by its time-to-live

@@ -1,0 +1,100 @@
+"""A VM that can be told what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, Unpack
+
+from pydantic import PrivateAttr
+
+from vmpool.client._sync.waiting import cleanup
+from vmpool.client.errors import VMNotFound
+from vmpool.client.models import VM, Execution, LogEntry, Snapshot, VMStatus
+from vmpool.client.options import RunOptions
+
+if TYPE_CHECKING:
+    from vmpool.client._sync.client import Client
+
+CLEANUP_SECONDS = 30.0
+"""How long leaving an `with` block may take to delete the VM."""
+
+
+class VMHandle(VM):
+    """A VM with the client it came from.
+
+    Its fields are what the server last said: `start`, `stop`, `restart`, `restore` and `refresh` return a
+    new handle and leave this one as it is.  As a context manager it deletes the VM at the end::
+
+        with client.create_vm("test-vm", "python") as vm:
+            print((vm.execute("print(6 * 7)")).output)
+    """
+
+    _client: Client = PrivateAttr()
+
+    @classmethod
+    def of(cls, client: Client, vm: VM) -> Self:
+        """`vm` as a handle over `client`."""
+        handle = cls.model_validate(vm.model_dump())
+        handle._client = client
+        return handle
+
+    def execute(self, code: str | None = None, **options: Unpack[RunOptions]) -> Execution:
+        """Run `code` in this VM and wait for its result."""
+        return self._client.execute(self.id, code, **options)
+
+    def start(self) -> VMHandle:
+        """Start it again with the files it had."""
+        return self._client.start_vm(self.id)
+
+    def stop(self) -> VMHandle:
+        """End its processes and keep its files."""
+        return self._client.stop_vm(self.id)
+
+    def restart(self) -> VMHandle:
+        """Stop it and start it."""
+        return self._client.restart_vm(self.id)
+
+    def refresh(self) -> VMHandle:
+        """The same VM as it is now."""
+        return self._client.get_vm(self.id)
+
+    def delete(self) -> None:
+        """Destroy it with its files; its history stays readable for a while."""
+        self._client.delete_vm(self.id)
+
+    def usage(self) -> VMStatus:
+        """Live CPU, memory, disk and process figures."""
+        return self._client.vm_status(self.id)
+
+    def logs(self, tail: int | None = None) -> list[LogEntry]:
+        """What its executions wrote, oldest first; the last `tail` pieces only."""
+        return self._client.logs(self.id, tail)
+
+    def follow_logs(self, tail: int | None = None) -> Iterator[LogEntry]:
+        """What its executions write, as they write it, until the VM is deleted."""
+        return self._client.follow_logs(self.id, tail)
+
+    def snapshot(self, name: str | None = None) -> Snapshot:
+        """Keep its files as they are now."""
+        return self._client.snapshot(self.id, name)
+
+    def snapshots(self) -> list[Snapshot]:
+        """Its snapshots, newest first."""
+        return self._client.list_snapshots(self.id)
+
+    def restore(self, snapshot: Snapshot | int) -> VMHandle:
+        """Put its files back to what `snapshot` kept."""
+        return self._client.restore(self.id, snapshot)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with cleanup(CLEANUP_SECONDS):
+            try:
+                self.delete()
+            except VMNotFound:
+                pass  # deleted by the block itself, or by its time-to-live

@@ -1,0 +1,296 @@
+"""Every error a client can raise, as one tree; the server's codes are mirrored name for name.
+
+::
+
+    ClientError
+    ├── NoServer                no server is configured and a local one could not be started
+    ├── ServerUnreachable       no answer; `dispatch` says whether the request may have been carried out
+    ├── UnexpectedAnswer        something answered that is not a vmpool server
+    └── APIError                the server answered with an error
+        ├── InvalidRequest           422  IdempotencyMismatch · Unsupported
+        ├── Unauthenticated          401
+        ├── Forbidden                403
+        ├── NotFound                 404  VMNotFound · ExecutionNotFound · SnapshotNotFound
+        │                                 TemplateNotFound · KeyNotFound
+        ├── Conflict                 409  NameTaken · IllegalTransition · VMNotRunning · SnapshotMismatch
+        ├── LimitReached             429  QuotaExceeded · TooManyExecutions
+        ├── PoolFull                 503
+        ├── InfrastructureFailure    502  BackendUnreachable · BackendFailed · AgentUnreachable
+        │                                 AgentRefused · AgentTooOld
+        └── InternalError            500
+
+A code this version does not know becomes the family that its HTTP status names, with `code` as sent.
+A program that fails, times out or is killed is a result and never raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+Dispatch = Literal["never_dispatched", "outcome_unknown"]
+"""Whether what was asked may have happened although it failed."""
+
+
+class ClientError(Exception):
+    """Root of the tree.
+
+    message: one sentence.  retryable: whether the same call may succeed later.  dispatch: for failures of
+    machinery, whether the code may have run.  retry_after: seconds, where the server named them.
+    """
+
+    code: str = "client_error"
+    retryable: bool = False
+    dispatch: Dispatch | None = None
+    retry_after: float | None = None
+    request_id: str | None = None
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class NoServer(ClientError):
+    """No server is configured, and a local one is not there and could not be started."""
+
+    code = "no_server"
+
+
+class ServerUnreachable(ClientError):
+    """The connection failed or broke before the answer was there."""
+
+    code = "server_unreachable"
+    retryable = True
+
+    def __init__(self, url: str, problem: str, dispatch: Dispatch) -> None:
+        super().__init__(f"no answer from {url}: {problem}")
+        self.url = url
+        self.dispatch = dispatch
+
+
+class UnexpectedAnswer(ClientError):
+    """An answer that no vmpool server gives: most likely another service listens at this address."""
+
+    code = "unexpected_answer"
+
+
+class APIError(ClientError):
+    """The server answered with an error.  `context` holds the facts of the occurrence, `status` is HTTP's."""
+
+    wire_code: ClassVar[str | None] = None
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        code: str,
+        retryable: bool = False,
+        context: Mapping[str, object] | None = None,
+        request_id: str | None = None,
+        dispatch: Dispatch | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.retryable = retryable
+        self.context: Mapping[str, object] = context or {}
+        self.request_id = request_id
+        self.dispatch = dispatch
+        self.retry_after = retry_after
+
+
+class InvalidRequest(APIError):
+    """A field is wrong; `field` names it."""
+
+    wire_code = "invalid_request"
+
+    @property
+    def field(self) -> str | None:
+        """The name of the wrong field, where the server named one."""
+        value = self.context.get("field")
+        return value if isinstance(value, str) else None
+
+
+class IdempotencyMismatch(InvalidRequest):
+    """The same Idempotency-Key came with another body."""
+
+    wire_code = "idempotency_mismatch"
+
+
+class Unsupported(InvalidRequest):
+    """The backend that holds the VM lacks this capability."""
+
+    wire_code = "unsupported"
+
+
+class Unauthenticated(APIError):
+    """No key, or one that is unknown, revoked or expired."""
+
+    wire_code = "unauthenticated"
+
+
+class Forbidden(APIError):
+    """The key is valid and lacks the right."""
+
+    wire_code = "forbidden"
+
+
+class NotFound(APIError):
+    """No such thing among the caller's."""
+
+    wire_code = "not_found"
+
+
+class VMNotFound(NotFound):
+    """No such VM among the caller's."""
+
+    wire_code = "vm_not_found"
+
+
+class ExecutionNotFound(NotFound):
+    """No such execution in this VM."""
+
+    wire_code = "execution_not_found"
+
+
+class SnapshotNotFound(NotFound):
+    """No such snapshot of this VM."""
+
+    wire_code = "snapshot_not_found"
+
+
+class TemplateNotFound(NotFound):
+    """No such template on this server's backend."""
+
+    wire_code = "template_not_found"
+
+
+class KeyNotFound(NotFound):
+    """No such API key."""
+
+    wire_code = "key_not_found"
+
+
+class Conflict(APIError):
+    """The request is right and the thing's present state forbids it."""
+
+    wire_code = "conflict"
+
+
+class NameTaken(Conflict):
+    """The user already has a VM of this name."""
+
+    wire_code = "name_taken"
+
+
+class IllegalTransition(Conflict):
+    """The VM's state does not allow this verb."""
+
+    wire_code = "illegal_transition"
+
+
+class VMNotRunning(Conflict):
+    """The verb needs a running VM."""
+
+    wire_code = "vm_not_running"
+
+
+class SnapshotMismatch(Conflict):
+    """The snapshot stands on a base that the host no longer has."""
+
+    wire_code = "snapshot_mismatch"
+
+
+class LimitReached(APIError):
+    """A limit of the caller's own; waiting or deleting helps."""
+
+    wire_code = "limit_reached"
+
+
+class QuotaExceeded(LimitReached):
+    """The user has as many VMs as allowed."""
+
+    wire_code = "quota_exceeded"
+
+
+class TooManyExecutions(LimitReached):
+    """The VM has as many executions in flight as allowed."""
+
+    wire_code = "too_many_executions"
+
+
+class PoolFull(APIError):
+    """The host takes no more VMs."""
+
+    wire_code = "pool_full"
+
+
+class InfrastructureFailure(APIError):
+    """Something of the server's or its host's failed; `dispatch` answers "may my code have run?"."""
+
+    wire_code = "infrastructure_failure"
+
+
+class BackendUnreachable(InfrastructureFailure):
+    """The engine behind the VMs does not answer the server."""
+
+    wire_code = "backend_unreachable"
+
+
+class BackendFailed(InfrastructureFailure):
+    """The engine behind the VMs answered and could not do it."""
+
+    wire_code = "backend_failed"
+
+
+class AgentUnreachable(InfrastructureFailure):
+    """The agent inside the VM does not answer the server."""
+
+    wire_code = "agent_unreachable"
+
+
+class AgentRefused(InfrastructureFailure):
+    """The agent inside the VM could not do it."""
+
+    wire_code = "agent_refused"
+
+
+class AgentTooOld(InfrastructureFailure):
+    """The VM was born with an agent that does not know this."""
+
+    wire_code = "agent_too_old"
+
+
+class InternalError(APIError):
+    """A fault of the server; `request_id` finds it in the server's log."""
+
+    wire_code = "internal"
+
+
+def _tree(root: type[APIError]) -> dict[str, type[APIError]]:
+    found = {root.wire_code: root} if root.wire_code else {}
+    for child in root.__subclasses__():
+        found.update(_tree(child))
+    return found
+
+
+BY_CODE: Mapping[str, type[APIError]] = _tree(APIError)
+"""The class of every code that this version knows."""
+
+_FAMILY: Mapping[int, type[APIError]] = {
+    401: Unauthenticated,
+    403: Forbidden,
+    404: NotFound,
+    409: Conflict,
+    429: LimitReached,
+    500: InternalError,
+}
+
+
+def error_class(code: str, status: int) -> type[APIError]:
+    """The class for `code`; for an unknown code the family that the HTTP status names."""
+    if code in BY_CODE:
+        return BY_CODE[code]
+    return _FAMILY.get(status, InvalidRequest if status < 500 else InfrastructureFailure)

@@ -1,0 +1,298 @@
+"""What the server answers, as typed values.
+
+Each mirrors the schema of the same name in `spec/openapi.json`.  A newer server may send more: unknown
+fields are kept (`model_dump()` shows them), and closed lists such as `status` are plain strings here.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from vmpool.client.errors import APIError, Dispatch, error_class
+
+
+class Answer(BaseModel):
+    """An immutable value from the server."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+class FieldError(Answer):
+    """One wrong field of a request."""
+
+    field: str
+    problem: str
+
+
+class Problem(Answer):
+    """An error as the server sends it (RFC 9457)."""
+
+    type: str = "about:blank"
+    title: str = ""
+    status: int = 500
+    detail: str = ""
+    code: str = "internal"
+    retryable: bool = False
+    request_id: str | None = None
+    dispatch: Dispatch | None = None
+    context: dict[str, object] = Field(default_factory=dict)
+    errors: list[FieldError] | None = None
+
+    def as_error(self, retry_after: float | None = None) -> APIError:
+        """The exception of this problem's code.  retry_after: seconds, from the answer's header."""
+        wait = self.context.get("retry_after")
+        if retry_after is None and isinstance(wait, int | float):
+            retry_after = float(wait)
+        context = dict(self.context)
+        if self.errors and "field" not in context:
+            context["field"] = self.errors[0].field
+        return error_class(self.code, self.status)(
+            self.detail or self.title or f"HTTP {self.status}",
+            status=self.status,
+            code=self.code,
+            retryable=self.retryable,
+            context=context,
+            request_id=self.request_id,
+            dispatch=self.dispatch,
+            retry_after=retry_after,
+        )
+
+
+class VM(Answer):
+    """One virtual machine, as it was when the server answered.
+
+    status: running, stopped or error, or one of creating, starting, stopping, restoring, deleting.
+    cpu_limit: cores.  memory_limit, disk_limit: MB.  ttl, idle_timeout: seconds.  warnings: one sentence
+    for each limit that is not hard on this server.  error: why `status` is error.
+    """
+
+    id: int
+    user_id: int
+    name: str
+    status: str
+    language: str
+    container_id: str | None
+    cpu_limit: float
+    memory_limit: int
+    disk_limit: int
+    created_at: datetime
+    started_at: datetime | None
+    stopped_at: datetime | None
+    template: str
+    backend: str
+    isolation: str
+    network: str
+    ttl: int | None
+    idle_timeout: int | None
+    expires_at: datetime | None
+    env_names: list[str]
+    labels: dict[str, str]
+    warnings: list[str]
+    error: str | None
+
+
+class VMStatus(Answer):
+    """Live figures of a VM; None where the server's host has no way to know."""
+
+    id: int
+    name: str
+    status: str
+    uptime: float | None
+    cpu_percent: float | None
+    cpu_seconds: float | None
+    cpu_limit: float
+    memory_bytes: int | None
+    memory_peak_bytes: int | None
+    memory_limit: int
+    disk_bytes: int | None
+    disk_limit: int
+    processes: int | None
+    oom_kills: int | None
+    executions: int
+
+
+class LogEntry(Answer):
+    """A piece of output of one execution."""
+
+    execution_id: int
+    time: datetime
+    stream: Literal["stdout", "stderr"]
+    text: str
+
+
+class Execution(Answer):
+    """One run of code.  A program that fails is a result: see `exit_code`.
+
+    output, error: what the program wrote to standard output and standard error.  exit_code: as a shell
+    reports it (128 + n after signal n).  execution_time, cpu_time: seconds.  max_memory: bytes.
+    truncated: more was written than was kept.  state: running, finished, or lost (see `failure`).
+    """
+
+    id: int
+    vm_id: int
+    code: str
+    output: str | None
+    error: str | None
+    exit_code: int | None
+    execution_time: float | None
+    executed_at: datetime
+    timed_out: bool
+    oom_killed: bool
+    truncated: bool
+    cpu_time: float | None
+    max_memory: int | None
+    state: str
+    language: str
+    failure: str | None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the program ran to its end and exited with 0."""
+        return self.exit_code == 0 and not self.timed_out and self.state == "finished"
+
+
+class BatchError(Answer):
+    """The place of one VM in a batch's answer when its code has no result.
+
+    It can be read like an `Execution` that printed nothing; `problem.as_error()` is the exception.
+    """
+
+    vm_id: int | str
+    problem: Problem = Field(alias="error")
+
+    ok: Literal[False] = Field(default=False, exclude=True)
+    output: Literal[""] = Field(default="", exclude=True)
+    exit_code: None = Field(default=None, exclude=True)
+
+    @property
+    def error(self) -> str:
+        """What went wrong, in one sentence."""
+        return self.problem.detail
+
+
+class Snapshot(Answer):
+    """The files of a VM at one moment.  size: bytes."""
+
+    id: int
+    vm_id: int
+    name: str
+    size: int
+    created_at: datetime
+
+
+class PoolLimits(Answer):
+    """What the pool allows.  memory: MB and cpu: cores that all VMs' limits may sum up to."""
+
+    max_vms_per_user: int
+    max_total_vms: int
+    max_execution_time: float
+    default_timeout: float
+    max_executions_in_flight: int
+    memory: int | None
+    cpu: float | None
+
+
+class PoolUse(Answer):
+    """What is taken: your VMs, everybody's VMs, and the sums of their limits (cores, MB, MB)."""
+
+    vms: int
+    total_vms: int
+    cpu: float
+    memory: int
+    disk: int
+    executions: int
+
+
+class BackendStatus(Answer):
+    """Where the VMs come from, and what holds each limit."""
+
+    name: str
+    version: str
+    reason: str
+    isolation: str
+    grade: str
+    enforcement: dict[str, str]
+    capabilities: list[str]
+    templates: list[str]
+
+
+class HostStatus(Answer):
+    """Figures of the machine the pool runs on."""
+
+    cpus: int
+    cpu_percent: float | None
+    load_average: list[float]
+    memory_bytes: int
+    memory_available_bytes: int
+    disk_bytes: int
+    disk_free_bytes: int
+
+
+class PoolStatus(Answer):
+    """Limits, use, backend and host.  states: how many VMs of the whole pool are in each state."""
+
+    limits: PoolLimits
+    use: PoolUse
+    states: dict[str, int]
+    backend: BackendStatus
+    host: HostStatus
+    version: str
+
+
+class APIKey(Answer):
+    """An API key without its secret.  prefix: how the secret begins."""
+
+    id: int
+    user_id: int
+    name: str
+    prefix: str
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+
+
+class NewAPIKey(APIKey):
+    """An API key as it is made: the only time its secret is shown."""
+
+    key: str
+
+
+class User(Answer):
+    """A user of the pool."""
+
+    id: int
+    name: str
+    admin: bool
+    created_at: datetime
+
+
+class NewUser(User):
+    """A user as they are made, with their first key."""
+
+    key: NewAPIKey
+
+
+class Health(Answer):
+    """The server answers."""
+
+    status: str
+    version: str
+
+
+class Readiness(Answer):
+    """Whether the server can do its work; checks: for each part "ok" or what is wrong."""
+
+    ready: bool
+    checks: dict[str, str]
+
+
+_Item = Execution | BatchError
+
+
+def batch_items(payload: bytes) -> list[Execution | BatchError]:
+    """The items of a batch's answer, in the order of the request."""
+    adapter: TypeAdapter[list[_Item]] = TypeAdapter(list[_Item])
+    return adapter.validate_json(payload)

@@ -1,0 +1,41 @@
+"""Optional arguments that several calls share, as keyword arguments with types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, TypedDict
+
+
+class VMOptions(TypedDict, total=False):
+    """Optional arguments of creating a VM; what is left out is the server's default.
+
+    template: default: the language's own.  cpu_limit: cores.  memory_limit, disk_limit: MB.  env: variables
+    that every execution starts with.  network: "none" or "full".  ttl: seconds after which the VM is deleted.
+    idle_timeout: seconds without an execution after which it is stopped.  labels: your own notes.
+    """
+
+    template: str | None
+    cpu_limit: float | None
+    memory_limit: int | None
+    disk_limit: int | None
+    env: Mapping[str, str] | None
+    network: Literal["none", "full"] | None
+    ttl: int | None
+    idle_timeout: int | None
+    labels: Mapping[str, str] | None
+
+
+class RunOptions(TypedDict, total=False):
+    """Optional arguments of running code.
+
+    command: a shell command line, instead of code.  language: default: the VM's own.  timeout: wall-clock
+    seconds after which the program is ended.  env: variables beside the VM's own.  stdin: text on standard
+    input, which then ends.  cwd: a path in the VM, relative to /home/user.
+    """
+
+    command: str | None
+    language: str | None
+    timeout: float | None
+    env: Mapping[str, str] | None
+    stdin: str | None
+    cwd: str | None

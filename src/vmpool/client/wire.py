@@ -1,0 +1,119 @@
+"""From a call to a request and from an answer to a value, without any I/O: shared by both clients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from pydantic import TypeAdapter, ValidationError
+
+from vmpool.client.errors import APIError, UnexpectedAnswer
+from vmpool.client.models import Answer, Problem
+
+A = TypeVar("A", bound=Answer)
+
+QUICK = 60.0
+"""Seconds to wait for an answer that needs no machine to be made."""
+MACHINE = 300.0
+"""Seconds to wait for an answer that makes, starts, stops or copies a machine."""
+GRACE = 30.0
+"""Seconds beyond an execution's own timeout: the server answers once the program has been ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request.
+
+    repeatable: whether sending it twice has the effect of sending it once (safe methods, and calls with an
+    idempotency key).  wait: seconds to wait for the answer; None: for as long as it takes.
+    """
+
+    method: str
+    path: str
+    body: Mapping[str, object] | None = None
+    params: Mapping[str, str | int] = field(default_factory=dict)
+    idempotency_key: str | None = None
+    wait: float | None = QUICK
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether it may be sent again when nobody knows what became of the first."""
+        return self.method in {"GET", "DELETE"} or self.idempotency_key is not None
+
+    def headers(self) -> dict[str, str]:
+        """Headers of this one request."""
+        return {"Idempotency-Key": self.idempotency_key} if self.idempotency_key else {}
+
+
+def vm_path(vm: int | str, *rest: str) -> str:
+    """The path of a VM given by id or name, or of something below it."""
+    return "/".join(("/api/vms", quote(str(vm), safe=""), *rest))
+
+
+def given(**fields: object) -> dict[str, object]:
+    """The fields that were given: None means "the server's default" and is not sent."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def value(model: type[A], payload: bytes | str) -> A:
+    """`payload` as `model`; UnexpectedAnswer where it is something else."""
+    try:
+        return model.model_validate_json(payload)
+    except ValidationError as error:
+        raise _unexpected(payload) from error
+
+
+def values(model: type[A], payload: bytes) -> list[A]:
+    """`payload` as a list of `model`; UnexpectedAnswer where it is something else."""
+    try:
+        return TypeAdapter(list[model]).validate_json(payload)  # type: ignore[valid-type]
+    except ValidationError as error:
+        raise _unexpected(payload) from error
+
+
+def next_page(links: Mapping[str | None, Mapping[str, str]]) -> str | None:
+    """Where the next page of a collection is, from the answer's `Link` header.
+
+    Path and query only: a server behind a proxy need not know the address it is reached by.
+    """
+    url = links.get("next", {}).get("url")
+    return None if url is None else urlunsplit(("", "", *urlsplit(url)[2:4], ""))
+
+
+def error_of(status: int, headers: Mapping[str, str], payload: bytes) -> APIError:
+    """The exception for an answer whose status is not 2xx, whatever its body is."""
+    try:
+        problem = Problem.model_validate_json(payload)
+    except ValidationError:
+        excerpt = payload[:200].decode("utf-8", "replace").strip()
+        # An unlisted code, so that the family is chosen by the status alone.
+        problem = Problem(status=status, code=f"http_{status}", detail=excerpt)
+    problem = problem.model_copy(
+        update={"status": status, "request_id": problem.request_id or headers.get("x-request-id")}
+    )
+    return problem.as_error(_seconds(headers.get("retry-after")))
+
+
+def pause_before_retry(error: APIError, *, left: float) -> float | None:
+    """Seconds to wait before a refused call is sent again; None when it should not be.
+
+    Only refusals that say "later" qualify: nothing was carried out.  left: seconds of patience that remain.
+    """
+    if error.status not in {429, 503} or not error.retryable or error.dispatch == "outcome_unknown":
+        return None
+    pause = 1.0 if error.retry_after is None else max(error.retry_after, 0.05)
+    return pause if pause <= left else None
+
+
+def _seconds(header: str | None) -> float | None:
+    try:
+        return None if header is None else float(header)
+    except ValueError:  # the date form: nobody here sends it, a proxy may
+        return None
+
+
+def _unexpected(payload: bytes | str) -> UnexpectedAnswer:
+    excerpt = payload[:80]
+    return UnexpectedAnswer(f"this is not a vmpool server, or a much newer one; it answered: {excerpt!r}")
