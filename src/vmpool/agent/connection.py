@@ -1,0 +1,118 @@
+"""One live byte stream to an agent: whole frames out in order, whole frames in, and no memory of what was
+before.  What survives a broken stream is the client's business.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+import anyio
+from anyio.abc import ByteStream
+
+from vmpool.agent.codec import Decoder, Frame, ProtocolError, encode, pack, unpack
+from vmpool.agent.messages import GENERATION, Message
+
+STREAM_ERRORS = (OSError, anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError)
+"""What a byte stream raises when the other side is gone."""
+
+_RECEIVE_BYTES = 128 << 10
+_HEARTBEAT_SECONDS = 30.0
+_HELLO_CHANNEL = 1 << 63
+
+
+class Connection:
+    """A stream on which HELLO was answered.
+
+    generation: the lower of both sides'.  boot_id: drawn by the agent when it started, so that a restarted
+    agent, which knows none of the executions, is told from a broken stream.
+    """
+
+    def __init__(self, stream: ByteStream, decoder: Decoder, hello: Frame) -> None:
+        fields = unpack(Message.HELLO_OK, hello.payload)
+        self.generation = min(GENERATION, fields.u64("generation", 1))
+        self.boot_id = fields.u64("boot_id")
+        self.agent_pid = fields.u64("pid")
+        self._stream = stream
+        self._decoder = decoder
+        self._outgoing: deque[bytes] = deque()
+        self._writable: anyio.Event | None = None
+        self._heard = False
+
+    @classmethod
+    async def open(cls, stream: ByteStream) -> Connection:
+        """Say HELLO and wait for the answer; the stream is closed if that fails.
+
+        Raises ProtocolError, or one of STREAM_ERRORS.
+        """
+        try:
+            await stream.send(
+                encode(Message.HELLO, _HELLO_CHANNEL, pack(Message.HELLO, generation=GENERATION))
+            )
+            decoder = Decoder()
+            while not (frames := decoder.feed(await stream.receive(_RECEIVE_BYTES))):
+                pass
+            if len(frames) != 1 or frames[0].type != Message.HELLO_OK:
+                raise ProtocolError("the first frame was not HELLO_OK")
+            return cls(stream, decoder, frames[0])
+        except BaseException:
+            await anyio.aclose_forcefully(stream)
+            raise
+
+    def send(self, data: bytes) -> None:
+        """Queue one frame.
+
+        Not a coroutine: a caller cancelled in the middle of a write would leave half a frame on a stream that
+        others share.  The queue is bounded by the protocol's windows and by callers awaiting their replies.
+        """
+        self._outgoing.append(data)
+        if self._writable is not None:
+            self._writable.set()
+            self._writable = None
+
+    async def serve(self, on_frame: Callable[[Frame], None]) -> Exception:
+        """Move frames until the stream breaks or `on_frame` raises ProtocolError; returns which it was."""
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._write)
+                tasks.start_soon(self._keep_alive)
+                reason = await self._read(on_frame)
+                tasks.cancel_scope.cancel()
+            return reason
+        finally:
+            await anyio.aclose_forcefully(self._stream)
+
+    async def _read(self, on_frame: Callable[[Frame], None]) -> Exception:
+        try:
+            while True:
+                data = await self._stream.receive(_RECEIVE_BYTES)
+                self._heard = True
+                for frame in self._decoder.feed(data):
+                    on_frame(frame)
+        except (*STREAM_ERRORS, ProtocolError) as error:
+            return error
+
+    async def _write(self) -> None:
+        try:
+            while True:
+                if not self._outgoing:
+                    self._writable = anyio.Event()
+                    await self._writable.wait()
+                batch = b"".join(self._outgoing)
+                self._outgoing.clear()
+                await self._stream.send(batch)
+        except STREAM_ERRORS:
+            await anyio.aclose_forcefully(self._stream)  # wakes the reader
+
+    async def _keep_alive(self) -> None:
+        """Close a stream whose far side went away without a word, as a forwarded one can."""
+        while True:
+            self._heard = False
+            await anyio.sleep(_HEARTBEAT_SECONDS)
+            if self._heard:
+                continue
+            self.send(encode(Message.PING, _HELLO_CHANNEL))
+            await anyio.sleep(_HEARTBEAT_SECONDS)
+            if not self._heard:
+                await anyio.aclose_forcefully(self._stream)
+                return

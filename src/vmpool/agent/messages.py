@@ -1,0 +1,197 @@
+"""The agent protocol's vocabulary: message types, their fields, and since which generation each is known.
+
+The same facts as `spec/agent-protocol.json`, which is the reference for both sides; a test compares every
+constant here with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from types import MappingProxyType
+from typing import Literal
+
+GENERATION = 1
+"""The newest generation this host speaks; HELLO settles on the lower of both sides'."""
+HEADER_BYTES = 24
+MAX_PAYLOAD_BYTES = 1 << 20
+WINDOW_BYTES = 256 << 10
+"""Unacknowledged output the agent holds at most, per execution and stream."""
+STDIN_WINDOW_BYTES = 64 << 10
+"""Bytes of standard input the host sends at most past the last STDIN_ACK."""
+
+NO_STREAM, STDOUT, STDERR = 0, 1, 2
+
+Kind = Literal["u64", "bytes", "text", "path"]
+
+
+class Message(IntEnum):
+    """Every message type, host's and agent's."""
+
+    HELLO = 1
+    HELLO_OK = 2
+    START = 3
+    STARTED = 4
+    FAILED = 5
+    OUTPUT = 6
+    ACK = 7
+    STDIN = 8
+    STDIN_ACK = 9
+    STDIN_CLOSE = 10
+    EXITED = 11
+    ATTACH = 12
+    RELEASE = 13
+    SIGNAL = 14
+    LIST = 15
+    LISTED = 16
+    FILE_READ = 17
+    FILE_DATA = 18
+    FILE_WRITE = 19
+    DONE = 20
+    WARM = 21
+    STATS = 22
+    STATS_OK = 23
+    PING = 24
+    PONG = 25
+    SHUTDOWN = 26
+
+
+class Reason:
+    """Codes a FAILED message carries."""
+
+    UNKNOWN_EXECUTION = "unknown_execution"
+    BAD_REQUEST = "bad_request"
+    NOT_FOUND = "not_found"
+    PERMISSION = "permission"
+    NOT_A_FILE = "not_a_file"
+    TOO_MANY_EXECUTIONS = "too_many_executions"
+    NO_MEMORY = "no_memory"
+    NO_SPACE = "no_space"
+    SPAWN_FAILED = "spawn_failed"
+    GONE = "gone"
+    IO_ERROR = "io_error"
+    UNKNOWN_MESSAGE = "unknown_message"
+    NOT_SUPPORTED = "not_supported"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of a message's payload."""
+
+    tag: int
+    kind: Kind
+    repeated: bool = False
+
+
+def _field(tag: int, kind: Kind) -> Field:
+    return Field(tag, kind)
+
+
+def _many(tag: int) -> Field:
+    return Field(tag, "bytes", repeated=True)
+
+
+_NOTHING: dict[str, Field] = {}
+
+FIELDS: Mapping[Message, Mapping[str, Field]] = MappingProxyType(
+    {
+        Message.HELLO: {"generation": _field(1, "u64")},
+        Message.HELLO_OK: {
+            "generation": _field(1, "u64"),
+            "boot_id": _field(2, "u64"),
+            "pid": _field(3, "u64"),
+            "agent_version": _field(4, "text"),
+        },
+        Message.START: {
+            "argv": _many(1),
+            "env": _many(2),
+            "cwd": _field(3, "path"),
+            "source_path": _field(4, "path"),
+            "source_data": _field(5, "bytes"),
+            "stdin_open": _field(6, "u64"),
+            "timeout_ms": _field(7, "u64"),
+            "background": _field(8, "u64"),
+            "rlimit": _many(9),
+            "warm": _field(10, "text"),
+            "build_argv": _many(11),
+            "scratch_path": _field(12, "path"),
+            "umask": _field(13, "u64"),
+            "stdin_data": _field(14, "bytes"),
+            "exit_grace_ms": _field(15, "u64"),
+        },
+        Message.STARTED: {
+            "pid": _field(1, "u64"),
+            "already": _field(2, "u64"),
+            "warm": _field(3, "u64"),
+        },
+        Message.FAILED: {
+            "reason": _field(1, "text"),
+            "message": _field(2, "text"),
+            "errno": _field(3, "u64"),
+        },
+        Message.ACK: _NOTHING,
+        Message.STDIN_ACK: _NOTHING,
+        Message.STDIN_CLOSE: _NOTHING,
+        Message.EXITED: {
+            "status": _field(1, "u64"),
+            "signal": _field(2, "u64"),
+            "timed_out": _field(3, "u64"),
+            "user_us": _field(4, "u64"),
+            "system_us": _field(5, "u64"),
+            "max_rss_bytes": _field(6, "u64"),
+            "duration_us": _field(7, "u64"),
+            "stdout_bytes": _field(8, "u64"),
+            "stderr_bytes": _field(9, "u64"),
+            "build_failed": _field(10, "u64"),
+            "cancelled": _field(11, "u64"),
+        },
+        Message.ATTACH: {"stdout_offset": _field(1, "u64"), "stderr_offset": _field(2, "u64")},
+        Message.RELEASE: _NOTHING,
+        Message.SIGNAL: {"signal": _field(1, "u64"), "tree": _field(2, "u64")},
+        Message.LIST: _NOTHING,
+        Message.LISTED: {"execution": _many(1)},
+        Message.FILE_READ: {
+            "path": _field(1, "path"),
+            "offset": _field(2, "u64"),
+            "length": _field(3, "u64"),
+        },
+        Message.FILE_DATA: {
+            "data": _field(1, "bytes"),
+            "size": _field(2, "u64"),
+            "mode": _field(3, "u64"),
+            "mtime_ns": _field(4, "u64"),
+        },
+        Message.FILE_WRITE: {
+            "path": _field(1, "path"),
+            "offset": _field(2, "u64"),
+            "truncate": _field(3, "u64"),
+            "mode": _field(4, "u64"),
+            "data": _field(5, "bytes"),
+            "parents": _field(6, "u64"),
+        },
+        Message.DONE: _NOTHING,
+        Message.WARM: {
+            "name": _field(1, "text"),
+            "argv": _many(2),
+            "env": _many(3),
+            "cwd": _field(4, "path"),
+            "strategy": _field(5, "text"),
+            "spares": _field(6, "u64"),
+        },
+        Message.STATS: _NOTHING,
+        Message.STATS_OK: {
+            "processes": _field(1, "u64"),
+            "executions": _field(2, "u64"),
+            "connections": _field(3, "u64"),
+            "uptime_us": _field(4, "u64"),
+        },
+        Message.PING: _NOTHING,
+        Message.PONG: _NOTHING,
+        Message.SHUTDOWN: {"grace_ms": _field(1, "u64")},
+    }
+)
+"""Fields of every message but the raw ones (OUTPUT, STDIN), whose payload is bytes."""
+
+SINCE: Mapping[Message, int] = MappingProxyType(dict.fromkeys(Message, 1))
+"""The generation that introduced each message; a message newer than the VM's agent is AgentTooOld."""
