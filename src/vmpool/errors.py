@@ -19,6 +19,7 @@
     │   ├── QuotaExceeded           429  the user's own limit
     │   └── TooManyExecutions       429  the VM's limit of executions in flight
     ├── PoolFull                    503  Retry-After; the host's limit
+    ├── StoreFailed                 500  our database refused or is gone
     └── InfrastructureFailure       502  the program was not at fault; `dispatch` says whether it may have run
         ├── BackendUnreachable      503
         ├── BackendFailed           502
@@ -234,6 +235,13 @@ class PoolFull(VMPoolError):
             in_use=in_use,
             retry_after=retry_after,
         )
+
+
+class StoreFailed(VMPoolError):
+    """The database failed: disk full, server gone.  What the call was to record may not be recorded."""
+
+    code: ClassVar[str] = "store_failed"
+    retryable: ClassVar[bool] = True
 
 
 class InfrastructureFailure(VMPoolError):

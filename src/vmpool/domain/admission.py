@@ -33,12 +33,12 @@ class NewVM:
 class Census:
     """What counts towards the limits at one moment: every VM that is not DELETED, the new one excluded.
 
-    user_vms: those of the asking user.  vms: those of all users.  memory: the sum of their memory limits
+    vms: those of all users.  of_user: those of the asking user.  memory: the sum of their memory limits
     in MB.  cpu: the sum of their CPU limits in cores.  disk: the sum of their disk limits in MB.
     """
 
-    user_vms: int
     vms: int
+    of_user: int
     memory: int
     cpu: float
     disk: int

@@ -1,1 +1,13 @@
-"""store"""
+"""What is remembered: users, keys, VMs, executions, snapshots, in SQLite or PostgreSQL.
+
+`async with open_store(url) as store:` gives the repositories `store.users`, `store.keys`, `store.vms`,
+`store.executions`, `store.snapshots` and `store.idempotency`.  Each method is one transaction and answers
+with values of `vmpool.domain`; no row and no session leaves the package.
+"""
+
+from vmpool.store.engine import Store, open_store, utcnow
+from vmpool.store.executions import Retention
+from vmpool.store.idempotency import Fresh, InProgress, Replay
+from vmpool.store.vms import Facts
+
+__all__ = ["Facts", "Fresh", "InProgress", "Replay", "Retention", "Store", "open_store", "utcnow"]

@@ -1,0 +1,126 @@
+"""Opening a database by its URL: drivers, pragmas, migrations, then the repositories over it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy import URL, event, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from vmpool.errors import InvalidRequest
+from vmpool.store.database import Database, PostgreSQL, SQLite
+from vmpool.store.executions import Executions
+from vmpool.store.idempotency import Idempotency
+from vmpool.store.keys import Keys
+from vmpool.store.migrations import upgrade
+from vmpool.store.snapshots import Snapshots
+from vmpool.store.users import Users
+from vmpool.store.vms import VMs
+
+Clock = Callable[[], datetime]
+
+BUSY_MILLISECONDS = 10_000
+"""How long SQLite waits for another process that is writing."""
+READERS = 4
+COMMAND_SECONDS = 30
+"""How long one statement may take on PostgreSQL."""
+
+
+def utcnow() -> datetime:
+    """The time now as the database keeps it: naive, in UTC."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+class Store:
+    """The repositories of one open database; each method is one transaction."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self.database = database
+        self.users = Users(database, clock)
+        self.keys = Keys(database, clock)
+        self.vms = VMs(database, clock)
+        self.executions = Executions(database, clock)
+        self.snapshots = Snapshots(database, clock)
+        self.idempotency = Idempotency(database, clock)
+
+
+@asynccontextmanager
+async def open_store(url: str, *, clock: Clock = utcnow) -> AsyncIterator[Store]:
+    """Open the database at `url`, bring its tables up to date, and close it at the end.
+
+    url: `sqlite:///path` or `postgresql://user@host/name`, as SQLAlchemy writes them; a driver in it must
+    be aiosqlite or asyncpg.  clock: the time now as naive UTC.  Raises InvalidRequest for a URL that
+    cannot be served and StoreFailed where the database does not answer or is from a later version.
+    """
+    database, writer = _connect(_parsed(url))
+    try:
+        await upgrade(writer)
+        yield Store(database, clock)
+    finally:
+        await database.close()
+
+
+def _parsed(url: str) -> URL:
+    """The URL with its driver; the message never repeats the URL, which may hold a password."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError as failure:
+        raise InvalidRequest("database_url", "is not a URL like sqlite:///path/to/file") from failure
+    drivers = {
+        "sqlite": "sqlite+aiosqlite",
+        "postgresql": "postgresql+asyncpg",
+        "postgres": "postgresql+asyncpg",
+    }
+    drivername = drivers.get(parsed.drivername, parsed.drivername)
+    if drivername not in drivers.values():
+        raise InvalidRequest("database_url", f"'{parsed.drivername}' is neither sqlite nor postgresql")
+    if drivername == "sqlite+aiosqlite" and parsed.database in (None, "", ":memory:"):
+        raise InvalidRequest("database_url", "SQLite needs a file: sqlite:///path/to/file")
+    return parsed.set(drivername=drivername)
+
+
+def _connect(url: URL) -> tuple[Database, AsyncEngine]:
+    """The database and the engine that may change its tables."""
+    if url.drivername == "postgresql+asyncpg":
+        engine = create_async_engine(
+            url,
+            pool_size=10,
+            max_overflow=10,
+            pool_pre_ping=True,
+            connect_args={"command_timeout": COMMAND_SECONDS},
+        )
+        return PostgreSQL(engine), engine
+    assert url.database is not None
+    _make_private(Path(url.database))
+    writer = create_async_engine(url, pool_size=1, max_overflow=0)
+    readers = create_async_engine(url, pool_size=READERS, max_overflow=0)
+    event.listen(writer.sync_engine, "connect", _pragmas("synchronous = FULL", "journal_mode = WAL"))
+    event.listen(
+        writer.sync_engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE")
+    )
+    event.listen(readers.sync_engine, "connect", _pragmas("query_only = ON"))
+    return SQLite(writer, readers), writer
+
+
+def _make_private(path: Path) -> None:
+    """Create the file readable by its owner only: a history holds what people ran."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.touch(mode=0o600)
+
+
+def _pragmas(*own: str) -> Callable[[DBAPIConnection, ConnectionPoolEntry], None]:
+    def on_connect(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+        # no transaction of the driver's own making: the "begin" event starts ours
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in (f"busy_timeout = {BUSY_MILLISECONDS}", "foreign_keys = ON", *own):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    return on_connect

@@ -1,0 +1,214 @@
+"""Executions: announced, then settled once; pruned by age, count and bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, UpdateBase, delete, func, insert, select, update
+
+from vmpool.domain import Execution, ExecutionState, Outcome
+from vmpool.errors import ExecutionNotFound
+from vmpool.store.database import Database
+from vmpool.store.ids import storable_id
+from vmpool.store.models import VMExecution
+from vmpool.store.text import stored_size
+
+_RUNNING = VMExecution.state == ExecutionState.RUNNING.value
+PRUNE_CHUNK = 500
+"""Rows removed in one transaction, so that pruning never makes an execution wait long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How much history is kept; None means without bound.
+
+    age: how old an execution may become.  count: executions per VM.  size: bytes of all texts of all
+    executions together.  Executions still running are never pruned.
+    """
+
+    age: timedelta | None = None
+    count: int | None = None
+    size: int | None = None
+
+
+class Executions:
+    """The table `vm_executions`."""
+
+    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def begin(
+        self, vm_id: int, code: str, language: str, timeout: float, at: datetime | None = None
+    ) -> Execution:
+        """Announce an execution that is about to be dispatched.  at: when (default: now), naive UTC."""
+        values = {
+            "vm_id": vm_id,
+            "code": code,
+            "language": language,
+            "timeout": timeout,
+            "executed_at": at or self._clock(),
+            "state": ExecutionState.RUNNING.value,
+            "timed_out": False,
+            "oom_killed": False,
+            "truncated": False,
+            "stored_bytes": stored_size(code),
+        }
+        statement = insert(VMExecution).returning(VMExecution)
+        return await self._database.write(
+            lambda connection: _execution(connection.execute(statement, values).one())
+        )
+
+    async def finish(self, execution_id: int, outcome: Outcome) -> Execution:
+        """The program ended.  An execution settled before stays as it was and is answered as it is."""
+        return await self._settle(execution_id, ExecutionState.FINISHED, outcome, None)
+
+    async def lose(self, execution_id: int, failure: str, outcome: Outcome | None = None) -> Execution:
+        """The VM or the agent went away; outcome: what is known all the same.  Settled ones stay."""
+        return await self._settle(execution_id, ExecutionState.LOST, outcome, failure)
+
+    async def lose_running(self, vm_id: int, failure: str) -> int:
+        """Every execution of this VM that still runs is lost; how many there were."""
+        statement = (
+            update(VMExecution)
+            .where(VMExecution.vm_id == vm_id, _RUNNING)
+            .values(state=ExecutionState.LOST.value, failure=failure)
+        )
+        return await self._database.write(_count_of(statement))
+
+    async def get(self, vm_id: int, execution_id: int) -> Execution:
+        """One execution of this VM; ExecutionNotFound also for one of another VM."""
+        number = storable_id(execution_id)
+        if number is None:
+            raise ExecutionNotFound(execution_id)
+        statement = select(VMExecution).where(VMExecution.id == number, VMExecution.vm_id == vm_id)
+
+        def work(connection: Connection) -> Execution:
+            row = connection.execute(statement).one_or_none()
+            if row is None:
+                raise ExecutionNotFound(execution_id)
+            return _execution(row)
+
+        return await self._database.read(work)
+
+    async def tail(self, vm_id: int, count: int) -> list[Execution]:
+        """The VM's last `count` executions, oldest first."""
+        newest_first = await self.list(vm_id, limit=count)
+        return newest_first[::-1]
+
+    async def running(self, vm_id: int | None = None) -> list[Execution]:
+        """Executions not settled yet, oldest first.  vm_id: None means of every VM."""
+        statement = select(VMExecution).where(_RUNNING).order_by(VMExecution.id)
+        if vm_id is not None:
+            statement = statement.where(VMExecution.vm_id == vm_id)
+        return await self._database.read(
+            lambda connection: [_execution(row) for row in connection.execute(statement)]
+        )
+
+    async def prune(self, retention: Retention) -> int:
+        """Remove what is past the retention, oldest first; how many rows."""
+        removed = 0
+        if retention.age is not None:
+            oldest = self._clock() - retention.age
+            removed += await self._remove(select(VMExecution.id).where(VMExecution.executed_at < oldest))
+        if retention.count is not None:
+            rank = func.row_number().over(partition_by=VMExecution.vm_id, order_by=VMExecution.id.desc())
+            ranked = select(VMExecution.id, rank.label("rank")).subquery()
+            removed += await self._remove(select(ranked.c.id).where(ranked.c.rank > retention.count))
+        if retention.size is not None:
+            weight = func.sum(VMExecution.stored_bytes).over(order_by=VMExecution.id.desc())
+            weighed = select(VMExecution.id, weight.label("weight")).subquery()
+            removed += await self._remove(select(weighed.c.id).where(weighed.c.weight > retention.size))
+        return removed
+
+    async def list(self, vm_id: int, *, limit: int = 100, before_id: int | None = None) -> list[Execution]:
+        """The VM's history, newest first.  before_id: only those older than this one, for paging."""
+        statement = select(VMExecution).where(VMExecution.vm_id == vm_id)
+        if before_id is not None:
+            statement = statement.where(VMExecution.id < before_id)
+        statement = statement.order_by(VMExecution.id.desc()).limit(limit)
+        return await self._database.read(
+            lambda connection: [_execution(row) for row in connection.execute(statement)]
+        )
+
+    async def _remove(self, doomed: Select[int]) -> int:
+        """Remove those of the selected that do not run, in transactions small enough to let others pass."""
+        ids = await self._database.read(lambda connection: sorted(connection.scalars(doomed)))
+        removed = 0
+        for start in range(0, len(ids), PRUNE_CHUNK):
+            chunk = delete(VMExecution).where(VMExecution.id.in_(ids[start : start + PRUNE_CHUNK]), ~_RUNNING)
+            removed += await self._database.write(_count_of(chunk))
+        return removed
+
+    async def _settle(
+        self, execution_id: int, state: ExecutionState, outcome: Outcome | None, failure: str | None
+    ) -> Execution:
+        number = storable_id(execution_id)
+        if number is None:
+            raise ExecutionNotFound(execution_id)
+        values: dict[str, Any] = {"state": state.value, "failure": failure}
+        if outcome is not None:
+            values |= {
+                "output": outcome.output,
+                "error": outcome.error,
+                "exit_code": outcome.exit_code,
+                "execution_time": outcome.execution_time,
+                "timed_out": outcome.timed_out,
+                "oom_killed": outcome.oom_killed,
+                "truncated": outcome.truncated,
+                "cpu_time": outcome.cpu_time,
+                "max_memory": outcome.max_memory,
+                "stored_bytes": VMExecution.stored_bytes
+                + stored_size(outcome.output)
+                + stored_size(outcome.error),
+            }
+
+        def work(connection: Connection) -> Execution:
+            row = connection.execute(
+                update(VMExecution)
+                .where(VMExecution.id == number, _RUNNING)
+                .values(values)
+                .returning(VMExecution)
+            ).one_or_none()
+            if row is None:
+                row = connection.execute(select(VMExecution).where(VMExecution.id == number)).one_or_none()
+            if row is None:
+                raise ExecutionNotFound(execution_id)
+            return _execution(row)
+
+        return await self._database.write(work)
+
+
+def _count_of(statement: UpdateBase) -> Callable[[Connection], int]:
+    """Work that runs the statement and answers how many rows it met."""
+    return lambda connection: connection.execute(statement).rowcount
+
+
+def _execution(row: Row[VMExecution]) -> Execution:
+    outcome = None
+    if row.exit_code is not None:
+        outcome = Outcome(
+            output=row.output,
+            error=row.error,
+            exit_code=row.exit_code,
+            execution_time=row.execution_time,
+            timed_out=row.timed_out,
+            oom_killed=row.oom_killed,
+            truncated=row.truncated,
+            cpu_time=row.cpu_time,
+            max_memory=row.max_memory,
+        )
+    return Execution(
+        id=row.id,
+        vm_id=row.vm_id,
+        code=row.code,
+        language=row.language,
+        state=ExecutionState(row.state),
+        executed_at=row.executed_at,
+        timeout=row.timeout,
+        outcome=outcome,
+        failure=row.failure,
+    )

@@ -1,0 +1,214 @@
+"""The tables.  `virtual_machines` and `vm_executions` carry the specification's columns by name and type.
+
+Everything else stands beside them.  Times are naive UTC.  Ids are never reused (`sqlite_autoincrement`;
+sequences on PostgreSQL), because a VM's id names its machine.  These classes do not leave the package:
+the repositories answer with values of `vmpool.domain`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    DateTime,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from vmpool.store.text import AnyString, AnyText
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Base(DeclarativeBase):
+    """Root of the tables; constraint names are fixed so that migrations can name them."""
+
+    metadata = MetaData(naming_convention=NAMING)
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy's own declaration
+        str: AnyString,
+        datetime: DateTime,
+        float: Float,
+        bool: Boolean,
+        dict[str, Any]: JSON,
+        list[str]: JSON,
+    }
+
+
+class UserRow(Base):
+    """An owner of VMs."""
+
+    __tablename__ = "users"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    admin: Mapped[bool]
+    created_at: Mapped[datetime]
+
+
+class ApiKeyRow(Base):
+    """A key: the SHA-256 of its secret in hexadecimal, never the secret."""
+
+    __tablename__ = "api_keys"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
+    name: Mapped[str]
+    prefix: Mapped[str]
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+
+
+class VirtualMachine(Base):
+    """A VM; kept as `deleted` for the sake of its history."""
+
+    __tablename__ = "virtual_machines"
+    __table_args__ = (
+        Index(
+            "uq_virtual_machines_live_name",
+            "user_id",
+            "name",
+            unique=True,
+            sqlite_where=text("status <> 'deleted'"),
+            postgresql_where=text("status <> 'deleted'"),
+        ),
+        Index("ix_virtual_machines_user_id_id", "user_id", "id"),
+        Index(
+            "ix_virtual_machines_live",
+            "id",
+            sqlite_where=text("status <> 'deleted'"),
+            postgresql_where=text("status <> 'deleted'"),
+        ),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    name: Mapped[str]
+    status: Mapped[str]
+    language: Mapped[str]
+    container_id: Mapped[str | None]
+    cpu_limit: Mapped[float]
+    memory_limit: Mapped[int] = mapped_column(Integer)
+    disk_limit: Mapped[int] = mapped_column(Integer)
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    stopped_at: Mapped[datetime | None]
+
+    process_limit: Mapped[int] = mapped_column(Integer)
+    template: Mapped[str]
+    backend: Mapped[str]
+    isolation: Mapped[str]
+    generation: Mapped[int] = mapped_column(Integer)
+    network: Mapped[str]
+    ttl: Mapped[int | None] = mapped_column(Integer)
+    idle_timeout: Mapped[int | None] = mapped_column(Integer)
+    env: Mapped[dict[str, Any]]
+    labels: Mapped[dict[str, Any]]
+    warnings: Mapped[list[str]]
+    error_reason: Mapped[str | None] = mapped_column(AnyText)
+    deleted_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+    restored_from: Mapped[int | None] = mapped_column(Integer)
+
+
+class VMExecution(Base):
+    """One execution.  `stored_bytes` is what its texts weigh, for the retention by bytes.
+
+    The long texts are the last columns of the table, so that a look at the others does not read them.
+    """
+
+    __tablename__ = "vm_executions"
+    __table_args__ = (
+        Index("ix_vm_executions_vm_id_id", "vm_id", "id"),
+        Index("ix_vm_executions_executed_at", "executed_at"),
+        Index(
+            "ix_vm_executions_running",
+            "vm_id",
+            sqlite_where=text("state = 'running'"),
+            postgresql_where=text("state = 'running'"),
+        ),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    vm_id: Mapped[int] = mapped_column(ForeignKey("virtual_machines.id"))
+    exit_code: Mapped[int | None] = mapped_column(Integer)
+    execution_time: Mapped[float | None]
+    executed_at: Mapped[datetime]
+
+    state: Mapped[str]
+    language: Mapped[str]
+    timeout: Mapped[float]
+    timed_out: Mapped[bool]
+    oom_killed: Mapped[bool]
+    truncated: Mapped[bool]
+    cpu_time: Mapped[float | None]
+    max_memory: Mapped[int | None] = mapped_column(BigInteger)
+    stored_bytes: Mapped[int] = mapped_column(BigInteger)
+    failure: Mapped[str | None] = mapped_column(AnyText)
+
+    code: Mapped[str] = mapped_column(AnyText)
+    output: Mapped[str | None] = mapped_column(AnyText)
+    error: Mapped[str | None] = mapped_column(AnyText)
+
+
+class SnapshotRow(Base):
+    """A kept state of a VM's files.  `reference` is what the backend knows it by."""
+
+    __tablename__ = "snapshots"
+    __table_args__ = (
+        Index("uq_snapshots_vm_id_name", "vm_id", "name", unique=True),
+        Index(
+            "ix_snapshots_unsettled",
+            "id",
+            sqlite_where=text("state <> 'ready'"),
+            postgresql_where=text("state <> 'ready'"),
+        ),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    vm_id: Mapped[int] = mapped_column(ForeignKey("virtual_machines.id"))
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
+    name: Mapped[str]
+    state: Mapped[str]
+    size: Mapped[int] = mapped_column(BigInteger)
+    backend: Mapped[str]
+    reference: Mapped[str]
+    base: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class IdempotencyRow(Base):
+    """One Idempotency-Key of one user: claimed while `status` is null, answered once it is there."""
+
+    __tablename__ = "idempotency_keys"
+    __table_args__ = (Index("ix_idempotency_keys_created_at", "created_at"),)
+
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    route: Mapped[str]
+    body_hash: Mapped[str]
+    status: Mapped[int | None] = mapped_column(Integer)
+    body: Mapped[str | None] = mapped_column(AnyText)
+    created_at: Mapped[datetime]
