@@ -25,7 +25,8 @@
         ├── BackendFailed           502
         ├── AgentUnreachable        502
         ├── AgentRefused            502
-        └── AgentTooOld             502
+        ├── AgentTooOld             502
+        └── Interrupted             502  a server ended in the middle of the request with this Idempotency-Key
 
 The HTTP status stands here for the reader only; `vmpool.api.errors` holds the table.  A program that
 exits non-zero, times out or is killed is a *result*, never one of these.
@@ -296,4 +297,18 @@ class AgentTooOld(InfrastructureFailure):
             f"this needs agent generation {needed}, the VM has {have}; recreate the VM",
             needed=needed,
             have=have,
+        )
+
+
+class Interrupted(InfrastructureFailure):
+    """The request with this Idempotency-Key was begun and nobody knows how far it came."""
+
+    code: ClassVar[str] = "interrupted"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the server ended while it worked on the request with this Idempotency-Key; "
+            "see what it did, then send a fresh key",
+            dispatch="outcome_unknown",
         )
