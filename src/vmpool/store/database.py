@@ -3,11 +3,13 @@
 Work once begun is carried through: it is shielded from cancellation, because a transaction torn off in the
 middle leaves nobody knowing what holds.  It is short: the database's own time limits bound it.
 
-SQLite takes one writer at a time and pays a disk flush per commit.  So writers do not queue for the lock:
-the first to come leads, and while its commit is on the way the others' work gathers and becomes the next
-transaction (group commit).  Each has a savepoint of its own, so that one caller's refusal undoes only its
-part, and every caller hears back only after the commit.  PostgreSQL does this by itself; there every unit
-gets its own transaction.
+SQLite is a library, not a server: a transaction runs whole in a worker thread, one hop there and back.
+(An asynchronous driver hops for every statement, cursor and fetch; that took longer than the work.)  It has
+one writer at a time and pays a disk flush per commit.  So writers do not queue for the lock: the first to
+come leads, and while its commit is on the way the others' work gathers and becomes the next transaction
+(group commit).  Each has a savepoint of its own, so that one caller's refusal undoes only its part, and
+every caller hears back only after the commit.  PostgreSQL does this by itself; there every unit gets its
+own transaction.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ from typing import Any, Generic, TypeVar
 
 import anyio
 import anyio.lowlevel
-from sqlalchemy import Connection
+import anyio.to_thread
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -41,7 +44,7 @@ class Database(abc.ABC):
 
     @abc.abstractmethod
     async def read(self, work: Work[T]) -> T:
-        """Run it against one consistent state; whatever it writes is rolled back."""
+        """Run it; each of its statements sees one consistent state, and it must not write."""
 
     @abc.abstractmethod
     async def write(self, work: Work[T]) -> T:
@@ -128,17 +131,18 @@ class SQLite(Database):
 
     dialect = "sqlite"
 
-    def __init__(self, writer: AsyncEngine, readers: AsyncEngine) -> None:
+    def __init__(self, writer: Engine, readers: Engine, reader_count: int) -> None:
         self._writer = writer
         self._readers = readers
+        self._writing = anyio.CapacityLimiter(1)
+        self._reading = anyio.CapacityLimiter(reader_count)
         self._queue: deque[_Pending[Any]] = deque()
         self._led = False
 
     async def read(self, work: Work[T]) -> T:
         await anyio.lowlevel.checkpoint_if_cancelled()
         with anyio.CancelScope(shield=True), database_errors():
-            async with self._readers.connect() as connection:
-                result = await connection.run_sync(work)
+            result = await anyio.to_thread.run_sync(self._read, work, limiter=self._reading)
         return result
 
     async def write(self, work: Work[T]) -> T:
@@ -156,8 +160,7 @@ class SQLite(Database):
 
     async def close(self) -> None:
         with anyio.CancelScope(shield=True):
-            await self._writer.dispose()
-            await self._readers.dispose()
+            await anyio.to_thread.run_sync(self._dispose, limiter=self._writing)
 
     async def _wait_for_turn(self, pending: _Pending[Any]) -> None:
         """Until it is settled or leads.  A cancelled caller's work is dropped if it has not begun."""
@@ -174,8 +177,7 @@ class SQLite(Database):
         """Commit what has gathered, then hand over to the first of those who came meanwhile."""
         batch = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
         try:
-            async with self._writer.begin() as connection:
-                await connection.run_sync(_run_all, batch)
+            await anyio.to_thread.run_sync(self._commit, batch, limiter=self._writing)
         except Exception as failure:  # nothing of the batch holds: each of its callers must hear so
             for pending in batch:
                 pending.settle(failure)
@@ -191,10 +193,18 @@ class SQLite(Database):
         else:
             self._led = False
 
+    def _read(self, work: Work[T]) -> T:
+        with self._readers.connect() as connection:
+            return work(connection)
 
-def _run_all(connection: Connection, batch: list[_Pending[Any]]) -> None:
-    if len(batch) == 1:
-        batch[0].result = batch[0].work(connection)
-        return
-    for pending in batch:
-        pending.attempt(connection)
+    def _commit(self, batch: list[_Pending[Any]]) -> None:
+        with self._writer.begin() as connection:
+            if len(batch) == 1:
+                batch[0].result = batch[0].work(connection)
+                return
+            for pending in batch:
+                pending.attempt(connection)
+
+    def _dispose(self) -> None:
+        self._writer.dispose()
+        self._readers.dispose()

@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlalchemy import URL, event, make_url
+from sqlalchemy import URL, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from vmpool.errors import InvalidRequest
@@ -23,6 +23,7 @@ from vmpool.store.snapshots import Snapshots
 from vmpool.store.users import Users
 from vmpool.store.vms import VMs
 
+DRIVERS = {"sqlite": "pysqlite", "postgresql": "asyncpg"}
 Clock = Callable[[], datetime]
 
 BUSY_MILLISECONDS = 10_000
@@ -54,13 +55,13 @@ class Store:
 async def open_store(url: str, *, clock: Clock = utcnow) -> AsyncIterator[Store]:
     """Open the database at `url`, bring its tables up to date, and close it at the end.
 
-    url: `sqlite:///path` or `postgresql://user@host/name`, as SQLAlchemy writes them; a driver in it must
-    be aiosqlite or asyncpg.  clock: the time now as naive UTC.  Raises InvalidRequest for a URL that
+    url: `sqlite:///path` or `postgresql://user@host/name`, as SQLAlchemy writes them; a driver
+    named in it is replaced by ours.  clock: the time now as naive UTC.  Raises InvalidRequest for a URL that
     cannot be served and StoreFailed where the database does not answer or is from a later version.
     """
-    database, writer = _connect(_parsed(url))
+    database = _connect(_parsed(url))
     try:
-        await upgrade(writer)
+        await database.write(upgrade)
         yield Store(database, clock)
     finally:
         await database.close()
@@ -72,40 +73,33 @@ def _parsed(url: str) -> URL:
         parsed = make_url(url)
     except ArgumentError as failure:
         raise InvalidRequest("database_url", "is not a URL like sqlite:///path/to/file") from failure
-    drivers = {
-        "sqlite": "sqlite+aiosqlite",
-        "postgresql": "postgresql+asyncpg",
-        "postgres": "postgresql+asyncpg",
-    }
-    drivername = drivers.get(parsed.drivername, parsed.drivername)
-    if drivername not in drivers.values():
+    dialect = {"postgres": "postgresql"}.get(parsed.drivername, parsed.drivername).partition("+")[0]
+    if dialect not in DRIVERS:
         raise InvalidRequest("database_url", f"'{parsed.drivername}' is neither sqlite nor postgresql")
-    if drivername == "sqlite+aiosqlite" and parsed.database in (None, "", ":memory:"):
+    if dialect == "sqlite" and parsed.database in (None, "", ":memory:"):
         raise InvalidRequest("database_url", "SQLite needs a file: sqlite:///path/to/file")
-    return parsed.set(drivername=drivername)
+    return parsed.set(drivername=f"{dialect}+{DRIVERS[dialect]}")
 
 
-def _connect(url: URL) -> tuple[Database, AsyncEngine]:
-    """The database and the engine that may change its tables."""
-    if url.drivername == "postgresql+asyncpg":
-        engine = create_async_engine(
-            url,
-            pool_size=10,
-            max_overflow=10,
-            pool_pre_ping=True,
-            connect_args={"command_timeout": COMMAND_SECONDS},
+def _connect(url: URL) -> Database:
+    if url.get_backend_name() == "postgresql":
+        return PostgreSQL(
+            create_async_engine(
+                url,
+                pool_size=10,
+                max_overflow=10,
+                pool_pre_ping=True,
+                connect_args={"command_timeout": COMMAND_SECONDS},
+            )
         )
-        return PostgreSQL(engine), engine
     assert url.database is not None
     _make_private(Path(url.database))
-    writer = create_async_engine(url, pool_size=1, max_overflow=0)
-    readers = create_async_engine(url, pool_size=READERS, max_overflow=0)
-    event.listen(writer.sync_engine, "connect", _pragmas("synchronous = FULL", "journal_mode = WAL"))
-    event.listen(
-        writer.sync_engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE")
-    )
-    event.listen(readers.sync_engine, "connect", _pragmas("query_only = ON"))
-    return SQLite(writer, readers), writer
+    writer = create_engine(url, pool_size=1, max_overflow=0)
+    readers = create_engine(url, pool_size=READERS, max_overflow=0, isolation_level="AUTOCOMMIT")
+    event.listen(writer, "connect", _pragmas("journal_mode = WAL", "synchronous = FULL"))
+    event.listen(writer, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    event.listen(readers, "connect", _pragmas("query_only = ON"))
+    return SQLite(writer, readers, READERS)
 
 
 def _make_private(path: Path) -> None:

@@ -9,23 +9,11 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, inspect, text
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from vmpool.errors import StoreFailed
-from vmpool.store.database import database_errors
 
 MIGRATION_LOCK = 0x766D_7000
 """PostgreSQL's advisory lock around a migration; on SQLite BEGIN IMMEDIATE is the lock."""
-
-
-async def upgrade(engine: AsyncEngine) -> None:
-    """Run what is missing, all in one transaction; of several servers starting at once one does the work.
-
-    StoreFailed where the tables are of a later version of this program.
-    """
-    with database_errors():
-        async with engine.begin() as connection:
-            await connection.run_sync(_upgrade)
 
 
 def configuration(connection: Connection) -> Config:
@@ -37,7 +25,12 @@ def configuration(connection: Connection) -> Config:
     return config
 
 
-def _upgrade(connection: Connection) -> None:
+def upgrade(connection: Connection) -> None:
+    """Run what is missing, all in the connection's transaction.
+
+    Of several servers starting at once one does the work and the others find it done.  StoreFailed where
+    the tables are of a later version of this program.
+    """
     if connection.dialect.name == "postgresql":
         connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
     config = configuration(connection)
