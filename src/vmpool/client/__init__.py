@@ -17,32 +17,47 @@ if TYPE_CHECKING:
     from vmpool.client._sync.handle import VMHandle as VMHandle
     from vmpool.client.errors import APIError as APIError
     from vmpool.client.errors import ClientError as ClientError
+    from vmpool.client.models import VM as VM
+    from vmpool.client.models import APIKey as APIKey
+    from vmpool.client.models import BatchError as BatchError
+    from vmpool.client.models import Execution as Execution
+    from vmpool.client.models import LogEntry as LogEntry
+    from vmpool.client.models import NewAPIKey as NewAPIKey
+    from vmpool.client.models import PoolStatus as PoolStatus
+    from vmpool.client.models import Snapshot as Snapshot
+    from vmpool.client.models import VMStatus as VMStatus
 
-_HOMES = {
-    "APIError": "vmpool.client.errors",
-    "AsyncClient": "vmpool.client._async.client",
-    "AsyncVMHandle": "vmpool.client._async.handle",
-    "Client": "vmpool.client._sync.client",
-    "ClientError": "vmpool.client.errors",
-    "VMHandle": "vmpool.client._sync.handle",
+_EXPORTS = {
+    "vmpool.client._async.client": ("AsyncClient",),
+    "vmpool.client._async.handle": ("AsyncVMHandle",),
+    "vmpool.client._sync.client": ("Client",),
+    "vmpool.client._sync.handle": ("VMHandle",),
+    "vmpool.client.errors": (
+        "APIError",
+        "ClientError",
+    ),
+    "vmpool.client.models": (
+        "VM",
+        "APIKey",
+        "BatchError",
+        "Execution",
+        "LogEntry",
+        "NewAPIKey",
+        "PoolStatus",
+        "Snapshot",
+        "VMStatus",
+    ),
 }
+_HOMES = {name: module for module, names in _EXPORTS.items() for name in names}
+_MODULES = ("errors", "models")
 
-__all__ = [
-    "APIError",
-    "AsyncClient",
-    "AsyncVMHandle",
-    "Client",
-    "ClientError",
-    "VMHandle",
-    "errors",
-    "models",
-]
+__all__ = [*_HOMES, *_MODULES]
 
 
 def __getattr__(name: str) -> object:
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
-    if name in {"errors", "models"}:
+    if name in _MODULES:
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

@@ -11,7 +11,9 @@ import fcntl
 import importlib.util
 import json
 import os
+import select
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -30,6 +32,9 @@ AUTOSTART_VARIABLE = "VMPOOL_AUTOSTART"
 DEFAULT_PORT = 8321
 START_SECONDS = 60.0
 """How long a server may take until it answers: the first start makes the database and looks at the host."""
+STOP_SECONDS = 30.0
+"""How long a server may take to end: requests in progress are given time."""
+SERVER_COMMAND = (sys.executable, "-m", "vmpool.app")
 _NEEDED = ("fastapi", "uvicorn", "sqlalchemy", "pydantic_settings")
 _TAIL_LINES = 20
 
@@ -114,8 +119,7 @@ def start(state_dir: Path, options: dict[str, str] | None = None) -> Address:
     options: variables (`VMPOOL_*`) for it, beside this process's.  Two callers at once start one server.
     NoServer, with the end of its log, where it does not come up.
     """
-    if any(importlib.util.find_spec(name) is None for name in _NEEDED):
-        raise NoServer("this machine has no vmpool server; install one with: pip install 'vmpool[server]'")
+    require_server()
     try:
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _alone(state_dir / "start.lock"):
@@ -125,11 +129,42 @@ def start(state_dir: Path, options: dict[str, str] | None = None) -> Address:
         raise NoServer(f"cannot start a server in {state_dir}: {error}") from error
 
 
+def require_server() -> None:
+    """NoServer where only the client is installed."""
+    if any(importlib.util.find_spec(name) is None for name in _NEEDED):
+        raise NoServer("this machine has no vmpool server; install one with: pip install 'vmpool[server]'")
+
+
+def stop(state_dir: Path) -> bool:
+    """End the server that runs on this state directory, and wait for it; False where none runs.
+
+    Its VMs stay, and the next server finds them.  NoServer where it does not end.
+    """
+    pid = server_pid(state_dir)
+    if pid is None or running(state_dir) is None:
+        return False
+    # A descriptor of the process, so that a number given to another process meanwhile is not signalled.
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return False
+    try:
+        signal.pidfd_send_signal(process, signal.SIGTERM)
+        ended, _, _ = select.select([process], [], [], STOP_SECONDS)
+    except PermissionError as error:
+        raise NoServer(f"the server (process {pid}) belongs to another user") from error
+    finally:
+        os.close(process)
+    if not ended:
+        raise NoServer(f"the server (process {pid}) has not ended after {STOP_SECONDS:g} s")
+    return True
+
+
 def _start(state_dir: Path, options: dict[str, str]) -> Address:
     log = state_dir / "server.log"
     environment = {**os.environ, STATE_VARIABLE: str(state_dir), **options}
     environment.setdefault("VMPOOL_PORT", str(_free_port()))
-    command = shlex.join((sys.executable, "-m", "vmpool.cli", "serve"))
+    command = shlex.join(SERVER_COMMAND)
     # The shell between ends at once, so that the server is nobody's child and stays when we go.
     launched = subprocess.run(
         ["/bin/sh", "-c", f"{command} </dev/null >>{shlex.quote(str(log))} 2>&1 & echo $!"],

@@ -1,0 +1,65 @@
+"""The command line as a whole: which commands there are, and what an error looks like."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from vmpool import __version__
+from vmpool.cli import images, keys, pool, render, runs, server, snapshots, vms
+from vmpool.cli.status import INTERRUPTED, NOT_DONE
+from vmpool.client.errors import ClientError
+
+app = typer.Typer(
+    name="vm",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit status: 0 done; the program's own for `execute` and `run`; "
+    "2 wrong command line; 125 vmpool could not do it.",
+)
+for group in (vms, runs, snapshots, pool, server):
+    group.register(app)
+app.add_typer(keys.app, name="key")
+app.add_typer(images.app, name="images")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"vm {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Run code in isolated virtual machines: up to 10 at once.
+
+    With no server running, the first command starts one on this machine.
+
+    \b
+    vm create test-vm python
+    vm execute test-vm "print('Hello from VM!')"
+    vm delete test-vm
+    """
+
+
+def run() -> int:
+    """Do what the command line says; its exit status."""
+    try:
+        app(standalone_mode=True)
+    except ClientError as error:
+        render.problem(error)
+        return NOT_DONE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except SystemExit as ended:  # what Typer ends with in every case
+        sys.stdout.flush()
+        return ended.code if isinstance(ended.code, int) else 0
+    return 0

@@ -1,0 +1,48 @@
+"""The command that shows the pool as a whole."""
+
+from __future__ import annotations
+
+import typer
+
+from vmpool.cli import render
+from vmpool.cli.arguments import JSONOption
+
+
+def register(app: typer.Typer) -> None:
+    """Add this command to `app`."""
+    app.command()(pool)
+
+
+def pool(as_json: JSONOption = False) -> None:
+    """Show the pool: its limits, what is in use, its backend and its host."""
+    from vmpool.client import Client
+
+    with Client() as client:
+        status = client.pool_status()
+    if as_json:
+        render.show_json(status)
+        return
+    limits, use, backend, host = status.limits, status.use, status.backend, status.host
+    render.facts(
+        (
+            ("server", status.version),
+            ("backend", f"{backend.name} {backend.version} ({backend.isolation}, {backend.grade})"),
+            ("chosen because", backend.reason),
+            ("templates", ", ".join(backend.templates)),
+            *((f"{what} held by", how) for what, how in backend.enforcement.items()),
+            ("your VMs", f"{use.vms} of {limits.max_vms_per_user}"),
+            ("all VMs", f"{use.total_vms} of {limits.max_total_vms}"),
+            ("states", ", ".join(f"{count} {state}" for state, count in status.states.items() if count)),
+            ("executions", use.executions),
+            ("cpu limits", f"{use.cpu:g} of {'any number' if limits.cpu is None else f'{limits.cpu:g}'}"),
+            ("memory limits", f"{use.memory} of {'any' if limits.memory is None else limits.memory} MB"),
+            ("disk limits", f"{use.disk} MB"),
+            ("host cpu", f"{host.cpus} cores, load {' '.join(f'{load:.2f}' for load in host.load_average)}"),
+            ("host memory", _free(host.memory_available_bytes, host.memory_bytes)),
+            ("host disk", _free(host.disk_free_bytes, host.disk_bytes)),
+        )
+    )
+
+
+def _free(free: int, total: int) -> str:
+    return f"{render.size(free)} free of {render.size(total)}"

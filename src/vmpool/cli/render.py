@@ -1,0 +1,148 @@
+"""What is shown, and where: data on standard output, everything else on standard error.
+
+Colour, boxes and spinners are for terminals; rich leaves colour out where NO_COLOR is set.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from vmpool.client.errors import APIError, ClientError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+_HINTS = {
+    "no_server": "",
+    "server_unreachable": "Is the server running?  'vm serve' starts one; VMPOOL_URL says where it is.",
+    "unexpected_answer": "Check VMPOOL_URL: another service may listen there.",
+    "unauthenticated": "Set VMPOOL_API_KEY to a valid key; 'vm key create' makes one.",
+    "vm_not_found": "'vm list' shows your VMs.",
+    "snapshot_not_found": "'vm snapshots ID' shows a VM's snapshots.",
+    "vm_not_running": "'vm start ID' starts it.",
+    "name_taken": "Choose another name, or 'vm delete NAME' first.",
+    "quota_exceeded": "'vm list' shows your VMs; 'vm delete ID' makes room.",
+    "pool_full": "'vm pool' shows what is in use.  Try again later, or ask for less.",
+    "template_not_found": "'vm pool' lists the templates of this server.",
+}
+"""What to do next, by error code."""
+
+
+def show_json(value: BaseModel | Sequence[BaseModel]) -> None:
+    """`value` as the API sends it."""
+    plain = (
+        [item.model_dump(mode="json", by_alias=True) for item in value]
+        if isinstance(value, Sequence)
+        else value.model_dump(mode="json", by_alias=True)
+    )
+    say(json.dumps(plain, indent=2, ensure_ascii=False))
+
+
+def say(text: str) -> None:
+    """A line of data."""
+    sys.stdout.write(text + "\n")
+
+
+def note(text: str) -> None:
+    """A line for people, beside the data."""
+    sys.stderr.write(text + "\n")
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Rows under headings: a drawn table on a terminal, else columns filled with spaces."""
+    cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        from rich import box
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        drawn = Table(*headings, box=box.SIMPLE_HEAD)
+        for row in cells:
+            drawn.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
+        Console().print(drawn)
+        return
+    lines = [[heading.upper() for heading in headings], *cells]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
+    for line in lines:
+        say("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+_STYLES = {"running": "green", "stopped": "yellow", "error": "bold red"}
+
+
+def facts(rows: Iterable[tuple[str, object]]) -> None:
+    """Names and values, one pair a line; what is not known is left out."""
+    known = [(name, value) for name, value in rows if value not in (None, "")]
+    width = max((len(name) for name, _ in known), default=0)
+    for name, value in known:
+        say(f"{name.ljust(width)}  {value}")
+
+
+@contextmanager
+def busy(doing: str) -> Iterator[None]:
+    """A spinner beside `doing` on a terminal, nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(doing):
+        yield
+
+
+def problem(error: ClientError) -> None:
+    """One readable block: what went wrong, whether code may have run, what to do next."""
+    lines = [f"vm: {error.message}"]
+    if error.dispatch == "outcome_unknown":
+        lines.append("  It is not known whether it was carried out: look before you repeat it.")
+    hint = _HINTS.get(error.code)
+    if hint:
+        lines.append(f"  {hint}")
+    elif hint is None and error.retryable:
+        lines.append("  Trying again may help.")
+    if isinstance(error, APIError) and error.status >= 500 and error.request_id:
+        lines.append(f"  Request {error.request_id} in the server's log.")
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.text import Text
+
+        Console(stderr=True).print(Text(lines[0], style="bold red"))
+        lines = lines[1:]
+    for line in lines:
+        note(line)
+
+
+def size(count: int | None) -> str | None:
+    """Bytes for people, in units of 1024."""
+    if count is None:
+        return None
+    amount = float(count)
+    for unit in ("B", "KB", "MB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} GB"
+
+
+def ago(moment: datetime | None) -> str:
+    """How long ago a moment was, roughly."""
+    if moment is None:
+        return ""
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return f"{duration((datetime.now(UTC) - aware).total_seconds())} ago"
+
+
+def duration(seconds: float | None) -> str | None:
+    """Seconds for people."""
+    if seconds is None:
+        return None
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"

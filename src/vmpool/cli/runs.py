@@ -1,0 +1,290 @@
+"""Commands that run code: execute, batch, run, and logs."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vmpool.cli import render
+from vmpool.cli.arguments import (
+    EnvOption,
+    JSONOption,
+    LanguageOption,
+    TimeoutOption,
+    VMArgument,
+    pairs,
+    reference,
+    vm_names,
+)
+from vmpool.cli.status import FAILED, NOT_DONE
+
+if TYPE_CHECKING:
+    from vmpool.client.models import BatchError, Execution
+    from vmpool.client.options import RunOptions
+
+CodeArgument = Annotated[
+    str | None,
+    typer.Argument(metavar="CODE", help="Source text; '-' reads it from standard input.", show_default=False),
+]
+FileOption = Annotated[Path | None, typer.Option("--file", "-f", help="Read the code from this file.")]
+CommandOption = Annotated[
+    str | None, typer.Option("--command", "-c", help="A shell command line, instead of code.")
+]
+StdinOption = Annotated[bool, typer.Option("--stdin", help="Pass standard input to the program.")]
+
+SUFFIXES = {
+    ".py": "python",
+    ".js": "nodejs",
+    ".mjs": "nodejs",
+    ".cjs": "nodejs",
+    ".java": "java",
+    ".go": "go",
+    ".rs": "rust",
+    ".sh": "bash",
+    ".bash": "bash",
+}
+RUN_TTL = 900
+"""Seconds after which a VM of `vm run` is deleted even if this process is gone: the longest run and a bit."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to `app`."""
+    app.command()(execute)
+    app.command()(batch)
+    app.command()(run)
+    app.command()(logs)
+
+
+def execute(
+    vm: VMArgument,
+    code: CodeArgument = None,
+    file: FileOption = None,
+    command: CommandOption = None,
+    language: LanguageOption = None,
+    timeout: TimeoutOption = None,
+    env: EnvOption = None,
+    cwd: Annotated[str | None, typer.Option(help="Default: /home/user.", show_default=False)] = None,
+    stdin: StdinOption = False,
+    as_json: JSONOption = False,
+) -> None:
+    """Execute code in a running VM; ends with the program's own exit status.
+
+    \b
+    vm execute test-vm "print('Hello from VM!')"
+    vm execute test-vm - < program.py
+    vm execute test-vm --file program.py --timeout 10
+    vm execute test-vm --command "ls -l"
+    echo 21 | vm execute test-vm --stdin "print(int(input()) * 2)"
+    """
+    from vmpool.client import Client
+
+    text = _source(code, file, command, stdin)
+    options = _options(command, language, timeout, env, stdin)
+    options["cwd"] = cwd
+    with Client() as client:
+        result = client.execute(vm, text, **options)
+    if as_json:
+        render.show_json(result)
+    else:
+        _replay(result)
+    raise typer.Exit(_exit_status(result))
+
+
+def batch(
+    code: CodeArgument = None,
+    vm: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--vm", metavar="ID", help="In this VM; may be repeated. Default: all.", autocompletion=vm_names
+        ),
+    ] = None,
+    file: FileOption = None,
+    command: CommandOption = None,
+    language: LanguageOption = None,
+    timeout: TimeoutOption = None,
+    env: EnvOption = None,
+    stdin: StdinOption = False,
+    as_json: JSONOption = False,
+) -> None:
+    """Execute code in all running VMs at once.
+
+    Exit status: 0 when every program exited with 0, 1 when one did not, 125 when a VM could not run it.
+
+    \b
+    vm batch "import sys; print(sys.version)"
+    vm batch --vm one --vm two --command "uname -a"
+    """
+    from vmpool.client import Client
+    from vmpool.client.models import BatchError
+
+    text = _source(code, file, command, stdin)
+    options = _options(command, language, timeout, env, stdin)
+    chosen = [reference(one) for one in vm] if vm else None
+    with Client() as client:
+        with render.busy("executing ..."):
+            results = client.batch_execute(text, chosen, **options)
+        names = {} if as_json else {one.id: one.name for one in client.list_vms()}
+    if as_json:
+        render.show_json(results)
+    else:
+        for result in results:
+            _show_item(result, names)
+        if not results:
+            render.note("no VM is running")
+    if any(isinstance(result, BatchError) for result in results):
+        raise typer.Exit(NOT_DONE)
+    raise typer.Exit(0 if all(result.ok for result in results) else FAILED)
+
+
+def run(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The program; '-' reads it from standard input.")
+    ],
+    language: Annotated[
+        str | None, typer.Option("--language", "-l", help="Default: by the file's suffix.")
+    ] = None,
+    timeout: TimeoutOption = None,
+    env: EnvOption = None,
+    cpu: Annotated[float | None, typer.Option(metavar="CORES", help="Default: 1.")] = None,
+    memory: Annotated[int | None, typer.Option(metavar="MB", help="Default: 512.")] = None,
+    as_json: JSONOption = False,
+) -> None:
+    """Run a file in a VM made for it and deleted afterwards; ends with the program's own exit status.
+
+    Standard input goes to the program where it is a pipe or a file.
+
+    \b
+    vm run program.py
+    echo 21 | vm run double.py
+    vm run - --language bash < script.sh
+    """
+    from vmpool.client import Client
+
+    from_stdin = str(file) == "-"
+    language = language or SUFFIXES.get(file.suffix.lower())
+    if language is None:
+        raise typer.BadParameter(f"cannot tell the language of '{file}': name it", param_hint="'--language'")
+    code = _source("-" if from_stdin else None, None if from_stdin else file, None, False)
+    stdin = _piped_input() if not from_stdin else None
+    with Client() as client:
+        with render.busy("creating a VM ..."):
+            made = client.create_vm(
+                f"run-{secrets.token_hex(4)}",
+                language,
+                cpu_limit=cpu,
+                memory_limit=memory,
+                ttl=RUN_TTL,
+                labels={"made-by": "vm run"},
+            )
+        with made as vm:
+            result = vm.execute(code, timeout=timeout, env=pairs(env, "--env"), stdin=stdin)
+    if as_json:
+        render.show_json(result)
+    else:
+        _replay(result)
+    raise typer.Exit(_exit_status(result))
+
+
+def logs(
+    vm: VMArgument,
+    tail: Annotated[int | None, typer.Option(metavar="N", help="The last N pieces only.")] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-F", help="Go on as output comes; Ctrl-C ends.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
+) -> None:
+    """Show what a VM's executions wrote: standard output here, standard error there.
+
+    \b
+    vm logs test-vm --tail 20
+    vm logs test-vm --follow
+    """
+    from vmpool.client import Client
+
+    with Client() as client:
+        for entry in client.follow_logs(vm, tail) if follow else client.logs(vm, tail):
+            if as_json:
+                render.say(entry.model_dump_json())
+            else:
+                _write(entry.stream == "stderr", entry.text)
+            sys.stdout.flush()
+
+
+def _source(code: str | None, file: Path | None, command: str | None, stdin: bool) -> str | None:
+    """The source text from the one place that was named; None where a command was."""
+    if [code is not None, file is not None, command is not None].count(True) != 1:
+        raise typer.BadParameter("give exactly one of CODE, --file and --command", param_hint="'CODE'")
+    if file is not None:
+        try:
+            return file.read_text()
+        except OSError as error:
+            raise typer.BadParameter(f"{error.strerror}: {file}", param_hint="'--file'") from error
+        except UnicodeDecodeError as error:
+            raise typer.BadParameter(f"not UTF-8 text: {file}", param_hint="'--file'") from error
+    if code == "-":
+        if stdin:
+            raise typer.BadParameter("standard input is the code already", param_hint="'--stdin'")
+        return sys.stdin.read()
+    return code
+
+
+def _options(
+    command: str | None, language: str | None, timeout: float | None, env: list[str] | None, stdin: bool
+) -> RunOptions:
+    return {
+        "command": command,
+        "language": language,
+        "timeout": timeout,
+        "env": pairs(env, "--env"),
+        "stdin": sys.stdin.read() if stdin else None,
+    }
+
+
+def _piped_input() -> str | None:
+    """Standard input where somebody put something there on purpose: a pipe or a file."""
+    mode = os.fstat(0).st_mode
+    return sys.stdin.read() if stat.S_ISFIFO(mode) or stat.S_ISREG(mode) else None
+
+
+def _replay(result: Execution) -> None:
+    """What the program wrote, where it wrote it, and a note for what its exit status does not tell."""
+    _write(False, result.output or "")
+    _write(True, result.error or "")
+    for wrong, what in (
+        (result.timed_out, f"ended at its time limit, after {result.execution_time or 0:.1f} s"),
+        (result.oom_killed, "ended for want of memory; a VM with a larger memory limit would help"),
+        (result.truncated, "it wrote more than the server keeps; the rest is not shown"),
+        (result.failure is not None, f"ended: {result.failure}"),
+    ):
+        if wrong:
+            render.note(f"vm: {what}")
+
+
+def _show_item(result: Execution | BatchError, names: dict[int, str]) -> None:
+    name = names.get(result.vm_id, "") if isinstance(result.vm_id, int) else ""
+    who = f"VM {result.vm_id}" + (f" '{name}'" if name else "")
+    if result.exit_code is None:
+        render.say(f"--- {who}: no result")
+        render.note(f"vm: {who}: {result.error or 'no result'}")
+        return
+    render.say(f"--- {who}: exit {result.exit_code}")
+    sys.stdout.flush()
+    _replay(result)
+
+
+def _exit_status(result: Execution) -> int:
+    return NOT_DONE if result.exit_code is None else result.exit_code
+
+
+def _write(to_stderr: bool, text: str) -> None:
+    """`text` as UTF-8, whatever this process's own encoding is."""
+    stream = sys.stderr if to_stderr else sys.stdout
+    stream.flush()
+    stream.buffer.write(text.encode())
+    stream.buffer.flush()

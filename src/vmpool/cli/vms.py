@@ -1,0 +1,223 @@
+"""Commands over VMs: create, list, start, stop, restart, status, delete."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from vmpool.cli import render
+from vmpool.cli.arguments import (
+    EnvOption,
+    JSONOption,
+    LabelOption,
+    LanguageArgument,
+    QuietOption,
+    VMArgument,
+    VMArguments,
+    pairs,
+)
+
+if TYPE_CHECKING:
+    from vmpool.client.models import VM
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to `app`."""
+    app.command()(create)
+    app.command(name="list")(list_)
+    app.command()(start)
+    app.command()(stop)
+    app.command()(restart)
+    app.command()(status)
+    app.command()(delete)
+
+
+def create(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Unique among your VMs: lower-case letters, digits and '-'.")
+    ],
+    language: LanguageArgument,
+    cpu: Annotated[float | None, typer.Option(metavar="CORES", help="Default: 1.")] = None,
+    memory: Annotated[int | None, typer.Option(metavar="MB", help="Default: 512.")] = None,
+    disk: Annotated[int | None, typer.Option(metavar="MB", help="Default: 1024.")] = None,
+    template: Annotated[str | None, typer.Option(help="Default: the language's own.")] = None,
+    env: EnvOption = None,
+    label: LabelOption = None,
+    ttl: Annotated[int | None, typer.Option(metavar="SECONDS", help="Delete it after so long.")] = None,
+    idle_timeout: Annotated[
+        int | None, typer.Option(metavar="SECONDS", help="Stop it after so long without an execution.")
+    ] = None,
+    network: Annotated[
+        Literal["none", "full"] | None, typer.Option(help="Default: none.", show_default=False)
+    ] = None,
+    quiet: QuietOption = False,
+    as_json: JSONOption = False,
+) -> None:
+    """Create a VM.
+
+    \b
+    vm create test-vm python
+    vm create big nodejs --cpu 2 --memory 2048 --env NODE_ENV=test
+    vm create brief bash --ttl 600
+    """
+    from vmpool.client import Client
+
+    with Client() as client, render.busy(f"creating {name} ..."):
+        vm = client.create_vm(
+            name,
+            language,
+            cpu_limit=cpu,
+            memory_limit=memory,
+            disk_limit=disk,
+            template=template,
+            env=pairs(env, "--env"),
+            labels=pairs(label, "--label"),
+            ttl=ttl,
+            idle_timeout=idle_timeout,
+            network=network,
+        )
+    if as_json:
+        render.show_json(vm)
+    elif quiet:
+        render.say(str(vm.id))
+    else:
+        render.say(
+            f"VM {vm.id} '{vm.name}' is {vm.status}: {vm.language} on {vm.backend}, {vm.cpu_limit:g} CPU, "
+            f"{vm.memory_limit} MB memory, {vm.disk_limit} MB disk"
+        )
+    for warning in vm.warnings:
+        render.note(f"note: {warning}")
+
+
+def list_(quiet: QuietOption = False, as_json: JSONOption = False) -> None:
+    """List your VMs, newest first.
+
+    \b
+    vm list
+    vm delete $(vm list --quiet)
+    """
+    from vmpool.client import Client
+
+    with Client() as client:
+        vms = client.list_vms()
+    if as_json:
+        render.show_json(vms)
+    elif quiet:
+        for vm in vms:
+            render.say(str(vm.id))
+    else:
+        render.table(
+            ("id", "name", "status", "language", "cpu", "memory", "disk", "backend", "created"),
+            (
+                (
+                    vm.id,
+                    vm.name,
+                    vm.status,
+                    vm.language,
+                    f"{vm.cpu_limit:g}",
+                    f"{vm.memory_limit} MB",
+                    f"{vm.disk_limit} MB",
+                    vm.backend,
+                    render.ago(vm.created_at),
+                )
+                for vm in vms
+            ),
+        )
+        if not vms:
+            render.note("no VMs yet; 'vm create test-vm python' makes one")
+
+
+def start(vm: VMArgument, as_json: JSONOption = False) -> None:
+    """Start a stopped VM with the files it had."""
+    from vmpool.client import Client
+
+    with Client() as client, render.busy(f"starting {vm} ..."):
+        _changed(client.start_vm(vm), as_json)
+
+
+def stop(vm: VMArgument, as_json: JSONOption = False) -> None:
+    """Stop a VM: its processes end, its files stay."""
+    from vmpool.client import Client
+
+    with Client() as client, render.busy(f"stopping {vm} ..."):
+        _changed(client.stop_vm(vm), as_json)
+
+
+def restart(vm: VMArgument, as_json: JSONOption = False) -> None:
+    """Stop a VM and start it again."""
+    from vmpool.client import Client
+
+    with Client() as client, render.busy(f"restarting {vm} ..."):
+        _changed(client.restart_vm(vm), as_json)
+
+
+def status(vm: VMArgument, as_json: JSONOption = False) -> None:
+    """Show a VM's state and its live CPU, memory, disk and process figures."""
+    from vmpool.client import Client
+
+    with Client() as client:
+        live = client.vm_status(vm)
+        about = None if as_json else client.get_vm(vm)
+    if about is None:
+        render.show_json(live)
+        return
+    render.facts(
+        (
+            ("VM", f"{about.id} '{about.name}'"),
+            ("status", about.status),
+            ("error", about.error),
+            ("language", about.language),
+            ("template", about.template),
+            ("backend", f"{about.backend} ({about.isolation})"),
+            ("machine", about.container_id),
+            ("network", about.network),
+            ("created", render.ago(about.created_at)),
+            ("up", render.duration(live.uptime)),
+            ("cpu", _of(None if live.cpu_percent is None else f"{live.cpu_percent:.0f} %", about.cpu_limit)),
+            ("memory", _of(render.size(live.memory_bytes), f"{about.memory_limit} MB")),
+            ("memory peak", render.size(live.memory_peak_bytes)),
+            ("disk", _of(render.size(live.disk_bytes), f"{about.disk_limit} MB")),
+            ("processes", live.processes),
+            ("out of memory", live.oom_kills or None),
+            ("executions", live.executions),
+            ("labels", ", ".join(f"{name}={value}" for name, value in about.labels.items())),
+            *(("note", warning) for warning in about.warnings),
+        )
+    )
+
+
+def delete(vms: VMArguments) -> None:
+    """Delete VMs with their files; asks nothing.
+
+    \b
+    vm delete test-vm
+    vm delete 3 4 5
+    """
+    from vmpool.client import Client, ClientError
+
+    failures: list[ClientError] = []
+    with Client() as client:
+        for vm in vms:
+            try:
+                with render.busy(f"deleting {vm} ..."):
+                    client.delete_vm(vm)
+            except ClientError as error:
+                failures.append(error)
+            else:
+                render.say(f"VM {vm} is deleted")
+    for failure in failures[:-1]:
+        render.problem(failure)
+    if failures:
+        raise failures[-1]
+
+
+def _changed(vm: VM, as_json: bool) -> None:
+    if as_json:
+        render.show_json(vm)
+    else:
+        render.say(f"VM {vm.id} '{vm.name}' is {vm.status}")
+
+
+def _of(used: str | None, limit: object) -> str:
+    return f"{'unknown' if used is None else used} of {limit}"
