@@ -193,7 +193,9 @@ def run(
 
 def logs(
     vm: VMArgument,
-    tail: Annotated[int | None, typer.Option(metavar="N", help="The last N pieces only.")] = None,
+    tail: Annotated[
+        int | None, typer.Option(metavar="N", help="The last N executions only. Default: 100.")
+    ] = None,
     follow: Annotated[
         bool, typer.Option("--follow", "-F", help="Go on as output comes; Ctrl-C ends.")
     ] = False,

@@ -15,8 +15,9 @@
         ├── Conflict                 409  NameTaken · IllegalTransition · VMNotRunning · SnapshotMismatch
         ├── LimitReached             429  QuotaExceeded · TooManyExecutions
         ├── PoolFull                 503
+        ├── StoreFailed              500
         ├── InfrastructureFailure    502  BackendUnreachable · BackendFailed · AgentUnreachable
-        │                                 AgentRefused · AgentTooOld
+        │                                 AgentRefused · AgentTooOld · Interrupted
         └── InternalError            500
 
 A code this version does not know becomes the family that its HTTP status names, with `code` as sent.
@@ -227,6 +228,12 @@ class PoolFull(APIError):
     wire_code = "pool_full"
 
 
+class StoreFailed(APIError):
+    """The server's database failed; what the call was to record may not be recorded."""
+
+    wire_code = "store_failed"
+
+
 class InfrastructureFailure(APIError):
     """Something of the server's or its host's failed; `dispatch` answers "may my code have run?"."""
 
@@ -261,6 +268,12 @@ class AgentTooOld(InfrastructureFailure):
     """The VM was born with an agent that does not know this."""
 
     wire_code = "agent_too_old"
+
+
+class Interrupted(InfrastructureFailure):
+    """The server ended while it worked on the request with this idempotency key."""
+
+    wire_code = "interrupted"
 
 
 class InternalError(APIError):

@@ -18,6 +18,8 @@ QUICK = 60.0
 """Seconds to wait for an answer that needs no machine to be made."""
 MACHINE = 300.0
 """Seconds to wait for an answer that makes, starts, stops or copies a machine."""
+LARGEST_PAGE = 1000
+"""Items a server puts on one page at most."""
 GRACE = 30.0
 """Seconds beyond an execution's own timeout: the server answers once the program has been ended."""
 
@@ -28,6 +30,7 @@ class Call:
 
     repeatable: whether sending it twice has the effect of sending it once (safe methods, and calls with an
     idempotency key).  wait: seconds to wait for the answer; None: for as long as it takes.
+    also: statuses that are answers, not errors, beside 2xx.
     """
 
     method: str
@@ -36,6 +39,7 @@ class Call:
     params: Mapping[str, str | int] = field(default_factory=dict)
     idempotency_key: str | None = None
     wait: float | None = QUICK
+    also: tuple[int, ...] = ()
 
     @property
     def repeatable(self) -> bool:

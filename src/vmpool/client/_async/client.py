@@ -22,6 +22,7 @@ from vmpool.client.models import (
     NewAPIKey,
     NewUser,
     PoolStatus,
+    Readiness,
     Snapshot,
     User,
     VMStatus,
@@ -29,7 +30,7 @@ from vmpool.client.models import (
 )
 from vmpool.client.options import RunOptions, VMOptions
 from vmpool.client.sse import Decoder
-from vmpool.client.wire import GRACE, MACHINE, A, Call, given, next_page, value, values, vm_path
+from vmpool.client.wire import GRACE, LARGEST_PAGE, MACHINE, A, Call, given, next_page, value, values, vm_path
 
 LONGEST_RUN = 600.0
 """Seconds an execution may take when the request names no timeout: the specification's MAX_EXECUTION_TIME."""
@@ -140,16 +141,24 @@ class AsyncClient:
         answer = await self._connection.send(Call("POST", "/api/vms/batch-execute", body, wait=wait))
         return batch_items(answer.content)
 
+    async def list_executions(self, vm: int | str, limit: int = 100) -> list[Execution]:
+        """A VM's latest executions, newest first, those that still run too; at most `limit`."""
+        return await self._all(Execution, vm_path(vm, "executions"), limit)
+
+    async def get_execution(self, vm: int | str, execution_id: int) -> Execution:
+        """One execution; its `state` says whether it still runs."""
+        return await self._one(Execution, Call("GET", vm_path(vm, "executions", str(execution_id))))
+
     async def logs(self, vm: int | str, tail: int | None = None) -> list[LogEntry]:
-        """What a VM's executions wrote, oldest first; the last `tail` pieces only."""
+        """What a VM's last `tail` executions (default: 100) wrote, oldest first."""
         params = {} if tail is None else {"tail": tail}
         answer = await self._connection.send(Call("GET", vm_path(vm, "logs"), params=params))
         return values(LogEntry, answer.content)
 
     async def follow_logs(self, vm: int | str, tail: int | None = None) -> AsyncIterator[LogEntry]:
-        """What a VM's executions write, as they write it, after the last `tail` pieces of its history.
+        """What a VM's last `tail` executions (default: 100) wrote, then everything as it is written.
 
-        Ends when the VM is deleted.  Use `contextlib.aclosing` around it when you leave the loop early.
+        Ends when the VM is deleted or the server stops.  Use `contextlib.aclosing` around it when you leave the loop early.
         """
         params: dict[str, str | int] = (
             {"follow": "true"} if tail is None else {"follow": "true", "tail": tail}
@@ -188,6 +197,10 @@ class AsyncClient:
         """That the server answers, and its version."""
         return await self._one(Health, Call("GET", "/health"))
 
+    async def ready(self) -> Readiness:
+        """Whether the server's database and backend answer."""
+        return await self._one(Readiness, Call("GET", "/ready", also=(503,)))
+
     async def create_key(self, name: str | None = None, ttl: int | None = None) -> NewAPIKey:
         """Make an API key of your own; its secret is in this answer only.  ttl: seconds."""
         return await self._one(NewAPIKey, Call("POST", "/api/keys", given(name=name, ttl=ttl)))
@@ -218,14 +231,15 @@ class AsyncClient:
         answer = await self._connection.send(call)
         return value(model, answer.content)
 
-    async def _all(self, model: type[A], path: str) -> list[A]:
+    async def _all(self, model: type[A], path: str, limit: int | None = None) -> list[A]:
+        """Every item of a collection, page by page, or its first `limit`."""
         found: list[A] = []
-        page: str | None = path
-        while page is not None:
+        page: str | None = path if limit is None else f"{path}?limit={min(limit, LARGEST_PAGE)}"
+        while page is not None and (limit is None or len(found) < limit):
             answer = await self._connection.send(Call("GET", page))
             found += values(model, answer.content)
             page = next_page(answer.links)
-        return found
+        return found[:limit]
 
 
 def _fresh() -> str:

@@ -82,7 +82,7 @@ class AsyncConnection:
                 raise self._failure(http, again, call) from again
         except httpx.TransportError as error:
             raise self._failure(http, error, call) from error
-        if not response.is_success:
+        if not response.is_success and response.status_code not in call.also:
             raise error_of(response.status_code, response.headers, response.content)
         return response
 

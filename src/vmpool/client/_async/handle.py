@@ -67,12 +67,16 @@ class AsyncVMHandle(VM):
         """Live CPU, memory, disk and process figures."""
         return await self._client.vm_status(self.id)
 
+    async def executions(self, limit: int = 100) -> list[Execution]:
+        """Its latest executions, newest first; at most `limit`."""
+        return await self._client.list_executions(self.id, limit)
+
     async def logs(self, tail: int | None = None) -> list[LogEntry]:
-        """What its executions wrote, oldest first; the last `tail` pieces only."""
+        """What its last `tail` executions (default: 100) wrote, oldest first."""
         return await self._client.logs(self.id, tail)
 
     def follow_logs(self, tail: int | None = None) -> AsyncIterator[LogEntry]:
-        """What its executions write, as they write it, until the VM is deleted."""
+        """What its last `tail` executions (default: 100) wrote, then everything as it is written."""
         return self._client.follow_logs(self.id, tail)
 
     async def snapshot(self, name: str | None = None) -> Snapshot:

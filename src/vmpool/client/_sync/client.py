@@ -22,6 +22,7 @@ from vmpool.client.models import (
     NewAPIKey,
     NewUser,
     PoolStatus,
+    Readiness,
     Snapshot,
     User,
     VMStatus,
@@ -29,7 +30,7 @@ from vmpool.client.models import (
 )
 from vmpool.client.options import RunOptions, VMOptions
 from vmpool.client.sse import Decoder
-from vmpool.client.wire import GRACE, MACHINE, A, Call, given, next_page, value, values, vm_path
+from vmpool.client.wire import GRACE, LARGEST_PAGE, MACHINE, A, Call, given, next_page, value, values, vm_path
 
 LONGEST_RUN = 600.0
 """Seconds an execution may take when the request names no timeout: the specification's MAX_EXECUTION_TIME."""
@@ -136,16 +137,24 @@ class Client:
         answer = self._connection.send(Call("POST", "/api/vms/batch-execute", body, wait=wait))
         return batch_items(answer.content)
 
+    def list_executions(self, vm: int | str, limit: int = 100) -> list[Execution]:
+        """A VM's latest executions, newest first, those that still run too; at most `limit`."""
+        return self._all(Execution, vm_path(vm, "executions"), limit)
+
+    def get_execution(self, vm: int | str, execution_id: int) -> Execution:
+        """One execution; its `state` says whether it still runs."""
+        return self._one(Execution, Call("GET", vm_path(vm, "executions", str(execution_id))))
+
     def logs(self, vm: int | str, tail: int | None = None) -> list[LogEntry]:
-        """What a VM's executions wrote, oldest first; the last `tail` pieces only."""
+        """What a VM's last `tail` executions (default: 100) wrote, oldest first."""
         params = {} if tail is None else {"tail": tail}
         answer = self._connection.send(Call("GET", vm_path(vm, "logs"), params=params))
         return values(LogEntry, answer.content)
 
     def follow_logs(self, vm: int | str, tail: int | None = None) -> Iterator[LogEntry]:
-        """What a VM's executions write, as they write it, after the last `tail` pieces of its history.
+        """What a VM's last `tail` executions (default: 100) wrote, then everything as it is written.
 
-        Ends when the VM is deleted.  Use `contextlib.closing` around it when you leave the loop early.
+        Ends when the VM is deleted or the server stops.  Use `contextlib.closing` around it when you leave the loop early.
         """
         params: dict[str, str | int] = (
             {"follow": "true"} if tail is None else {"follow": "true", "tail": tail}
@@ -184,6 +193,10 @@ class Client:
         """That the server answers, and its version."""
         return self._one(Health, Call("GET", "/health"))
 
+    def ready(self) -> Readiness:
+        """Whether the server's database and backend answer."""
+        return self._one(Readiness, Call("GET", "/ready", also=(503,)))
+
     def create_key(self, name: str | None = None, ttl: int | None = None) -> NewAPIKey:
         """Make an API key of your own; its secret is in this answer only.  ttl: seconds."""
         return self._one(NewAPIKey, Call("POST", "/api/keys", given(name=name, ttl=ttl)))
@@ -214,14 +227,15 @@ class Client:
         answer = self._connection.send(call)
         return value(model, answer.content)
 
-    def _all(self, model: type[A], path: str) -> list[A]:
+    def _all(self, model: type[A], path: str, limit: int | None = None) -> list[A]:
+        """Every item of a collection, page by page, or its first `limit`."""
         found: list[A] = []
-        page: str | None = path
-        while page is not None:
+        page: str | None = path if limit is None else f"{path}?limit={min(limit, LARGEST_PAGE)}"
+        while page is not None and (limit is None or len(found) < limit):
             answer = self._connection.send(Call("GET", page))
             found += values(model, answer.content)
             page = next_page(answer.links)
-        return found
+        return found[:limit]
 
 
 def _fresh() -> str:

@@ -67,12 +67,16 @@ class VMHandle(VM):
         """Live CPU, memory, disk and process figures."""
         return self._client.vm_status(self.id)
 
+    def executions(self, limit: int = 100) -> list[Execution]:
+        """Its latest executions, newest first; at most `limit`."""
+        return self._client.list_executions(self.id, limit)
+
     def logs(self, tail: int | None = None) -> list[LogEntry]:
-        """What its executions wrote, oldest first; the last `tail` pieces only."""
+        """What its last `tail` executions (default: 100) wrote, oldest first."""
         return self._client.logs(self.id, tail)
 
     def follow_logs(self, tail: int | None = None) -> Iterator[LogEntry]:
-        """What its executions write, as they write it, until the VM is deleted."""
+        """What its last `tail` executions (default: 100) wrote, then everything as it is written."""
         return self._client.follow_logs(self.id, tail)
 
     def snapshot(self, name: str | None = None) -> Snapshot:
