@@ -194,11 +194,11 @@ def _execution(row: Row[VMExecution]) -> Execution:
             output=row.output,
             error=row.error,
             exit_code=row.exit_code,
-            execution_time=row.execution_time,
+            execution_time=float(row.execution_time),
             timed_out=row.timed_out,
             oom_killed=row.oom_killed,
             truncated=row.truncated,
-            cpu_time=row.cpu_time,
+            cpu_time=float(row.cpu_time),
             max_memory=row.max_memory,
         )
     return Execution(
@@ -208,7 +208,7 @@ def _execution(row: Row[VMExecution]) -> Execution:
         language=row.language,
         state=ExecutionState(row.state),
         executed_at=row.executed_at,
-        timeout=row.timeout,
+        timeout=float(row.timeout),
         outcome=outcome,
         failure=row.failure,
     )

@@ -305,7 +305,10 @@ def _vm(row: Row[VirtualMachine]) -> VM:
         language=row.language,
         template=row.template,
         limits=Limits(
-            cpu=row.cpu_limit, memory=row.memory_limit, disk=row.disk_limit, processes=row.process_limit
+            cpu=float(row.cpu_limit),
+            memory=row.memory_limit,
+            disk=row.disk_limit,
+            processes=row.process_limit,
         ),
         backend=row.backend,
         isolation=row.isolation,
