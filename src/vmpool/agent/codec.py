@@ -123,7 +123,7 @@ class Fields:
         return name in self._values
 
 
-def pack(message: Message, **values: FieldValue) -> bytes:
+def pack(message: Message, /, **values: FieldValue) -> bytes:
     """The payload of `message`; None leaves a field out.  ProtocolError for a value it cannot carry."""
     fields = FIELDS[message]
     parts: list[bytes] = []

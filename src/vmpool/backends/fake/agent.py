@@ -1,0 +1,274 @@
+"""A guest agent in Python: the protocol of the real one over scripted programs and a dictionary of files."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections import deque
+from collections.abc import Callable
+
+import anyio
+from anyio.abc import TaskGroup
+
+from vmpool.agent.codec import EXECUTION, Decoder, Fields, Frame, ProtocolError, encode, pack, unpack
+from vmpool.agent.connection import STREAM_ERRORS
+from vmpool.agent.messages import GENERATION, Message, Reason
+from vmpool.backends.fake.execution import Execution
+from vmpool.backends.fake.files import Files
+from vmpool.backends.fake.wire import MemoryStream
+
+_REASONS: dict[type[OSError], str] = {
+    FileNotFoundError: Reason.NOT_FOUND,
+    PermissionError: Reason.PERMISSION,
+    IsADirectoryError: Reason.NOT_A_FILE,
+    FileExistsError: Reason.BAD_REQUEST,
+}
+_MAX_READ = 512 << 10
+
+
+class FakeAgent:
+    """PID 1 of one fake machine, from one start of it to its end.
+
+    generation: what it answers to HELLO, to play an old agent.
+    """
+
+    def __init__(
+        self,
+        files: Files,
+        hostname: str,
+        tasks: TaskGroup,
+        ended: Callable[[], None],
+        generation: int = GENERATION,
+    ) -> None:
+        self.files = files
+        self.executions: dict[int, Execution] = {}
+        self.boot_id = secrets.randbits(63)
+        self.generation = generation
+        self.started_executions = 0
+        self._hostname = hostname
+        self._tasks = tasks
+        self._on_end = ended
+        self._began = anyio.current_time()
+        self._next_pid = 2
+        self._sessions: set[_Session] = set()
+
+    def accept(self, stream: MemoryStream) -> None:
+        """Serve one connection until it ends."""
+        session = _Session(self, stream)
+        self._sessions.add(session)
+        self._tasks.start_soon(self._serve, session)
+
+    def cut(self) -> None:
+        """Break every connection; executions go on."""
+        for session in self._sessions:
+            session.stream.cut()
+
+    async def _serve(self, session: _Session) -> None:
+        try:
+            await session.run()
+        finally:
+            self._sessions.discard(session)
+            for execution in self.executions.values():
+                execution.detach(session.send)
+
+    def start(self, session: _Session, frame: Frame) -> None:
+        execution = self.executions.get(frame.channel)
+        if execution is not None:
+            execution.attach(session.send, None, already=True)
+            return
+        execution = Execution(
+            frame.channel, unpack(Message.START, frame.payload), self.files, self._hostname, self._next_pid
+        )
+        if not execution.argv:
+            session.fail(frame, Reason.BAD_REQUEST, "argv is empty")
+            return
+        try:
+            execution.prepare()
+        except OSError as error:
+            session.fail(frame, _REASONS.get(type(error), Reason.IO_ERROR), str(error), error.errno)
+            return
+        self._next_pid += 1
+        self.started_executions += 1
+        self.executions[execution.id] = execution
+        execution.attach(session.send, None, already=False)
+        self._tasks.start_soon(self._run, execution)
+
+    async def _run(self, execution: Execution) -> None:
+        await execution.run()
+        if execution.released:
+            self.executions.pop(execution.id, None)
+
+    def release(self, execution: Execution) -> None:
+        execution.release()
+        if not execution.running:
+            del self.executions[execution.id]
+
+    def listing(self) -> list[bytes]:
+        return [
+            EXECUTION.pack(
+                execution.id,
+                execution.pid if execution.running else 0,
+                1 if execution.running else 2,
+                int((execution.started - self._began) * 1e6),
+            )
+            for execution in self.executions.values()
+        ]
+
+    def stats(self) -> bytes:
+        running = sum(execution.running for execution in self.executions.values())
+        return pack(
+            Message.STATS_OK,
+            processes=1 + running,
+            executions=len(self.executions),
+            connections=len(self._sessions),
+            uptime_us=int((anyio.current_time() - self._began) * 1e6),
+        )
+
+    def shutdown(self, grace: float) -> None:
+        self._tasks.start_soon(self._shutdown, grace)
+
+    async def _shutdown(self, grace: float) -> None:
+        for execution in self.executions.values():
+            execution.kill(15, cancelled=True)
+        with anyio.move_on_after(grace):
+            for execution in list(self.executions.values()):
+                await execution.over.wait()
+        self._on_end()
+
+
+class _Session:
+    """One connection of the agent."""
+
+    def __init__(self, agent: FakeAgent, stream: MemoryStream) -> None:
+        self.stream = stream
+        self._agent = agent
+        self._outgoing: deque[bytes] = deque()
+        self._writable = anyio.Event()
+
+    def send(self, frame: bytes) -> None:
+        self._outgoing.append(frame)
+        self._writable.set()
+
+    def reply(self, frame: Frame, message: Message, payload: bytes = b"") -> None:
+        self.send(encode(message, frame.channel, payload))
+
+    def fail(self, frame: Frame, reason: str, message: str, errno: int | None = None) -> None:
+        payload = pack(Message.FAILED, reason=reason, message=message, errno=errno)
+        self.send(encode(Message.FAILED, frame.channel, payload))
+
+    async def run(self) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._write)
+            decoder = Decoder()
+            try:
+                while True:
+                    for frame in decoder.feed(await self.stream.receive()):
+                        self._handle(frame)
+            except (*STREAM_ERRORS, ProtocolError):
+                tasks.cancel_scope.cancel()
+        await anyio.aclose_forcefully(self.stream)
+
+    async def _write(self) -> None:
+        try:
+            while True:
+                await self._writable.wait()
+                self._writable = anyio.Event()
+                while self._outgoing:
+                    await self.stream.send(self._outgoing.popleft())
+        except STREAM_ERRORS:
+            await anyio.aclose_forcefully(self.stream)
+
+    def _handle(self, frame: Frame) -> None:
+        agent = self._agent
+        match frame.type:
+            case Message.HELLO:
+                hello = pack(
+                    Message.HELLO_OK,
+                    generation=min(
+                        agent.generation, unpack(Message.HELLO, frame.payload).u64("generation", 1)
+                    ),
+                    boot_id=agent.boot_id,
+                    pid=1,
+                    agent_version="fake",
+                )
+                self.reply(frame, Message.HELLO_OK, hello)
+            case Message.PING:
+                self.reply(frame, Message.PONG)
+            case Message.LIST:
+                self.reply(frame, Message.LISTED, pack(Message.LISTED, execution=agent.listing()))
+            case Message.STATS:
+                self.reply(frame, Message.STATS_OK, agent.stats())
+            case Message.WARM:
+                self.reply(frame, Message.DONE)
+            case Message.SHUTDOWN:
+                self.reply(frame, Message.DONE)
+                agent.shutdown(unpack(Message.SHUTDOWN, frame.payload).u64("grace_ms") / 1000)
+            case Message.FILE_READ | Message.FILE_WRITE:
+                self._file(frame)
+            case Message.START:
+                agent.start(self, frame)
+            case (
+                Message.ATTACH
+                | Message.ACK
+                | Message.STDIN
+                | Message.STDIN_CLOSE
+                | Message.SIGNAL
+                | Message.RELEASE
+            ):
+                self._execution(frame)
+            case _:
+                self.fail(frame, Reason.UNKNOWN_MESSAGE, f"message {frame.type} is not known")
+
+    def _execution(self, frame: Frame) -> None:
+        execution = self._agent.executions.get(frame.channel)
+        if execution is None:
+            if frame.type in (Message.ATTACH, Message.SIGNAL):
+                self.fail(frame, Reason.UNKNOWN_EXECUTION, f"no execution {frame.channel}")
+            return
+        match frame.type:
+            case Message.ATTACH:
+                fields = unpack(Message.ATTACH, frame.payload)
+                offsets = (fields.u64("stdout_offset"), fields.u64("stderr_offset"))
+                if not execution.attach(self.send, offsets, already=True):
+                    self.fail(frame, Reason.BAD_REQUEST, "output before the offset was acknowledged")
+            case Message.ACK:
+                execution.acknowledge(frame.stream, frame.offset)
+            case Message.STDIN:
+                execution.feed(frame)
+            case Message.STDIN_CLOSE:
+                execution.close_stdin()
+            case Message.SIGNAL:
+                fields = unpack(Message.SIGNAL, frame.payload)
+                execution.kill(fields.u64("signal"), cancelled=bool(fields.u64("tree")))
+            case Message.RELEASE:
+                self._agent.release(execution)
+
+    def _file(self, frame: Frame) -> None:
+        message = Message(frame.type)
+        fields = unpack(message, frame.payload)
+        path = self._agent.files.resolve(os.fsdecode(fields.raw("path")))
+        try:
+            if message is Message.FILE_READ:
+                self.reply(frame, Message.FILE_DATA, self._read(path, fields))
+            else:
+                self._store(path, fields)
+                self.reply(frame, Message.DONE)
+        except OSError as error:
+            self.fail(frame, _REASONS.get(type(error), Reason.IO_ERROR), str(error), error.errno)
+
+    def _read(self, path: str, fields: Fields) -> bytes:
+        file = self._agent.files.read(path)
+        offset, length = fields.u64("offset"), min(fields.u64("length") or _MAX_READ, _MAX_READ)
+        return pack(
+            Message.FILE_DATA, data=file.data[offset : offset + length], size=len(file.data), mode=file.mode
+        )
+
+    def _store(self, path: str, fields: Fields) -> None:
+        files = self._agent.files
+        kept = files.files.get(path)
+        data, offset = fields.raw("data"), fields.u64("offset")
+        before = b"" if kept is None else kept.data
+        after = b"" if fields.u64("truncate") else before[offset + len(data) :]
+        mode = fields.u64("mode") or (kept.mode if kept else 0o644)
+        whole = before[:offset].ljust(offset, b"\0") + data + after
+        files.write(path, whole, mode=mode, parents=bool(fields.u64("parents")))

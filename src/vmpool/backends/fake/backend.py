@@ -1,0 +1,234 @@
+"""A backend in memory; it passes the conformance suite, so that tests on it mean something."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Self, TypeVar
+
+from anyio.abc import ByteStream
+
+from vmpool.backends.base import (
+    Backend,
+    BackendInfo,
+    Machine,
+    MachineKey,
+    MachineSpec,
+    MachineState,
+    StoredSnapshot,
+    Usage,
+)
+from vmpool.backends.fake.faults import Fault, ForgetOnRestart
+from vmpool.backends.fake.files import Files
+from vmpool.backends.fake.host import ISOLATION, FakeHost, FakeMachine
+from vmpool.domain import LANGUAGES
+from vmpool.errors import (
+    AgentUnreachable,
+    BackendFailed,
+    BackendUnreachable,
+    SnapshotMismatch,
+    SnapshotNotFound,
+    TemplateNotFound,
+)
+
+T = TypeVar("T")
+Machines = list[Machine]  # inside the class, `list` is a verb
+Snapshots = list[StoredSnapshot]
+
+VERBS = frozenset(
+    {
+        "describe", "create", "inspect", "list", "start", "stop", "destroy", "dial", "usage",
+        "snapshot", "delete_snapshot", "list_snapshots",
+    }
+)  # fmt: skip
+"""What a fault can stand before."""
+
+
+class FakeBackend(Backend):
+    """Implements Backend and SupportsSnapshot.
+
+    host: the world it manages; without one, a fresh one that ends with this backend.  Keyword faults are
+    named after the verb they stand before, and `faults` may be changed while it runs.
+    """
+
+    name = "fake"
+
+    def __init__(self, *faults: ForgetOnRestart, host: FakeHost | None = None, **verb_faults: Fault) -> None:
+        if unknown := verb_faults.keys() - VERBS:
+            raise TypeError(f"no verb {', '.join(sorted(unknown))}")
+        self.host = host or FakeHost()
+        self.faults: dict[str, Fault] = dict(verb_faults)
+        self._owns_host = host is None
+        self._forgets = bool(faults)
+
+    async def __aenter__(self) -> Self:
+        if self._owns_host:
+            await self.host.__aenter__()
+        if self._forgets:
+            for key in list(self.host.machines):
+                await self.host.vanish(key)
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        if self._owns_host:
+            await self.host.__aexit__(*exc_info)
+
+    async def describe(self) -> BackendInfo:
+        async def act() -> BackendInfo:
+            return BackendInfo(
+                name=self.name,
+                version="1",
+                isolation=ISOLATION,
+                grade="fake",
+                templates=tuple(LANGUAGES),
+                enforcement=dict.fromkeys(("cpu", "memory", "disk", "processes", "network"), "nothing"),
+                capabilities=("snapshot",),
+            )
+
+        return await self._do("describe", act)
+
+    async def create(self, key: MachineKey, spec: MachineSpec) -> Machine:
+        host = self.host
+        self._reach()
+        async with host.lock(key):
+            machine = host.machines.get(key)
+            if machine is not None and not machine.half:
+                await host.boot(machine)
+                return machine.seen()
+
+            async def act() -> Machine:
+                fresh = FakeMachine(key, spec, self._files_for(spec))
+                await host.boot(fresh)
+                host.machines[key] = fresh
+                return fresh.seen()
+
+            host.creating.add(key)
+            try:
+                return await self._do("create", act)
+            finally:
+                host.creating.discard(key)
+
+    def _files_for(self, spec: MachineSpec) -> Files:
+        if spec.template not in LANGUAGES:
+            raise TemplateNotFound(spec.template)
+        if spec.snapshot is None:
+            return Files()
+        found = self.host.snapshots.get(spec.snapshot)
+        if found is None:
+            raise SnapshotNotFound(spec.snapshot)
+        stored, files = found
+        if stored.base != spec.template:
+            raise SnapshotMismatch(f"the snapshot stands on {stored.base}, the machine on {spec.template}")
+        return files.copy()
+
+    async def inspect(self, key: MachineKey) -> Machine | None:
+        async def act() -> Machine | None:
+            machine = self.host.machines.get(key)
+            if machine is not None:
+                return machine.seen()
+            if key in self.host.creating:
+                return Machine(key, MachineState.CREATING, "", ISOLATION)
+            return None
+
+        return await self._do("inspect", act)
+
+    async def list(self) -> list[Machine]:
+        async def act() -> Machines:
+            creating = [
+                Machine(key, MachineState.CREATING, "", ISOLATION)
+                for key in self.host.creating - self.host.machines.keys()
+            ]
+            return [machine.seen() for machine in self.host.machines.values()] + creating
+
+        return await self._do("list", act)
+
+    async def start(self, key: MachineKey) -> Machine:
+        async def act() -> Machine:
+            async with self.host.lock(key):
+                machine = self._whole(key)
+                await self.host.boot(machine)
+                return machine.seen()
+
+        return await self._do("start", act)
+
+    async def stop(self, key: MachineKey) -> None:
+        async def act() -> None:
+            async with self.host.lock(key):
+                await self._whole(key).halt()
+
+        await self._do("stop", act)
+
+    async def destroy(self, key: MachineKey) -> None:
+        async def act() -> None:
+            async with self.host.lock(key):
+                machine = self.host.machines.pop(key, None)
+                if machine is not None:
+                    await machine.halt()
+
+        await self._do("destroy", act)
+
+    async def dial(self, key: MachineKey) -> ByteStream:
+        async def act() -> ByteStream:
+            machine = self.host.machines.get(key)
+            if machine is None:
+                raise AgentUnreachable(f"there is no machine {key}")
+            return machine.dial()
+
+        return await self._do("dial", act)
+
+    async def usage(self, key: MachineKey) -> Usage:
+        async def act() -> Usage:
+            machine = self.host.machines.get(key)
+            if machine is None or machine.agent is None:
+                return Usage()
+            running = sum(execution.running for execution in machine.agent.executions.values())
+            return Usage(
+                cpu_seconds=0.0,
+                memory_bytes=0,
+                memory_peak_bytes=0,
+                processes=1 + running,
+                disk_bytes=machine.files.size,
+                oom_kills=0,
+            )
+
+        return await self._do("usage", act)
+
+    async def snapshot(self, key: MachineKey, reference: str) -> StoredSnapshot:
+        async def act() -> StoredSnapshot:
+            async with self.host.lock(key):
+                if reference in self.host.snapshots:
+                    return self.host.snapshots[reference][0]
+                machine = self._whole(key)
+                files = machine.files.copy()
+                stored = StoredSnapshot(reference, base=machine.spec.template, size=files.size)
+                self.host.snapshots[reference] = (stored, files)
+                return replace(stored)
+
+        return await self._do("snapshot", act)
+
+    async def delete_snapshot(self, reference: str) -> None:
+        async def act() -> None:
+            self.host.snapshots.pop(reference, None)
+
+        await self._do("delete_snapshot", act)
+
+    async def list_snapshots(self) -> Snapshots:
+        async def act() -> Snapshots:
+            return [stored for stored, _ in self.host.snapshots.values()]
+
+        return await self._do("list_snapshots", act)
+
+    async def _do(self, verb: str, act: Callable[[], Awaitable[T]]) -> T:
+        self._reach()
+        fault = self.faults.get(verb)
+        return await act() if fault is None else await fault.apply(act)
+
+    def _reach(self) -> None:
+        if not self.host.engine_up:
+            raise BackendUnreachable("the fake engine is switched off")
+
+    def _whole(self, key: MachineKey) -> FakeMachine:
+        machine = self.host.machines.get(key)
+        if machine is None or machine.half:
+            raise BackendFailed(f"there is no machine {key}")
+        return machine

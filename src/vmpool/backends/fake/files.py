@@ -1,0 +1,96 @@
+"""The file system of a fake machine: a dictionary, with just enough of uid 1000's rights to be believed."""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import dataclass, field
+
+WRITABLE = ("/home/user", "/tmp")
+_DIRECTORIES = frozenset({"/", "/home", "/home/user", "/tmp", "/etc"})
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """Content and permission bits."""
+
+    data: bytes
+    mode: int = 0o644
+
+
+@dataclass(slots=True)
+class Files:
+    """Every path is absolute and normal; `resolve` makes it so.  Errors are the kernel's, as OSError."""
+
+    files: dict[str, File] = field(default_factory=dict)
+    directories: set[str] = field(default_factory=lambda: set(_DIRECTORIES))
+
+    def copy(self) -> Files:
+        """An independent copy, as a snapshot keeps it; the files themselves never change."""
+        return Files(dict(self.files), set(self.directories))
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(len(file.data) for file in self.files.values())
+
+    @staticmethod
+    def resolve(path: str, cwd: str = "/home/user") -> str:
+        return posixpath.normpath(posixpath.join(cwd, path))
+
+    def read(self, path: str) -> File:
+        if path in self.directories:
+            raise IsADirectoryError(21, "Is a directory", path)
+        found = self.files.get(path)
+        if found is None:
+            raise FileNotFoundError(2, "No such file or directory", path)
+        return found
+
+    def write(self, path: str, data: bytes, *, mode: int = 0o644, parents: bool = False) -> None:
+        self._writable(path)
+        if path in self.directories:
+            raise IsADirectoryError(21, "Is a directory", path)
+        parent = posixpath.dirname(path)
+        if parent not in self.directories:
+            if not parents:
+                raise FileNotFoundError(2, "No such file or directory", path)
+            self.make_directory(parent, parents=True)
+        self.files[path] = File(data, mode)
+
+    def make_directory(self, path: str, *, parents: bool = False) -> None:
+        self._writable(path)
+        if path in self.files or (path in self.directories and not parents):
+            raise FileExistsError(17, "File exists", path)
+        parent = posixpath.dirname(path)
+        if parent not in self.directories:
+            if not parents:
+                raise FileNotFoundError(2, "No such file or directory", path)
+            self.make_directory(parent, parents=True)
+        self.directories.add(path)
+
+    def remove(self, path: str, *, tree: bool = False) -> None:
+        self._writable(path)
+        if path in self.directories:
+            if not tree:
+                raise IsADirectoryError(21, "Is a directory", path)
+            prefix = path + "/"
+            self.directories = {
+                name for name in self.directories if name != path and not name.startswith(prefix)
+            }
+            self.files = {name: file for name, file in self.files.items() if not name.startswith(prefix)}
+        elif path in self.files:
+            del self.files[path]
+        else:
+            raise FileNotFoundError(2, "No such file or directory", path)
+
+    def names(self, path: str) -> list[str]:
+        """What lies directly in a directory."""
+        if path not in self.directories:
+            raise FileNotFoundError(2, "No such file or directory", path)
+        prefix = path.rstrip("/") + "/"
+        inside = [name[len(prefix) :] for name in (*self.files, *self.directories) if name.startswith(prefix)]
+        return sorted(name for name in inside if name and "/" not in name)
+
+    @staticmethod
+    def _writable(path: str) -> None:
+        if not any(path.startswith(root + "/") for root in WRITABLE):
+            raise PermissionError(13, "Permission denied", path)

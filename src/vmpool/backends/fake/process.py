@@ -1,0 +1,33 @@
+"""What a scripted program sees of its machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from vmpool.backends.fake.files import Files
+
+
+class Exited(Exception):
+    """The program ends with this status."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class Inside(Protocol):
+    """One process: where it stands, what it may touch, where its output goes."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    cwd: str
+    files: Files
+    hostname: str
+    pid: int
+
+    async def write(self, stream: int, data: bytes) -> None:
+        """Write to standard output (1) or standard error (2), waiting while nobody reads."""
+
+    async def read(self, *, line: bool = False) -> bytes:
+        """From standard input: all that comes, or one line with its end; empty at the end."""
