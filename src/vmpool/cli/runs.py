@@ -214,6 +214,8 @@ def logs(
             if as_json:
                 render.say(entry.model_dump_json())
             else:
+                if entry.skipped:
+                    render.note(f"vm: {entry.skipped} characters came faster than they were read")
                 _write(entry.stream == "stderr", entry.text)
             sys.stdout.flush()
 

@@ -34,7 +34,7 @@ class Problem(Answer):
     title: str = ""
     status: int = 500
     detail: str = ""
-    code: str = "internal"
+    code: str
     retryable: bool = False
     request_id: str | None = None
     dispatch: Dispatch | None = None
@@ -115,12 +115,13 @@ class VMStatus(Answer):
 
 
 class LogEntry(Answer):
-    """A piece of output of one execution."""
+    """A piece of output of one execution.  skipped: characters lost before it to a slow follower."""
 
     execution_id: int
     time: datetime
     stream: Literal["stdout", "stderr"]
     text: str
+    skipped: int = 0
 
 
 class Execution(Answer):

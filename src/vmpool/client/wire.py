@@ -77,7 +77,7 @@ def values(model: type[A], payload: bytes) -> list[A]:
         raise _unexpected(payload) from error
 
 
-def next_page(links: Mapping[str | None, Mapping[str, str]]) -> str | None:
+def next_page(links: Mapping[str | None, dict[str, str]] | Mapping[str, dict[str, str]]) -> str | None:
     """Where the next page of a collection is, from the answer's `Link` header.
 
     Path and query only: a server behind a proxy need not know the address it is reached by.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from types import TracebackType
 from typing import Self, Unpack
 
@@ -155,10 +155,11 @@ class AsyncClient:
         answer = await self._connection.send(Call("GET", vm_path(vm, "logs"), params=params))
         return values(LogEntry, answer.content)
 
-    async def follow_logs(self, vm: int | str, tail: int | None = None) -> AsyncIterator[LogEntry]:
+    async def follow_logs(self, vm: int | str, tail: int | None = None) -> AsyncGenerator[LogEntry, None]:
         """What a VM's last `tail` executions (default: 100) wrote, then everything as it is written.
 
-        Ends when the VM is deleted or the server stops.  Use `contextlib.aclosing` around it when you leave the loop early.
+        Ends when the VM is deleted or the server stops.  Put `contextlib.aclosing` around it where you leave
+        the loop early.
         """
         params: dict[str, str | int] = (
             {"follow": "true"} if tail is None else {"follow": "true", "tail": tail}

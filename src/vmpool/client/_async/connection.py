@@ -72,7 +72,7 @@ class AsyncConnection:
         http = await self._open()
         try:
             response = await http.send(self._request(http, call))
-        except httpx.RemoteProtocolError as error:
+        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError) as error:
             # Most likely a kept-alive connection that the server had just given up.
             if not call.repeatable:
                 raise self._failure(http, error, call) from error

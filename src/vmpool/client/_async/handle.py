@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
 
@@ -75,7 +75,7 @@ class AsyncVMHandle(VM):
         """What its last `tail` executions (default: 100) wrote, oldest first."""
         return await self._client.logs(self.id, tail)
 
-    def follow_logs(self, tail: int | None = None) -> AsyncIterator[LogEntry]:
+    def follow_logs(self, tail: int | None = None) -> AsyncGenerator[LogEntry, None]:
         """What its last `tail` executions (default: 100) wrote, then everything as it is written."""
         return self._client.follow_logs(self.id, tail)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from types import TracebackType
 from typing import Self, Unpack
 
@@ -151,10 +151,11 @@ class Client:
         answer = self._connection.send(Call("GET", vm_path(vm, "logs"), params=params))
         return values(LogEntry, answer.content)
 
-    def follow_logs(self, vm: int | str, tail: int | None = None) -> Iterator[LogEntry]:
+    def follow_logs(self, vm: int | str, tail: int | None = None) -> Generator[LogEntry, None, None]:
         """What a VM's last `tail` executions (default: 100) wrote, then everything as it is written.
 
-        Ends when the VM is deleted or the server stops.  Use `contextlib.closing` around it when you leave the loop early.
+        Ends when the VM is deleted or the server stops.  Put `contextlib.closing` around it where you leave
+        the loop early.
         """
         params: dict[str, str | int] = (
             {"follow": "true"} if tail is None else {"follow": "true", "tail": tail}

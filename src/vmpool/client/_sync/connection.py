@@ -72,7 +72,7 @@ class Connection:
         http = self._open()
         try:
             response = http.send(self._request(http, call))
-        except httpx.RemoteProtocolError as error:
+        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError) as error:
             # Most likely a kept-alive connection that the server had just given up.
             if not call.repeatable:
                 raise self._failure(http, error, call) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
 
@@ -75,7 +75,7 @@ class VMHandle(VM):
         """What its last `tail` executions (default: 100) wrote, oldest first."""
         return self._client.logs(self.id, tail)
 
-    def follow_logs(self, tail: int | None = None) -> Iterator[LogEntry]:
+    def follow_logs(self, tail: int | None = None) -> Generator[LogEntry, None, None]:
         """What its last `tail` executions (default: 100) wrote, then everything as it is written."""
         return self._client.follow_logs(self.id, tail)
 
