@@ -57,6 +57,11 @@ class Listen(Section):
 
     host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(default=8321, ge=0, le=65535, description="Port; 0 takes a free one.")
+    drain: float = Field(
+        default=10, ge=0, allow_inf_nan=False, description="Seconds requests in progress get at the end."
+    )
+    max_body: Count = Field(default=16 << 20, description="Bytes of a request's body.")
+    access_log: bool = Field(default=False, description="Write a line for each request.")
 
 
 class Docker(Section):

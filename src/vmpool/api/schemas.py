@@ -12,14 +12,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from vmpool.domain import (
-    DEFAULT_CPU_LIMIT,
-    DEFAULT_DISK_LIMIT,
-    DEFAULT_MEMORY_LIMIT,
-    DEFAULT_TIMEOUT,
-    ExecutionState,
-    VMState,
-)
+from vmpool.domain import ExecutionState, VMState
 
 MAX_CODE_CHARACTERS = 4 << 20
 MAX_VARIABLES = 256
@@ -60,7 +53,8 @@ class Request(BaseModel):
 class Answer(BaseModel):
     """An answer: fields may be added later."""
 
-    model_config = ConfigDict(extra="ignore")
+    # In answers every field is always there, those with a default too.
+    model_config = ConfigDict(extra="ignore", json_schema_serialization_defaults_required=True)
 
 
 # --- errors -------------------------------------------------------------------------------------------
@@ -101,9 +95,11 @@ class CreateVM(Request):
         description="python, nodejs, java, go, rust, bash, or an alias of one.", examples=["python"]
     )
     template: ShortText | None = Field(default=None, description="Default: the language's own template.")
-    cpu_limit: float = Field(default=DEFAULT_CPU_LIMIT, gt=0, allow_inf_nan=False, description="CPU cores.")
-    memory_limit: int = Field(default=DEFAULT_MEMORY_LIMIT, gt=0, description="MB.")
-    disk_limit: int = Field(default=DEFAULT_DISK_LIMIT, gt=0, description="MB.")
+    cpu_limit: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="CPU cores. Default: the server's, 1.0."
+    )
+    memory_limit: int | None = Field(default=None, gt=0, description="MB. Default: the server's, 512.")
+    disk_limit: int | None = Field(default=None, gt=0, description="MB. Default: the server's, 1024.")
     env: Variables = Field(default_factory=dict, description="Variables every execution starts with.")
     network: Literal["none", "full"] = Field(default="none", description="The VM's network.")
     ttl: int | None = Field(
@@ -170,6 +166,9 @@ class LogEntry(Answer):
     time: datetime
     stream: Literal["stdout", "stderr"]
     text: str
+    skipped: int = Field(
+        default=0, description="Characters lost just before it, to a follower slower than the program."
+    )
 
 
 # --- executions ---------------------------------------------------------------------------------------
@@ -183,8 +182,8 @@ class Runnable(Request):
     )
     command: SourceText | None = Field(default=None, description="A shell command line.", examples=["ls -l"])
     language: ShortText | None = Field(default=None, description="Default: the VM's own language.")
-    timeout: Seconds = Field(
-        default=DEFAULT_TIMEOUT, description="Wall-clock seconds after which it is ended."
+    timeout: Seconds | None = Field(
+        default=None, description="Wall-clock seconds after which it is ended. Default: the server's, 300."
     )
     env: Variables = Field(default_factory=dict, description="Variables beside the VM's own.")
     stdin: Annotated[str, StringConstraints(max_length=MAX_CODE_CHARACTERS)] | None = Field(
@@ -219,16 +218,18 @@ class Execution(Answer):
     id: int
     vm_id: int
     code: str = Field(description="The code or the command, as sent.")
-    output: str | None = Field(description="Standard output; null while it runs.")
-    error: str | None = Field(description="Standard error; null while it runs.")
-    exit_code: int | None = Field(description="As a shell reports it: 128 + n after signal n.")
-    execution_time: float | None = Field(description="Wall-clock seconds.")
+    output: str | None = Field(default=None, description="Standard output; null while it runs.")
+    error: str | None = Field(default=None, description="Standard error; null while it runs.")
+    exit_code: int | None = Field(
+        default=None, description="As a shell reports it: 128 + n after signal n. Null while it runs."
+    )
+    execution_time: float | None = Field(default=None, description="Wall-clock seconds.")
     executed_at: datetime
-    timed_out: bool
-    oom_killed: bool
-    truncated: bool = Field(description="More was written than was kept.")
-    cpu_time: float | None = Field(description="Seconds.")
-    max_memory: int | None = Field(description="Bytes: the peak of its largest process.")
+    timed_out: bool = False
+    oom_killed: bool = False
+    truncated: bool = Field(default=False, description="More was written than was kept.")
+    cpu_time: float | None = Field(default=None, description="Seconds.")
+    max_memory: int | None = Field(default=None, description="Bytes: the peak of its largest process.")
     state: ExecutionState = Field(description="running, finished, or lost: the VM went away under it.")
     language: str
     failure: str | None = Field(description="Why it was lost or ended by us.")

@@ -1,0 +1,207 @@
+"""From the domain's values to the wire models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import overload
+
+from pydantic import TypeAdapter
+from starlette.responses import Response
+
+from vmpool import __version__, domain
+from vmpool.api.errors import problem_of
+from vmpool.api.schemas import (
+    VM,
+    Answer,
+    APIKey,
+    BackendStatus,
+    BatchError,
+    Execution,
+    HostStatus,
+    LogEntry,
+    PoolLimits,
+    PoolStatus,
+    PoolUse,
+    Snapshot,
+    User,
+    VMStatus,
+)
+from vmpool.pool import feed, status
+from vmpool.pool.batch import ItemError
+
+_LOG = TypeAdapter(list[LogEntry])
+_BATCH = TypeAdapter(list[Execution | BatchError])
+
+_PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+PROBLEMS: dict[int | str, dict[str, object]] = {
+    "4XX": {"description": "The request was refused; `code` says why.", "content": _PROBLEM},
+    "5XX": {"description": "The server or its host failed, or the pool is full.", "content": _PROBLEM},
+}
+"""What any operation may answer beside its result; see docs/errors.md."""
+
+
+def send(answer: Answer, status: int = 200) -> Response:
+    """An answer already written out: it spares the framework's second look at our own values."""
+    return Response(answer.__pydantic_serializer__.to_json(answer), status, media_type="application/json")
+
+
+@overload
+def stamp(at: datetime) -> datetime: ...
+@overload
+def stamp(at: datetime | None) -> datetime | None: ...
+def stamp(at: datetime | None) -> datetime | None:
+    """A naive UTC time as one that is sent with `Z`."""
+    return None if at is None else at.replace(tzinfo=UTC)
+
+
+def vm(of: domain.VM) -> VM:
+    """One virtual machine."""
+    return VM(
+        id=of.id,
+        user_id=of.user_id,
+        name=of.name,
+        status=of.state,
+        language=of.language,
+        container_id=of.container_id,
+        cpu_limit=of.limits.cpu,
+        memory_limit=of.limits.memory,
+        disk_limit=of.limits.disk,
+        created_at=stamp(of.created_at),
+        started_at=stamp(of.started_at),
+        stopped_at=stamp(of.stopped_at),
+        template=of.template,
+        backend=of.backend,
+        isolation=of.isolation,
+        network=of.network,
+        ttl=of.ttl,
+        idle_timeout=of.idle_timeout,
+        expires_at=None if of.ttl is None else stamp(of.created_at + timedelta(seconds=of.ttl)),
+        env_names=sorted(of.env),
+        labels=dict(of.labels),
+        warnings=list(of.warnings),
+        error=of.error,
+    )
+
+
+def execution(of: domain.Execution) -> Execution:
+    """One run of code."""
+    known = Execution(
+        id=of.id,
+        vm_id=of.vm_id,
+        code=of.code,
+        executed_at=stamp(of.executed_at),
+        state=of.state,
+        language=of.language,
+        failure=of.failure,
+    )
+    outcome = of.outcome
+    if outcome is not None:
+        known.output = outcome.output
+        known.error = outcome.error
+        known.exit_code = outcome.exit_code
+        known.execution_time = outcome.execution_time
+        known.timed_out = outcome.timed_out
+        known.oom_killed = outcome.oom_killed
+        known.truncated = outcome.truncated
+        known.cpu_time = outcome.cpu_time
+        known.max_memory = outcome.max_memory
+    return known
+
+
+def snapshot(of: domain.Snapshot) -> Snapshot:
+    """The files of a VM at one moment."""
+    return Snapshot(id=of.id, vm_id=of.vm_id, name=of.name, size=of.size, created_at=stamp(of.created_at))
+
+
+def user(of: domain.User) -> User:
+    """A user of the pool."""
+    return User(id=of.id, name=of.name, admin=of.admin, created_at=stamp(of.created_at))
+
+
+def api_key(of: domain.ApiKey) -> APIKey:
+    """An API key without its secret."""
+    return APIKey(
+        id=of.id,
+        user_id=of.user_id,
+        name=of.name,
+        prefix=of.prefix,
+        created_at=stamp(of.created_at),
+        expires_at=stamp(of.expires_at),
+        last_used_at=stamp(of.last_used_at),
+    )
+
+
+def log_entry(of: feed.LogEntry) -> LogEntry:
+    """A piece of output."""
+    return LogEntry(
+        execution_id=of.execution_id, time=stamp(of.at), stream=of.stream, text=of.data, skipped=of.skipped
+    )
+
+
+def send_logs(entries: Sequence[feed.LogEntry]) -> Response:
+    """The output so far."""
+    content = _LOG.dump_json([log_entry(entry) for entry in entries])
+    return Response(content, media_type="application/json")
+
+
+def send_batch(items: Sequence[domain.Execution | ItemError], request_id: str) -> Response:
+    """One item for each VM: what ran, or why nothing did."""
+    parts: list[Execution | BatchError] = [
+        BatchError(vm_id=item.reference, error=problem_of(item.error, request_id))
+        if isinstance(item, ItemError)
+        else execution(item)
+        for item in items
+    ]
+    return Response(_BATCH.dump_json(parts), media_type="application/json")
+
+
+def vm_status(of: status.VMStatus) -> VMStatus:
+    """Live figures of a VM."""
+    return VMStatus(
+        id=of.vm.id,
+        name=of.vm.name,
+        status=of.vm.state,
+        uptime=of.uptime,
+        cpu_percent=of.cpu_percent,
+        cpu_seconds=of.usage.cpu_seconds,
+        cpu_limit=of.vm.limits.cpu,
+        memory_bytes=of.usage.memory_bytes,
+        memory_peak_bytes=of.usage.memory_peak_bytes,
+        memory_limit=of.vm.limits.memory,
+        disk_bytes=of.usage.disk_bytes,
+        disk_limit=of.vm.limits.disk,
+        processes=of.usage.processes,
+        oom_kills=of.usage.oom_kills,
+        executions=of.executions,
+    )
+
+
+def pool_status(of: status.PoolStatus, backend_reason: str) -> PoolStatus:
+    """Limits, use, backend and host."""
+    backend = of.backend
+    return PoolStatus(
+        limits=PoolLimits(**asdict(of.limits), cpu=None),
+        use=PoolUse(
+            vms=of.use.user_vms,
+            total_vms=of.use.vms,
+            cpu=of.use.cpu,
+            memory=of.use.memory,
+            disk=of.use.disk,
+            executions=of.executions,
+        ),
+        states=dict(of.states),
+        backend=BackendStatus(
+            name=backend.name,
+            version=backend.version,
+            reason=backend_reason,
+            isolation=backend.isolation,
+            grade=backend.grade,
+            enforcement=dict(backend.enforcement),
+            capabilities=list(backend.capabilities),
+            templates=list(backend.templates),
+        ),
+        host=HostStatus(**asdict(of.host)),
+        version=__version__,
+    )

@@ -1,0 +1,65 @@
+"""Routes of what is kept of a VM: its executions and its snapshots."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+from starlette.requests import Request
+from starlette.responses import Response
+
+from vmpool.api import answers
+from vmpool.api.auth import KEY_NEEDED, Caller
+from vmpool.api.paging import LARGEST_ID, LINK_HEADER, Paged, link_next
+from vmpool.api.schemas import Execution, Snapshot
+from vmpool.api.services import Services
+from vmpool.api.vms import VMReference
+
+router = APIRouter(prefix="/api/vms", tags=["history"], dependencies=KEY_NEEDED, responses=answers.PROBLEMS)
+
+NEWEST_FIRST: dict[int | str, dict[str, object]] = {
+    200: {"description": "Newest first.", "headers": LINK_HEADER}
+}
+
+
+@router.get(
+    "/{vm_id}/executions",
+    operation_id="list_executions",
+    summary="What ran in a VM",
+    responses=NEWEST_FIRST,
+)
+async def list_executions(
+    request: Request, response: Response, caller: Caller, vm_id: VMReference, page: Paged
+) -> list[Execution]:
+    """Newest first, those that still run too."""
+    pool = Services.of(request).pool
+    found = await pool.list_executions(caller.id, vm_id, limit=page.limit, before_id=page.before)
+    link_next(request, response, page, [execution.id for execution in found])
+    return [answers.execution(execution) for execution in found]
+
+
+@router.get("/{vm_id}/executions/{execution_id}", operation_id="get_execution", summary="One execution")
+async def get_execution(
+    request: Request,
+    caller: Caller,
+    vm_id: VMReference,
+    execution_id: Annotated[int, Path(ge=0, le=LARGEST_ID)],
+) -> Execution:
+    """Its `state` says whether it still runs."""
+    return answers.execution(await Services.of(request).pool.get_execution(caller.id, vm_id, execution_id))
+
+
+@router.get(
+    "/{vm_id}/snapshots",
+    operation_id="list_snapshots",
+    summary="A VM's snapshots",
+    responses=NEWEST_FIRST,
+)
+async def list_snapshots(
+    request: Request, response: Response, caller: Caller, vm_id: VMReference, page: Paged
+) -> list[Snapshot]:
+    """Newest first."""
+    pool = Services.of(request).pool
+    found = await pool.list_snapshots(caller.id, vm_id, limit=page.limit, before_id=page.before)
+    link_next(request, response, page, [snapshot.id for snapshot in found])
+    return [answers.snapshot(snapshot) for snapshot in found]

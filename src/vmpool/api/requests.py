@@ -1,0 +1,51 @@
+"""From the wire models to what the pool is asked, the server's own defaults filled in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from vmpool.api.schemas import CreateVM, Runnable
+from vmpool.domain import DEFAULT_TIMEOUT, ExecutionRequest, Limits
+from vmpool.pool.requests import VMRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What a request gets that does not say.  ttl, idle_timeout, timeout: seconds."""
+
+    limits: Limits = field(default_factory=Limits)
+    ttl: int | None = None
+    idle_timeout: int | None = None
+    timeout: float = DEFAULT_TIMEOUT
+
+    def vm(self, body: CreateVM) -> VMRequest:
+        """The VM that is asked for."""
+        own = self.limits
+        return VMRequest(
+            name=body.name,
+            language=body.language,
+            template=body.template,
+            limits=Limits(
+                cpu=own.cpu if body.cpu_limit is None else body.cpu_limit,
+                memory=own.memory if body.memory_limit is None else body.memory_limit,
+                disk=own.disk if body.disk_limit is None else body.disk_limit,
+                processes=own.processes,
+            ),
+            env=body.env,
+            network=body.network,
+            ttl=self.ttl if body.ttl is None else body.ttl,
+            idle_timeout=self.idle_timeout if body.idle_timeout is None else body.idle_timeout,
+            labels=body.labels,
+        )
+
+    def execution(self, body: Runnable) -> ExecutionRequest:
+        """The execution that is asked for."""
+        return ExecutionRequest(
+            code=body.code,
+            command=body.command,
+            language=body.language,
+            timeout=self.timeout if body.timeout is None else body.timeout,
+            env=body.env,
+            stdin=body.stdin,
+            cwd=body.cwd,
+        )

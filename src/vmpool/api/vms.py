@@ -1,0 +1,211 @@
+"""The specification's routes.  `{vm_id}` takes an id or a name everywhere."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from vmpool.api import answers
+from vmpool.api.auth import KEY_NEEDED, Caller
+from vmpool.api.events import LogStream
+from vmpool.api.idempotency import IdempotencyKey
+from vmpool.api.paging import LINK_HEADER, Paged, link_next
+from vmpool.api.schemas import (
+    VM,
+    BatchError,
+    BatchExecuteRequest,
+    CreateSnapshot,
+    CreateVM,
+    ExecuteRequest,
+    Execution,
+    LogEntry,
+    PoolStatus,
+    RestoreRequest,
+    Snapshot,
+    VMStatus,
+)
+from vmpool.api.services import Services
+
+router = APIRouter(prefix="/api/vms", tags=["vms"], dependencies=KEY_NEEDED, responses=answers.PROBLEMS)
+
+VMReference = Annotated[str, Path(description="The VM's id or its name.", min_length=1, max_length=64)]
+"""Which VM."""
+Tail = Annotated[int, Query(ge=0, le=10_000, description="How many executions of the history at most.")]
+DEFAULT_TAIL = 100
+
+
+# The paths without `{vm_id}` come first: the first path that matches is taken.
+
+
+@router.post(
+    "/create", status_code=201, operation_id="create_vm", summary="Make a VM and start it", response_model=VM
+)
+async def create_vm(
+    request: Request, caller: Caller, body: CreateVM, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Answers once code can run in it.  The 11th VM is 429 and a full pool 503, both with Retry-After."""
+    services = Services.of(request)
+
+    async def act() -> Response:
+        return answers.send(
+            answers.vm(await services.pool.create_vm(caller.id, services.defaults.vm(body))), 201
+        )
+
+    return await services.once.run(request, caller, idempotency_key, body, act)
+
+
+@router.get(
+    "",
+    operation_id="list_vms",
+    summary="Your VMs",
+    responses={200: {"description": "Newest first.", "headers": LINK_HEADER}},
+)
+async def list_vms(request: Request, response: Response, caller: Caller, page: Paged) -> list[VM]:
+    """Newest first."""
+    found = await Services.of(request).pool.list_vms(caller.id, limit=page.limit, before_id=page.before)
+    link_next(request, response, page, [vm.id for vm in found])
+    return [answers.vm(vm) for vm in found]
+
+
+@router.get("/pool-status", operation_id="pool_status", summary="Limits, use, backend and host figures")
+async def pool_status(request: Request, caller: Caller) -> PoolStatus:
+    """What the pool allows, what is taken, where the VMs come from and what holds each limit."""
+    services = Services.of(request)
+    return answers.pool_status(await services.pool.pool_status(caller.id), services.backend_reason)
+
+
+@router.post(
+    "/batch-execute",
+    operation_id="batch_execute",
+    summary="Run code in several VMs at once",
+    response_model=list[Execution | BatchError],
+)
+async def batch_execute(request: Request, caller: Caller, body: BatchExecuteRequest) -> Response:
+    """An item for each VM, in the order of `vm_ids`: an execution, or `{vm_id, error}`.
+
+    One VM's failure is that item's, not the batch's.
+    """
+    services = Services.of(request)
+    asked = services.defaults.execution(body)
+    items = await services.pool.batch_execute(caller.id, asked, body.vm_ids)
+    return answers.send_batch(items, request.state.request_id)
+
+
+@router.get("/{vm_id}", operation_id="get_vm", summary="One VM")
+async def get_vm(request: Request, caller: Caller, vm_id: VMReference) -> VM:
+    """An unknown VM and somebody else's are both 404."""
+    return answers.vm(await Services.of(request).pool.get_vm(caller.id, vm_id))
+
+
+@router.delete("/{vm_id}", status_code=204, operation_id="delete_vm", summary="Destroy a VM with its files")
+async def delete_vm(request: Request, caller: Caller, vm_id: VMReference) -> None:
+    """Ends what runs in it.  The history of its executions is kept for a while."""
+    await Services.of(request).pool.delete_vm(caller.id, vm_id)
+
+
+@router.post("/{vm_id}/start", operation_id="start_vm", summary="Start a stopped VM")
+async def start_vm(request: Request, caller: Caller, vm_id: VMReference) -> VM:
+    """With the files it had.  A running VM stays as it is."""
+    return answers.vm(await Services.of(request).pool.start_vm(caller.id, vm_id))
+
+
+@router.post("/{vm_id}/stop", operation_id="stop_vm", summary="Stop a VM")
+async def stop_vm(request: Request, caller: Caller, vm_id: VMReference) -> VM:
+    """Ends what runs in it and keeps its files.  A stopped VM stays as it is."""
+    return answers.vm(await Services.of(request).pool.stop_vm(caller.id, vm_id))
+
+
+@router.post("/{vm_id}/restart", operation_id="restart_vm", summary="Stop a VM and start it")
+async def restart_vm(request: Request, caller: Caller, vm_id: VMReference) -> VM:
+    """Ends what runs in it; its files stay."""
+    return answers.vm(await Services.of(request).pool.restart_vm(caller.id, vm_id))
+
+
+@router.post("/{vm_id}/execute", operation_id="execute", summary="Run code in a VM", response_model=Execution)
+async def execute(
+    request: Request,
+    caller: Caller,
+    vm_id: VMReference,
+    body: ExecuteRequest,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Answers when the program has ended.
+
+    A program that fails, is killed or exceeds its time is a result like any other: see `exit_code`,
+    `timed_out` and `oom_killed`.  A VM that is not running is 409.
+    """
+    services = Services.of(request)
+    asked = services.defaults.execution(body)
+
+    async def act() -> Response:
+        return answers.send(answers.execution(await services.pool.execute(caller.id, vm_id, asked)))
+
+    return await services.once.run(request, caller, idempotency_key, body, act)
+
+
+@router.get("/{vm_id}/status", operation_id="vm_status", summary="Live figures of a VM")
+async def vm_status(request: Request, caller: Caller, vm_id: VMReference) -> VMStatus:
+    """CPU, memory, disk and processes; null where this host has no way to know."""
+    return answers.vm_status(await Services.of(request).pool.status(caller.id, vm_id))
+
+
+@router.get(
+    "/{vm_id}/logs",
+    operation_id="vm_logs",
+    summary="What ran in a VM has written",
+    response_model=list[LogEntry],
+    responses={
+        200: {
+            "description": "Oldest first. With `follow=true` a stream of events, each a LogEntry.",
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        }
+    },
+)
+async def vm_logs(
+    request: Request,
+    caller: Caller,
+    vm_id: VMReference,
+    tail: Tail = DEFAULT_TAIL,
+    follow: Annotated[bool, Query(description="Stay and send what is written from now on.")] = False,
+) -> Response:
+    """The output of the last `tail` executions, and with `follow` everything after it as it is written."""
+    services = Services.of(request)
+    if follow:
+        await services.pool.get_vm(caller.id, vm_id)  # what is wrong with it is said before the stream begins
+        entries = services.pool.follow(caller.id, vm_id, tail)
+        return LogStream(entries, services.closing, request.state.request_id)
+    return answers.send_logs(await services.pool.logs(caller.id, vm_id, tail))
+
+
+@router.post(
+    "/{vm_id}/snapshot",
+    status_code=201,
+    operation_id="create_snapshot",
+    summary="Keep a VM's files as they are now",
+    response_model=Snapshot,
+)
+async def create_snapshot(
+    request: Request,
+    caller: Caller,
+    vm_id: VMReference,
+    body: CreateSnapshot | None = None,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Of a running or a stopped VM, consistently."""
+    services = Services.of(request)
+    name = None if body is None else body.name
+
+    async def act() -> Response:
+        kept = await services.pool.snapshot(caller.id, vm_id, name)
+        return answers.send(answers.snapshot(kept), 201)
+
+    return await services.once.run(request, caller, idempotency_key, body, act)
+
+
+@router.post("/{vm_id}/restore", operation_id="restore_vm", summary="Put a VM's files back")
+async def restore_vm(request: Request, caller: Caller, vm_id: VMReference, body: RestoreRequest) -> VM:
+    """To what one of its snapshots kept.  Ends what runs in it; the VM runs afterwards."""
+    return answers.vm(await Services.of(request).pool.restore(caller.id, vm_id, body.snapshot_id))

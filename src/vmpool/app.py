@@ -1,0 +1,179 @@
+"""The composition root: the only place that knows all parts.  `python -m vmpool.app` runs a server.
+
+One stack holds everything a server has open, from the lock on its state directory to the pool, and closes
+it in the opposite order.  VMs are not among it: they go on running, and the next server finds them.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+import anyio
+
+from vmpool import server_log
+from vmpool.api.auth import Authenticator
+from vmpool.api.idempotency import Once, settle_interrupted
+from vmpool.api.requests import Defaults
+from vmpool.api.server import create_app
+from vmpool.api.services import Services
+from vmpool.backend_choice import open_backend
+from vmpool.domain import Limits
+from vmpool.errors import VMPoolError
+from vmpool.http_server import HTTPServer, listen, url_of
+from vmpool.pool.host import Host
+from vmpool.pool.settings import PoolSettings
+from vmpool.pool.vm_pool_manager import VMPoolManager
+from vmpool.settings import Settings, load_settings
+from vmpool.store import Store, open_store
+from vmpool.store.statedir import StateDirectory
+
+OWNER = "owner"
+"""Name of the user a server makes for whoever started it."""
+
+
+def serve(settings: Settings) -> None:
+    """Run a server until SIGTERM or SIGINT.  Raises VMPoolError where it cannot start."""
+    anyio.run(_serve, settings, backend_options={"use_uvloop": True})
+
+
+async def _serve(settings: Settings) -> None:
+    with (
+        StateDirectory(settings.state_dir) as directory,
+        listen(settings.listen.host, settings.listen.port) as listener,
+    ):
+        url = url_of(listener)
+        async with opened(settings, directory) as services:
+            app = create_app(services, max_body=settings.listen.max_body)
+            server = HTTPServer(
+                app, services.closing, drain=settings.listen.drain, access_log=settings.listen.access_log
+            )
+
+            def listening() -> None:
+                directory.announce(url)
+                _greet(url, directory, services)
+
+            await server.run(listener, listening)
+            directory.withdraw()
+
+
+@asynccontextmanager
+async def opened(settings: Settings, directory: StateDirectory) -> AsyncIterator[Services]:
+    """Everything the routes stand on: database, backend and pool, open until the block ends."""
+    async with (
+        open_store(settings.database) as store,
+        open_backend(settings, directory, store) as (backend, reason),
+        VMPoolManager(
+            store,
+            backend,
+            pool_settings(settings),
+            host=Host(directory.path),
+            spool_directory=directory.directory("spool"),
+        ) as pool,
+        Once(store.idempotency) as once,
+    ):
+        await settle_interrupted(store.idempotency)
+        if settings.auth.owner_key:
+            await ensure_owner(store, directory)
+        yield Services(
+            pool=pool,
+            store=store,
+            authenticator=Authenticator(store.keys),
+            once=once,
+            defaults=defaults(settings),
+            backend_reason=reason,
+            probes={"database": lambda: store.vms.census(0), "backend": backend.describe},
+        )
+
+
+def pool_settings(settings: Settings) -> PoolSettings:
+    """The pool's part of the settings tree."""
+    limits, periods, retention = settings.limits, settings.periods, settings.retention
+    return PoolSettings(
+        max_vms_per_user=limits.max_vms_per_user,
+        max_total_vms=limits.max_total_vms,
+        memory_overcommit=limits.memory_overcommit,
+        host_memory=limits.host_memory,
+        max_cpu=limits.max_cpu_limit,
+        max_memory=limits.max_memory_limit,
+        max_disk=limits.max_disk_limit,
+        default_timeout=limits.default_timeout,
+        max_timeout=limits.max_execution_time,
+        max_in_flight=limits.max_executions_in_flight,
+        max_code=limits.max_code,
+        max_output=settings.output.inline_limit,
+        warm_spares=settings.warm.spares,
+        create_timeout=periods.create_timeout,
+        stop_grace=periods.stop_grace,
+        cleanup_timeout=periods.cleanup_timeout,
+        reconcile_every=periods.reconcile_every,
+        expire_every=periods.expire_every,
+        keep_age=retention.age.total_seconds(),
+        keep_executions=retention.count,
+        keep_bytes=retention.bytes,
+    )
+
+
+def defaults(settings: Settings) -> Defaults:
+    """What a request gets that does not say."""
+    limits = settings.limits
+    return Defaults(
+        limits=Limits(
+            cpu=limits.default_cpu_limit,
+            memory=limits.default_memory_limit,
+            disk=limits.default_disk_limit,
+            processes=limits.process_limit,
+        ),
+        ttl=settings.lifetime.ttl,
+        idle_timeout=settings.lifetime.idle_timeout,
+        timeout=limits.default_timeout,
+    )
+
+
+async def ensure_owner(store: Store, directory: StateDirectory) -> None:
+    """Give a server that nobody uses yet its owner, and a key that only they can read.
+
+    While the owner is the only user and the key in the directory does not work, a new one is written: a
+    server that died between making the key and writing it down must not lock its owner out.
+    """
+    if any(user.name != OWNER for user in await store.users.list()):
+        return
+    known = directory.owner_key
+    if known is not None and await store.keys.authenticate(known) is not None:
+        return
+    owner = await store.users.ensure(OWNER, admin=True)
+    _, secret = await store.keys.create(owner.id, "owner.key")
+    directory.owner_key = secret
+
+
+def _greet(url: str, directory: StateDirectory, services: Services) -> None:
+    info = services.pool.info
+    lines = [
+        f"vmpool serves at {url}",
+        f"  backend  {info.name} ({info.isolation}, {info.grade}): {services.backend_reason}",
+        f"  state    {directory.path}",
+    ]
+    if directory.owner_key is not None:
+        lines.append(f"  API key  in {directory.path / 'owner.key'}")
+    if not ipaddress.ip_address(urlsplit(url).hostname or "").is_loopback:
+        lines.append("  note     this is HTTP without TLS: put a proxy that adds it in front")
+    print("\n".join(lines), flush=True)  # noqa: T201 - a program's own words to whoever started it
+
+
+def main() -> int:
+    """Run a server with the settings of the environment and the configuration file; an exit status."""
+    try:
+        settings = load_settings()
+        server_log.configure(settings.log)
+        serve(settings)
+    except VMPoolError as error:
+        print(f"vmpool: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""Which backend a state directory's VMs come from: decided once, remembered, shown with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from vmpool.backends.base import Backend
+from vmpool.errors import BackendUnreachable, Conflict
+from vmpool.settings import Settings
+from vmpool.store import Store
+from vmpool.store.statedir import StateDirectory
+
+BY_SETTING = "chosen by the settings"
+
+
+@asynccontextmanager
+async def open_backend(
+    settings: Settings, directory: StateDirectory, store: Store
+) -> AsyncIterator[tuple[Backend, str]]:
+    """The backend of this directory, open until the block ends, and the reason why it is this one.
+
+    A setting other than "auto" wins over what was decided before, unless VMs of another backend exist:
+    then Conflict.  BackendUnreachable, with a remedy, where the host cannot.
+    """
+    async with AsyncExitStack() as stack:
+        known = directory.backend
+        if settings.backend != "auto":
+            await _refuse_to_strand(store, settings.backend)
+            reason = BY_SETTING
+            backend = await stack.enter_async_context(make(settings.backend, settings, directory))
+        elif known is not None:
+            name, reason = known
+            backend = await stack.enter_async_context(make(name, settings, directory))
+        else:
+            backend, reason = await _decide(stack, settings, directory)
+        if known is None or known[0] != backend.name:
+            directory.decide_backend(backend.name, reason)
+        yield backend, reason
+
+
+def make(name: str, settings: Settings, directory: StateDirectory) -> Backend:
+    """The backend of this name, not yet entered.  Only the chosen one's libraries are imported."""
+    if name == "docker":
+        from vmpool.backends.docker import DockerBackend
+
+        return DockerBackend(
+            directory.directory("docker"),
+            pool_id=directory.pool_id,
+            runtime=settings.docker.runtime,
+            host=settings.docker.host,
+            image_prefix=settings.docker.image_prefix,
+        )
+    if name == "bubblewrap":
+        from vmpool.backends.bubblewrap import BubblewrapBackend
+
+        return BubblewrapBackend(directory.directory("bubblewrap"), pool_id=directory.pool_id)
+    from vmpool.backends.fake import FakeBackend
+
+    return FakeBackend()
+
+
+async def _decide(
+    stack: AsyncExitStack, settings: Settings, directory: StateDirectory
+) -> tuple[Backend, str]:
+    """Docker where an engine answers and has our images, else bubblewrap."""
+    async with AsyncExitStack() as trial:
+        try:
+            docker = await trial.enter_async_context(make("docker", settings, directory))
+            info = await docker.describe()
+        except BackendUnreachable as error:
+            why_not = f"no Docker engine can be used ({error.message})"
+        else:
+            if info.templates:
+                stack.push_async_exit(trial.pop_all())
+                images = ", ".join(info.templates)
+                return docker, f"Docker Engine {info.version} answers and has images for {images}"
+            why_not = (
+                f"Docker Engine {info.version} answers but has none of vmpool's images (vm images build)"
+            )
+    return await stack.enter_async_context(make("bubblewrap", settings, directory)), why_not
+
+
+async def _refuse_to_strand(store: Store, wanted: str) -> None:
+    """A server has one backend, and VMs keep theirs: the two must agree."""
+    stranded = [vm for vm in await store.vms.live() if vm.backend != wanted]
+    if stranded:
+        there = stranded[0].backend
+        raise Conflict(
+            f"this state directory has {len(stranded)} VMs on the {there} backend; delete them first, "
+            f"or start the server with backend {there}, or with another state directory"
+        )

@@ -1,0 +1,104 @@
+"""uvicorn as this server wants it: an own socket, told when it listens, and an orderly end."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import signal
+import socket
+from collections.abc import Callable, Iterator
+
+import anyio
+import uvicorn
+from starlette.types import ASGIApp
+
+from vmpool.errors import InvalidRequest
+
+KEEP_ALIVE_SECONDS = 75
+"""How long an idle connection is kept: longer than clients keep theirs, so that they close first."""
+BACKLOG = 1024
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; InvalidRequest, naming the setting, where there can be none."""
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except socket.gaierror as error:
+        raise InvalidRequest(
+            "host", f"'{host}' is not an address of this machine: {error.strerror}"
+        ) from error
+    try:
+        return socket.create_server((address[0], port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise InvalidRequest("port", f"cannot listen on {host} port {port}: {error.strerror}") from error
+
+
+def url_of(listener: socket.socket) -> str:
+    """Where the socket listens, as a URL."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class HTTPServer:
+    """Serves one application on one socket until SIGINT or SIGTERM.
+
+    At the end it stops accepting, sets `closing`, gives requests in progress `drain` seconds and then
+    cancels them.  A second signal cancels them at once.
+    """
+
+    def __init__(self, app: ASGIApp, closing: anyio.Event, *, drain: float, access_log: bool) -> None:
+        config = uvicorn.Config(
+            app,
+            loop="none",
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=access_log,
+            server_header=False,
+            proxy_headers=False,
+            backlog=BACKLOG,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=math.ceil(drain),
+        )
+        self._server = _Server(config, closing)
+
+    async def run(self, listener: socket.socket, listening: Callable[[], None]) -> None:
+        """Serve; `listening` is called once requests are answered."""
+        self._server.on_listening = listening
+        await self._server.serve([listener])
+
+    def stop(self) -> None:
+        """End it as a signal does."""
+        self._server.should_exit = True
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, closing: anyio.Event) -> None:
+        super().__init__(config)
+        self._closing = closing
+        self.on_listening: Callable[[], None] = lambda: None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.on_listening()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._closing.set()
+        await super().shutdown(sockets)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """uvicorn raises the signal anew at the end, which would end us before anything is closed."""
+        signals = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, self._asked_to_end) for number in signals}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _asked_to_end(self, number: int, frame: object) -> None:
+        if self.should_exit:
+            self.force_exit = True
+        self.should_exit = True
