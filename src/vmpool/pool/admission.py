@@ -17,7 +17,7 @@ def admit(now: Census, asked: Limits, settings: PoolSettings, host_memory: int) 
 
     CPU is divided by shares and has no limit of sum: a full host makes every VM slower, none fail.
     """
-    if now.user_vms >= settings.max_vms_per_user:
+    if now.of_user >= settings.max_vms_per_user:
         raise QuotaExceeded(settings.max_vms_per_user)
     if now.vms >= settings.max_total_vms:
         raise PoolFull("total_vms", settings.max_total_vms, now.vms)

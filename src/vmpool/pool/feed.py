@@ -37,10 +37,13 @@ class Follower:
     _entries: deque[LogEntry] = field(default_factory=deque)
     _size: int = 0
     _skipped: int = 0
+    _noted: set[int] | None = field(default_factory=set)
     _news: anyio.Event = field(default_factory=anyio.Event)
 
     def offer(self, execution_id: int, stream: Stream, text: str, at: datetime) -> None:
         """Take a piece without ever waiting: a slow reader must not slow the program."""
+        if self._noted is not None:
+            self._noted.add(execution_id)
         if self._size + len(text) > FOLLOWER_BUFFER and self._entries:
             self._skipped += len(text)
             return
@@ -48,6 +51,11 @@ class Follower:
         self._skipped = 0
         self._size += len(text)
         self._news.set()
+
+    def stop_noting(self) -> set[int]:
+        """Whose output came so far; who asks has read the history by now."""
+        noted, self._noted = self._noted or set(), None
+        return noted
 
     def close(self) -> None:
         """No more will come; what is held can still be read."""
@@ -84,6 +92,10 @@ class Feed:
             of_vm.discard(follower)
             if not of_vm:
                 del self._followers[vm_id]
+
+    def followed(self, vm_id: int) -> bool:
+        """Whether anybody listens: if not, nothing need be decoded."""
+        return vm_id in self._followers
 
     def publish(self, vm_id: int, execution_id: int, stream: Stream, text: str, at: datetime) -> None:
         """Give a piece to every follower of the VM."""

@@ -22,7 +22,10 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 @dataclass(frozen=True, slots=True)
 class VMRequest:
-    """A VM a caller asks for.  ttl: seconds to its deletion.  idle_timeout: seconds without an execution to its stop."""
+    """A VM a caller asks for.
+
+    ttl: seconds to its deletion.  idle_timeout: seconds without an execution to its stop.
+    """
 
     name: str
     language: str

@@ -1,0 +1,50 @@
+"""What the parts of one pool share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import anyio
+from anyio.abc import TaskGroup
+
+from vmpool.backends.base import Backend, BackendInfo, MachineKey
+from vmpool.domain import VM
+from vmpool.pool.connections import Connections
+from vmpool.pool.feed import Feed
+from vmpool.pool.host import Host
+from vmpool.pool.locks import KeyedLocks
+from vmpool.pool.registry import Registry
+from vmpool.pool.settings import PoolSettings
+from vmpool.pool.spool import Spool
+from vmpool.store import Store
+
+
+@dataclass(slots=True)
+class Context:
+    """One running pool.  tasks: owns every loop and every detached execution.  closing: the server ends."""
+
+    store: Store
+    backend: Backend
+    info: BackendInfo
+    settings: PoolSettings
+    clock: Callable[[], datetime]
+    host: Host
+    registry: Registry
+    connections: Connections
+    spool: Spool
+    tasks: TaskGroup
+    locks: KeyedLocks = field(default_factory=KeyedLocks)
+    feed: Feed = field(default_factory=Feed)
+    hint: anyio.Event = field(default_factory=anyio.Event)
+    closing: bool = False
+
+    def suspect(self) -> None:
+        """Something does not agree with its row: let the reconciler look now."""
+        self.hint.set()
+
+
+def key_of(vm: VM) -> MachineKey:
+    """The name of the machine a VM has now."""
+    return MachineKey(vm.id, vm.generation)

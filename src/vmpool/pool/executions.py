@@ -1,0 +1,272 @@
+"""Executions: announced, dispatched, followed to their end and recorded, whoever stops waiting for them."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import AsyncIterator
+
+import anyio
+
+from vmpool.agent.base import Exit, Output, Process
+from vmpool.agent.messages import Reason
+from vmpool.backends.base import MachineKey
+from vmpool.domain import VM, Execution, ExecutionRequest, VMState
+from vmpool.errors import (
+    AgentRefused,
+    AgentUnreachable,
+    InfrastructureFailure,
+    InvalidRequest,
+    TooManyExecutions,
+    VMNotRunning,
+    VMPoolError,
+)
+from vmpool.pool.context import Context, key_of
+from vmpool.pool.requests import check_execution
+from vmpool.pool.run import KILLED, Run
+from vmpool.pool.runner import language_of, process_spec
+from vmpool.pool.spool import SpooledOutput
+
+logger = logging.getLogger(__name__)
+
+KILL_WAIT = 5.0
+"""Seconds an execution past every time limit is given to end after SIGKILL."""
+
+
+class Executions:
+    """All executions of this server, by VM.
+
+    Each runs in a task of the pool's own: a caller that goes away leaves it running and recorded.  At the
+    server's end nothing is settled: the programs go on, and the next server takes them over.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._runs: dict[int, set[Run]] = {}
+        self._oom_kills: dict[MachineKey, int] = {}
+
+    # -- what callers ask
+
+    async def execute(self, vm: VM, request: ExecutionRequest) -> Execution:
+        """Run it and answer with its settled row.
+
+        A program that fails, times out or is killed is a result, and so is one that a stop or delete
+        ended (state LOST, `failure` says which).  Raises InvalidRequest, VMNotRunning, TooManyExecutions,
+        and InfrastructureFailure whose `dispatch` says whether the code may have run.
+        """
+        context = self._context
+        check_execution(request, context.settings)
+        language = language_of(vm, request)
+        if vm.state is not VMState.RUNNING:
+            raise VMNotRunning(vm.id, vm.state.value)
+        of_vm = self._runs.setdefault(vm.id, set())
+        if len(of_vm) >= context.settings.max_in_flight:
+            raise TooManyExecutions(vm.id, context.settings.max_in_flight)
+        run = Run(vm, context.settings.max_output, self._oom_kills.get(key_of(vm), 0))
+        of_vm.add(run)
+        context.tasks.start_soon(self._carry, run, request, language)
+        await run.done.wait()
+        return run.result()
+
+    def in_flight(self, vm_id: int) -> int:
+        """How many run in this VM now."""
+        return len(self._runs.get(vm_id, ()))
+
+    def total_in_flight(self) -> int:
+        """How many run in all VMs."""
+        return sum(map(len, self._runs.values()))
+
+    def live(self, vm_id: int) -> list[Run]:
+        """Those running in this VM, oldest first, as far as they have a row."""
+        announced = [run for run in self._runs.get(vm_id, ()) if run.execution is not None]
+        return sorted(announced, key=lambda run: run.execution.id if run.execution else 0)
+
+    def holds(self, execution_id: int) -> bool:
+        """Whether this server follows the execution."""
+        return any(
+            run.execution is not None and run.execution.id == execution_id
+            for runs in self._runs.values()
+            for run in runs
+        )
+
+    # -- what the lifecycle verbs ask
+
+    def ending(self, vm_id: int, verb: str) -> None:
+        """The VM's processes are about to be ended by a verb: what runs is recorded as ended by it."""
+        for run in self._runs.get(vm_id, ()):
+            run.ended_by = run.ended_by or verb
+
+    async def settled(self, vm_id: int) -> None:
+        """Until everything that runs in this VM now is recorded."""
+        for run in list(self._runs.get(vm_id, ())):
+            await run.done.wait()
+
+    def forget_machine(self, key: MachineKey) -> None:
+        """The machine stopped: its counters begin anew."""
+        self._oom_kills.pop(key, None)
+
+    # -- what the reconciler asks
+
+    async def note_oom_kills(self, key: MachineKey) -> None:
+        """Learn how many kills for memory a machine has had, before its executions are judged by it."""
+        usage = await self._context.backend.usage(key)
+        if usage.oom_kills:
+            self._oom_kills[key] = usage.oom_kills
+
+    def adopt(self, vm: VM, execution: Execution) -> None:
+        """Follow an execution that an earlier server started, to its end."""
+        run = Run(vm, self._context.settings.max_output, self._oom_kills.get(key_of(vm), 0))
+        run.execution = execution
+        self._runs.setdefault(vm.id, set()).add(run)
+        self._context.tasks.start_soon(self._resume, run, execution)
+
+    # -- inside
+
+    async def _carry(self, run: Run, request: ExecutionRequest, language: str) -> None:
+        context, vm = self._context, run.vm
+        text = request.code if request.code is not None else request.command or ""
+        now = context.clock()
+        try:
+            execution = await context.store.executions.begin(vm.id, text, language, request.timeout, now)
+            run.execution = execution
+            context.registry.touch(vm.id, now)
+            current = context.registry.get(vm.id)
+            if run.ended_by or current is None or current.state is not VMState.RUNNING:
+                raise VMNotRunning(vm.id, current.state.value if current else "deleted")
+            client = context.connections.get(run.key)
+            process = await client.start(execution.id, process_spec(vm, request, execution.id))
+            run.spool = context.spool.open(execution.id)
+            await self._follow(run, execution, process, run.spool)
+        except VMPoolError as error:
+            await self._fail(run, _about_request(error, vm, request, context.settings.max_in_flight))
+        except Exception as error:  # a defect of ours must not end the executions of everybody else
+            logger.exception("execution in VM %s failed", vm.id)
+            await self._fail(run, error)
+        finally:
+            self._leave(run)
+
+    async def _resume(self, run: Run, execution: Execution) -> None:
+        context = self._context
+        try:
+            run.spool = context.spool.open(execution.id)
+            kept = await run.spool.recover()
+            for name, part in kept.items():
+                run.capture(name).add(part.data)
+                run.capture(name).skip(part.offset - len(part.data))
+            client = context.connections.get(run.key)
+            process = await client.attach(
+                execution.id, stdout_offset=kept["stdout"].offset, stderr_offset=kept["stderr"].offset
+            )
+            await self._follow(run, execution, process, run.spool)
+        except VMPoolError as error:
+            await self._fail(run, error)
+        except Exception as error:  # as in _carry
+            logger.exception("taking over execution %s failed", execution.id)
+            await self._fail(run, error)
+        finally:
+            self._leave(run)
+
+    def _leave(self, run: Run) -> None:
+        of_vm = self._runs.get(run.vm.id)
+        if of_vm is not None:
+            of_vm.discard(run)
+            if not of_vm:
+                del self._runs[run.vm.id]
+        if run.execution is None and run.failure is None:
+            run.failure = AgentUnreachable("the server is shutting down", dispatch="never_dispatched")
+        elif run.failure is None and run.execution is not None and run.execution.outcome is None:
+            run.failure = AgentUnreachable(
+                "the server is shutting down; the program goes on and its result will be in the history",
+                dispatch="outcome_unknown",
+                execution_id=run.execution.id,
+            )
+        run.done.set()
+
+    async def _follow(self, run: Run, execution: Execution, process: Process, spool: SpooledOutput) -> None:
+        """Take everything the program writes until it ends, then record it and let the agent forget it."""
+        elapsed = (self._context.clock() - execution.executed_at).total_seconds()
+        allowed = max(0.0, execution.timeout - elapsed) + self._context.settings.backstop
+        events = process.events()
+        exit: Exit | None = None
+        with anyio.move_on_after(allowed):
+            exit = await self._consume(run, events, spool)
+        if exit is None:  # the agent enforces the timeout; this is for one that does not
+            with anyio.move_on_after(KILL_WAIT):
+                await process.signal(signal.SIGKILL, tree=True)
+                exit = await self._consume(run, events, spool)
+        if exit is None:
+            raise AgentUnreachable("the agent did not end it in time", dispatch="outcome_unknown")
+        await self._record(run, execution, exit)
+        await process.release()
+        await spool.discard()
+
+    async def _consume(self, run: Run, events: AsyncIterator[Output | Exit], spool: SpooledOutput) -> Exit:
+        """Asking for the next event lets the agent forget the one before, so that is on disk by then."""
+        context = self._context
+        async for event in events:
+            if isinstance(event, Exit):
+                return event
+            run.take(event, context.feed, context.clock() if context.feed.followed(run.vm.id) else None)
+            if spool.add(event.stream, event.data):
+                await spool.flush()
+        raise AgentUnreachable("the agent's events ended early", dispatch="outcome_unknown")
+
+    async def _record(self, run: Run, execution: Execution, exit: Exit) -> None:
+        outcome = run.outcome(exit, oom_killed=await self._oom_killed(run, exit))
+        executions = self._context.store.executions
+        if run.ended_by and (exit.cancelled or exit.signal):
+            run.execution = await executions.lose(execution.id, _ended(run.ended_by), outcome)
+        else:
+            run.execution = await executions.finish(execution.id, outcome)
+
+    async def _oom_killed(self, run: Run, exit: Exit) -> bool:
+        """A kill alone does not say for what; the machine's counter having risen meanwhile does."""
+        if exit.exit_code != KILLED or exit.timed_out or exit.cancelled:
+            return False
+        try:
+            usage = await self._context.backend.usage(run.key)
+        except InfrastructureFailure:
+            return False
+        if usage.oom_kills is None:
+            return False
+        self._oom_kills[run.key] = usage.oom_kills
+        return usage.oom_kills > run.oom_kills_before
+
+    async def _fail(self, run: Run, error: Exception) -> None:
+        """Record what is known of one that has no end, and what its caller is to be told."""
+        context, execution = self._context, run.execution
+        run.failure = error
+        if execution is None or context.closing:
+            return
+        dispatched = isinstance(error, InfrastructureFailure) and error.dispatch == "outcome_unknown"
+        outcome = None
+        if dispatched:
+            outcome = run.remains((context.clock() - execution.executed_at).total_seconds())
+        reason = _ended(run.ended_by) if run.ended_by and dispatched else str(error)
+        try:
+            run.execution = await context.store.executions.lose(execution.id, reason, outcome)
+        except VMPoolError:
+            logger.exception("execution %s could not be recorded", execution.id)
+            return
+        if run.spool is not None:
+            await run.spool.discard()
+        if run.ended_by and dispatched:
+            run.failure = None  # ended on somebody's word: a result
+        elif isinstance(error, AgentUnreachable):
+            error.context.setdefault("execution_id", execution.id)
+            context.suspect()
+
+
+def _ended(verb: str) -> str:
+    return f"ended because the VM was {verb}"
+
+
+def _about_request(error: VMPoolError, vm: VM, request: ExecutionRequest, max_in_flight: int) -> VMPoolError:
+    """What a refusal of the agent's means for the caller: some are about what was asked."""
+    if not isinstance(error, AgentRefused):
+        return error
+    if error.reason == Reason.TOO_MANY_EXECUTIONS:
+        return TooManyExecutions(vm.id, max_in_flight)
+    if request.cwd is not None and error.reason in (Reason.NOT_FOUND, Reason.PERMISSION, Reason.NOT_A_FILE):
+        return InvalidRequest("cwd", f"'{request.cwd}' cannot be used: {error.message}")
+    return error

@@ -1,0 +1,101 @@
+"""What ends by itself: VMs past their time to live, idle VMs, old history."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+from enum import Enum, auto
+from typing import NoReturn
+
+import anyio
+
+from vmpool.domain import VM, VMState
+from vmpool.errors import VMPoolError
+from vmpool.pool.context import Context
+from vmpool.pool.executions import Executions
+from vmpool.pool.lifecycle import IN_PROGRESS, Lifecycle
+from vmpool.pool.status import Status
+from vmpool.store import Retention
+
+logger = logging.getLogger(__name__)
+
+PRUNE_EVERY = 600.0
+"""Seconds between two prunings of the history."""
+
+
+class Due(Enum):
+    """What a VM's own times ask for."""
+
+    STOP = auto()
+    DELETE = auto()
+
+
+def due(vm: VM, now: datetime, in_flight: int) -> Due | None:
+    """What is to be done with a VM at this moment.  Pure.  A time to live ends running executions too."""
+    if vm.state in IN_PROGRESS:
+        return None
+    if vm.ttl is not None and now >= vm.created_at + timedelta(seconds=vm.ttl):
+        return Due.DELETE
+    if vm.idle_timeout is not None and vm.state is VMState.RUNNING and not in_flight:
+        used = max(at for at in (vm.created_at, vm.started_at, vm.last_used_at) if at is not None)
+        if now >= used + timedelta(seconds=vm.idle_timeout):
+            return Due.STOP
+    return None
+
+
+class Expiry:
+    """The loop that looks at every VM's times."""
+
+    def __init__(
+        self, context: Context, executions: Executions, lifecycle: Lifecycle, status: Status
+    ) -> None:
+        self._context = context
+        self._executions = executions
+        self._lifecycle = lifecycle
+        self._status = status
+        self._pruned_at: float | None = None
+
+    async def run(self) -> NoReturn:
+        """For ever."""
+        while True:
+            await anyio.sleep(self._context.settings.expire_every)
+            try:
+                await self.round()
+            except Exception:  # database away, or a defect of ours: neither may end the server
+                logger.exception("expiry failed")
+
+    async def round(self) -> None:
+        """Stop and delete what is due, all at once, and keep the history in bounds."""
+        context = self._context
+        self._status.forget_absent()
+        now = context.clock()
+        async with anyio.create_task_group() as tasks:
+            for vm in context.registry.all():
+                what = due(vm, now, self._executions.in_flight(vm.id))
+                if what is not None and not context.locks.busy(vm.id):
+                    tasks.start_soon(self._act, vm, what)
+        await context.registry.flush()
+        if self._pruned_at is None or anyio.current_time() - self._pruned_at >= PRUNE_EVERY:
+            await self.prune()
+            self._pruned_at = anyio.current_time()
+
+    async def _act(self, vm: VM, what: Due) -> None:
+        try:
+            if what is Due.DELETE:
+                await self._lifecycle.delete(vm)
+            else:
+                await self._lifecycle.stop(vm)
+        except VMPoolError:  # the row says how far it came; the reconciler or the next round goes on
+            logger.exception("VM %s could not be ended", vm.id)
+
+    async def prune(self) -> None:
+        """Remove history past its retention, and rows of deleted VMs that have none left."""
+        settings, store = self._context.settings, self._context.store
+        await store.executions.prune(
+            Retention(
+                age=timedelta(seconds=settings.keep_age),
+                count=settings.keep_executions,
+                size=settings.keep_bytes,
+            )
+        )
+        await store.vms.purge(self._context.clock() - timedelta(seconds=settings.keep_age))

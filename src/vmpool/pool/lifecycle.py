@@ -1,0 +1,205 @@
+"""Making, starting, stopping and deleting VMs: an intent in the row, then the act, then the fact.
+
+One verb at a time per VM.  A verb that is cancelled or fails half way leaves a row that announces work in
+progress, and the reconciler finishes or undoes it; nothing here depends on being run to its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+
+from vmpool.backends.base import Machine
+from vmpool.domain import VM, NewVM, VMState
+from vmpool.errors import (
+    BackendFailed,
+    Conflict,
+    InfrastructureFailure,
+    VMNotFound,
+    VMPoolError,
+)
+from vmpool.pool.admission import admit
+from vmpool.pool.context import Context, key_of
+from vmpool.pool.executions import Executions
+from vmpool.pool.requests import VMRequest, machine_spec, settle
+from vmpool.pool.warm import Warmer
+
+STOPPABLE = (VMState.RUNNING, VMState.ERROR)
+IN_PROGRESS = frozenset(
+    {VMState.CREATING, VMState.STARTING, VMState.STOPPING, VMState.RESTORING, VMState.DELETING}
+)
+STARTABLE = (VMState.STOPPED, VMState.ERROR)
+
+
+class Lifecycle:
+    """The verbs that move a VM along the arrows of `vmpool.domain.ARROWS`."""
+
+    def __init__(self, context: Context, executions: Executions, warmer: Warmer) -> None:
+        self._context = context
+        self._executions = executions
+        self._warmer = warmer
+        self._making: dict[int, anyio.CancelScope] = {}
+
+    async def create(self, user_id: int, asked: VMRequest) -> VM:
+        """Make a running VM.
+
+        Raises InvalidRequest, TemplateNotFound, NameTaken, QuotaExceeded, PoolFull, and
+        InfrastructureFailure, after which no VM is there.  A cancelled create leaves none either.
+        """
+        context = self._context
+        settings, host = context.settings, context.host
+        memory = settings.host_memory or host.memory
+        new: NewVM = settle(user_id, asked, context.info, settings, host.cpus, memory)
+        vm = await context.registry.insert(new, lambda now: admit(now, new.limits, settings, memory))
+        try:
+            async with context.locks.holding(vm.id):
+                machine = await self._make(vm)
+                vm = await self.running(vm, machine)
+        except BaseException as error:
+            await self._unmake(vm, error)
+            raise
+        self._warmer.soon(vm)
+        return vm
+
+    async def _make(self, vm: VM) -> Machine:
+        """The machine of a new row; Conflict when a delete came in between."""
+        context = self._context
+        with anyio.move_on_after(context.settings.create_timeout) as scope:
+            self._making[vm.id] = scope
+            try:
+                return await context.backend.create(key_of(vm), machine_spec(vm))
+            finally:
+                wanted = self._making.pop(vm.id, None)
+        if wanted is None:
+            raise Conflict(f"VM {vm.id} was deleted while it was being made")
+        raise BackendFailed(f"the machine was not there after {context.settings.create_timeout:g} seconds")
+
+    async def running(self, vm: VM, machine: Machine) -> VM:
+        """Record that the machine runs."""
+        return await self._context.registry.move(
+            vm,
+            VMState.RUNNING,
+            container_id=machine.container_id,
+            isolation=machine.isolation,
+            warnings=machine.warnings,
+            error=None,
+        )
+
+    async def _unmake(self, vm: VM, error: BaseException) -> None:
+        """Leave nothing of a VM that was not made; what cannot be done in time is the reconciler's."""
+        context = self._context
+        with anyio.move_on_after(context.settings.cleanup_timeout, shield=True):
+            try:
+                async with context.locks.holding(vm.id):
+                    current = context.registry.get(vm.id)
+                    if current is not None and current.state is not VMState.DELETING:
+                        current = await context.registry.move(current, VMState.DELETING, error=str(error))
+                    if current is not None:
+                        await self.destroy(current, error=str(error))
+            except VMPoolError:
+                context.suspect()
+
+    async def start(self, vm: VM) -> VM:
+        """Start a stopped VM with its files; a running one is answered as it is."""
+        async with self.verb(vm) as vm:
+            if vm.state is VMState.RUNNING:
+                return vm
+            return await self._start(vm)
+
+    async def _start(self, vm: VM) -> VM:
+        context = self._context
+        vm = await context.registry.move(vm, VMState.STARTING, sources=STARTABLE)
+        async with self.failing(vm):
+            vm = await self.running(vm, await context.backend.start(key_of(vm)))
+        self._warmer.soon(vm)
+        return vm
+
+    async def stop(self, vm: VM) -> VM:
+        """End every process and keep the files; a stopped VM is answered as it is."""
+        async with self.verb(vm) as vm:
+            if vm.state is VMState.STOPPED:
+                return vm
+            return await self._stop(vm)
+
+    async def _stop(self, vm: VM) -> VM:
+        context = self._context
+        vm = await context.registry.move(vm, VMState.STOPPING, sources=STOPPABLE)
+        async with self.failing(vm):
+            await self.end_processes(vm, "stopped")
+        return await context.registry.move(vm, VMState.STOPPED)
+
+    async def restart(self, vm: VM) -> VM:
+        """Stop, if it is not stopped, and start; files stay."""
+        async with self.verb(vm) as vm:
+            if vm.state is not VMState.STOPPED:
+                vm = await self._stop(vm)
+            return await self._start(vm)
+
+    async def delete(self, vm: VM) -> None:
+        """Destroy the machine and all its files; its history stays.  A VM being made is given up."""
+        making = self._making.pop(vm.id, None)
+        if making is not None:
+            making.cancel()
+        async with self.verb(vm) as vm:
+            if vm.state is not VMState.DELETING:  # a second try after one that failed
+                vm = await self._context.registry.move(vm, VMState.DELETING)
+            await self.destroy(vm)
+
+    async def destroy(self, vm: VM, error: str | None = None) -> None:
+        """Carry a VM whose row is DELETING to its end.  error: why, kept with the row."""
+        context = self._context
+        key = key_of(vm)
+        self._executions.ending(vm.id, "deleted")
+        await context.backend.destroy(key)
+        await context.connections.close(key)
+        await self._executions.settled(vm.id)
+        self._executions.forget_machine(key)
+        await context.registry.move(vm, VMState.DELETED, error=error)
+        context.feed.close(vm.id)
+
+    async def end_processes(self, vm: VM, verb: str) -> None:
+        """Ask the agent to end everything, then have the backend do it; records what was running."""
+        context = self._context
+        key, grace = key_of(vm), context.settings.stop_grace
+        self._executions.ending(vm.id, verb)
+        if context.connections.has(key):
+            with anyio.move_on_after(grace + 1):
+                try:
+                    await context.connections.get(key).shutdown(grace)
+                except InfrastructureFailure:
+                    pass  # the backend ends it without being asked nicely
+        await context.backend.stop(key)
+        await context.connections.close(key)
+        await self._executions.settled(vm.id)
+        self._executions.forget_machine(key)
+
+    @asynccontextmanager
+    async def verb(self, vm: VM) -> AsyncIterator[VM]:
+        """Hold the VM alone and look at it again; VMNotFound when it was deleted meanwhile.
+
+        A block left early with work in progress leaves the reconciler a hint.
+        """
+        registry = self._context.registry
+        async with self._context.locks.holding(vm.id):
+            current = registry.get(vm.id)
+            if current is None:
+                raise VMNotFound(vm.id)
+            try:
+                yield current
+            except BaseException:
+                current = registry.get(vm.id)
+                if current is not None and current.state in IN_PROGRESS:
+                    self._context.suspect()
+                raise
+
+    @asynccontextmanager
+    async def failing(self, vm: VM) -> AsyncIterator[None]:
+        """When the backend cannot do it, the row says ERROR and why."""
+        try:
+            yield
+        except InfrastructureFailure as error:
+            with anyio.move_on_after(self._context.settings.cleanup_timeout, shield=True):
+                await self._context.registry.move(vm, VMState.ERROR, error=str(error))
+            raise

@@ -1,0 +1,108 @@
+"""The pool's VMs in memory: exactly what the store holds, without asking it.
+
+One server owns a state directory, so whoever writes a row writes it through here.  An execution then costs
+no read of the database.  A row is written first and mirrored after; a write once begun is carried through
+even when its caller is cancelled, so that the two cannot part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
+from datetime import datetime
+from typing import Unpack
+
+import anyio
+
+from vmpool.domain import VM, Census, NewVM, VMState
+from vmpool.errors import VMNotFound
+from vmpool.store.vms import Facts, VMs
+
+
+class Registry:
+    """Every VM that is not deleted, by id and by its owner's name for it."""
+
+    def __init__(self, rows: VMs) -> None:
+        self._rows = rows
+        self._vms: dict[int, VM] = {}
+        self._ids: dict[tuple[int, str], int] = {}
+        self._used: dict[int, datetime] = {}
+
+    async def load(self) -> None:
+        """Read every live row; once, before anything else."""
+        for vm in await self._rows.live():
+            self._keep(vm)
+
+    def find(self, user_id: int, reference: int | str) -> VM:
+        """The user's VM by id or name; VMNotFound also for a foreign one."""
+        if isinstance(reference, str) and not reference.isdecimal():
+            vm_id = self._ids.get((user_id, reference))
+        else:
+            vm_id = int(reference) if len(str(reference)) < 20 else None
+        vm = self._vms.get(vm_id) if vm_id is not None else None
+        if vm is None or vm.user_id != user_id:
+            raise VMNotFound(reference)
+        return vm
+
+    def get(self, vm_id: int) -> VM | None:
+        """The VM as it is now; None once deleted."""
+        return self._vms.get(vm_id)
+
+    def all(self) -> list[VM]:
+        """Every live VM, oldest first."""
+        return list(self._vms.values())
+
+    def of_user(self, user_id: int) -> list[VM]:
+        """The user's live VMs, newest first."""
+        return [vm for vm in reversed(self._vms.values()) if vm.user_id == user_id]
+
+    async def insert(self, new: NewVM, admit: Callable[[Census], None]) -> VM:
+        """A row in state CREATING; raises what `admit` raises, or NameTaken."""
+        with anyio.CancelScope(shield=True):
+            vm = await self._rows.insert(new, admit)
+            self._keep(vm)
+        return vm
+
+    async def move(
+        self, vm: VM, to: VMState, *, sources: Collection[VMState] | None = None, **facts: Unpack[Facts]
+    ) -> VM:
+        """Move the VM along an arrow and record facts with it, in one guarded update.
+
+        sources: the states it may come from; the one of `vm` by default.  IllegalTransition where the row
+        is in another.
+        """
+        with anyio.CancelScope(shield=True):
+            moved = await self._rows.transition(
+                vm.id, sources or (vm.state,), to, if_generation=vm.generation, **facts
+            )
+            self._keep(moved)
+        return moved
+
+    def touch(self, vm_id: int, at: datetime) -> None:
+        """The VM was used; written with the next `flush`."""
+        vm = self._vms.get(vm_id)
+        if vm is not None:
+            self._vms[vm_id] = replace(vm, last_used_at=at)
+            self._used[vm_id] = at
+
+    async def flush(self) -> None:
+        """Write when VMs were last used."""
+        used, self._used = self._used, {}
+        for vm_id, at in used.items():
+            await self._rows.touch(vm_id, at)
+
+    def _keep(self, vm: VM) -> None:
+        if vm.state is VMState.DELETED:
+            self._vms.pop(vm.id, None)
+            self._ids.pop((vm.user_id, vm.name), None)
+        else:
+            self._vms[vm.id] = vm
+            self._ids[vm.user_id, vm.name] = vm.id
+
+
+def states(vms: Iterable[VM]) -> dict[VMState, int]:
+    """How many are in each state."""
+    counted: dict[VMState, int] = {}
+    for vm in vms:
+        counted[vm.state] = counted.get(vm.state, 0) + 1
+    return counted

@@ -1,0 +1,95 @@
+"""One execution on its way: what came of it so far, and what its caller will be told."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import anyio
+
+from vmpool.agent.base import Exit, Output
+from vmpool.backends.base import MachineKey
+from vmpool.domain import VM, Execution, Outcome
+from vmpool.pool.context import key_of
+from vmpool.pool.feed import Feed, LiveText, Stream
+from vmpool.pool.output import Capture
+from vmpool.pool.spool import SpooledOutput
+
+KILLED = 137
+"""Exit code of a program that was sent SIGKILL, as a shell reports it."""
+
+
+class Run:
+    """An execution in flight.  ended_by: the verb that is ending it ("stopped", "deleted", "restored")."""
+
+    __slots__ = (
+        "_live",
+        "done",
+        "ended_by",
+        "execution",
+        "failure",
+        "key",
+        "oom_kills_before",
+        "spool",
+        "stderr",
+        "stdout",
+        "vm",
+    )
+
+    def __init__(self, vm: VM, limit: int, oom_kills_before: int = 0) -> None:
+        self.vm = vm
+        self.key: MachineKey = key_of(vm)
+        self.stdout = Capture(limit)
+        self.stderr = Capture(limit)
+        self.oom_kills_before = oom_kills_before
+        self.ended_by: str | None = None
+        self.execution: Execution | None = None
+        self.failure: Exception | None = None
+        self.spool: SpooledOutput | None = None
+        self.done = anyio.Event()
+        self._live: dict[Stream, LiveText] = {}
+
+    def capture(self, stream: Stream) -> Capture:
+        """What is kept of a stream."""
+        return self.stdout if stream == "stdout" else self.stderr
+
+    def take(self, output: Output, feed: Feed, clock_at: datetime | None) -> None:
+        """Keep a piece; with `clock_at`, hand it to those who follow the VM too."""
+        self.capture(output.stream).add(output.data)
+        if clock_at is not None and self.execution is not None:
+            live = self._live.get(output.stream)
+            if live is None:
+                live = self._live[output.stream] = LiveText()
+            text = live.feed(output.data)
+            if text:
+                feed.publish(self.vm.id, self.execution.id, output.stream, text, clock_at)
+
+    def outcome(self, exit: Exit, *, oom_killed: bool) -> Outcome:
+        """What the history is to say of a program that ended."""
+        return Outcome(
+            output=self.stdout.text(),
+            error=self.stderr.text(),
+            exit_code=exit.exit_code,
+            execution_time=exit.duration,
+            timed_out=exit.timed_out,
+            oom_killed=oom_killed,
+            truncated=self.stdout.truncated or self.stderr.truncated,
+            cpu_time=exit.user_seconds + exit.system_seconds,
+            max_memory=exit.max_rss,
+        )
+
+    def remains(self, seconds: float) -> Outcome:
+        """What the history is to say of one that was lost after `seconds`."""
+        return Outcome(
+            output=self.stdout.text(),
+            error=self.stderr.text(),
+            exit_code=KILLED,
+            execution_time=seconds,
+            truncated=self.stdout.truncated or self.stderr.truncated,
+        )
+
+    def result(self) -> Execution:
+        """The settled execution, or what its caller must be told instead."""
+        if self.failure is not None:
+            raise self.failure
+        assert self.execution is not None
+        return self.execution

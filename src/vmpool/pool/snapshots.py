@@ -1,0 +1,132 @@
+"""Keeping and returning to states of a VM's files."""
+
+from __future__ import annotations
+
+import anyio
+
+from vmpool.backends.base import Machine, MachineKey, MachineSpec, SupportsSnapshot
+from vmpool.domain import VM, Snapshot, SnapshotState, VMState
+from vmpool.errors import BackendFailed, IllegalTransition, InvalidRequest, Unsupported, VMPoolError
+from vmpool.pool.context import Context, key_of
+from vmpool.pool.executions import Executions
+from vmpool.pool.lifecycle import Lifecycle
+from vmpool.pool.requests import machine_spec
+from vmpool.pool.warm import Warmer
+
+RESTORABLE = (VMState.RUNNING, VMState.STOPPED, VMState.ERROR)
+MAX_NAME = 255
+
+
+class Snapshots:
+    """Snapshot, list, delete, restore."""
+
+    def __init__(
+        self, context: Context, lifecycle: Lifecycle, executions: Executions, warmer: Warmer
+    ) -> None:
+        self._context = context
+        self._lifecycle = lifecycle
+        self._executions = executions
+        self._warmer = warmer
+
+    def powers(self) -> SupportsSnapshot:
+        """The backend as one that keeps snapshots; Unsupported where it is not."""
+        backend = self._context.backend
+        if not isinstance(backend, SupportsSnapshot):
+            raise Unsupported("snapshot", backend.name)
+        return backend
+
+    async def take(self, vm: VM, name: str | None) -> Snapshot:
+        """Keep the files of a running or stopped VM.  name: unique among the VM's snapshots (Conflict)."""
+        backend = self.powers()
+        if name is not None and not (1 <= len(name) <= MAX_NAME and name.isprintable()):
+            raise InvalidRequest("name", f"must be 1 to {MAX_NAME} printable characters")
+        if name is not None and name.isdecimal():
+            raise InvalidRequest("name", f"'{name}' must not be all digits: it would read as an id")
+        rows = self._context.store.snapshots
+        async with self._lifecycle.verb(vm) as vm:
+            if vm.state not in (VMState.RUNNING, VMState.STOPPED):
+                raise IllegalTransition(vm.id, vm.state.value, "the source of a snapshot")
+            snapshot = await rows.begin(vm, name)
+            try:
+                stored = await backend.snapshot(key_of(vm), snapshot.reference)
+                return await rows.complete(snapshot.id, base=stored.base, size=stored.size)
+            except BaseException:
+                with anyio.move_on_after(self._context.settings.cleanup_timeout, shield=True):
+                    await self._give_up(snapshot)
+                raise
+
+    async def _give_up(self, snapshot: Snapshot) -> None:
+        try:
+            await self.remove(snapshot)
+        except VMPoolError:
+            self._context.suspect()  # its row still says PENDING or DELETING
+
+    async def remove(self, snapshot: Snapshot) -> None:
+        """Remove it from the backend and from the rows, whatever state it is in."""
+        rows = self._context.store.snapshots
+        if snapshot.state is not SnapshotState.DELETING:
+            await rows.begin_delete(snapshot.id)
+        await self.powers().delete_snapshot(snapshot.reference)
+        await rows.delete(snapshot.id)
+
+    async def restore(self, vm: VM, snapshot: Snapshot) -> VM:
+        """Put the VM's files back as they were; the VM runs afterwards, whatever it was before.
+
+        A machine of the next generation is made beside the present one, which stays until the new one has
+        taken its place: a restore that fails leaves the VM as it was.
+        """
+        self.powers()
+        context = self._context
+        async with self._lifecycle.verb(vm) as before:
+            present = await context.registry.move(before, VMState.RESTORING, sources=RESTORABLE)
+            fresh = MachineKey(vm.id, before.generation + 1)
+            try:
+                machine = await self._make(fresh, machine_spec(before, snapshot.reference))
+                restored = await context.registry.move(
+                    present,
+                    VMState.RUNNING,
+                    generation=fresh.generation,
+                    container_id=machine.container_id,
+                    isolation=machine.isolation,
+                    warnings=machine.warnings,
+                    restored_from=snapshot.id,
+                    error=None,
+                )
+            except BaseException:
+                with anyio.move_on_after(context.settings.cleanup_timeout, shield=True):
+                    await self._undo(before, present)
+                raise
+            await self._retire(before)
+        self._warmer.soon(restored)
+        return restored
+
+    async def _make(self, key: MachineKey, spec: MachineSpec) -> Machine:
+        seconds = self._context.settings.create_timeout
+        with anyio.move_on_after(seconds):
+            return await self._context.backend.create(key, spec)
+        raise BackendFailed(f"the machine was not there after {seconds:g} seconds")
+
+    async def _undo(self, before: VM, present: VM) -> None:
+        try:
+            await self._context.backend.destroy(MachineKey(before.id, before.generation + 1))
+            await self._context.registry.move(
+                present,
+                before.state,
+                error=before.error,
+                started_at=before.started_at,
+                stopped_at=before.stopped_at,
+            )
+        except VMPoolError:
+            self._context.suspect()  # the row still says RESTORING
+
+    async def _retire(self, before: VM) -> None:
+        """Destroy the machine that was replaced; what ran in it is recorded as ended by the restore."""
+        context, key = self._context, key_of(before)
+        self._executions.ending(before.id, "restored")
+        try:
+            await context.backend.destroy(key)
+        except VMPoolError:
+            context.suspect()  # an orphan now: the reconciler removes it
+        await context.connections.close(key)
+        await self._executions.settled(before.id)
+        self._executions.forget_machine(key)

@@ -1,0 +1,245 @@
+"""The pool's verbs, each for one user: what the API calls and everything above stands on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack
+from datetime import datetime
+from pathlib import Path
+from typing import Self
+
+import anyio
+
+from vmpool.backends.base import Backend, BackendInfo
+from vmpool.domain import VM, Execution, ExecutionRequest, Snapshot, VMState
+from vmpool.errors import BackendUnreachable, VMNotFound
+from vmpool.pool.batch import ItemError, in_all
+from vmpool.pool.connections import Connections
+from vmpool.pool.context import Context
+from vmpool.pool.executions import Executions
+from vmpool.pool.expiry import Expiry
+from vmpool.pool.feed import LogEntry
+from vmpool.pool.host import Host
+from vmpool.pool.lifecycle import Lifecycle
+from vmpool.pool.logs import DEFAULT_TAIL, Logs
+from vmpool.pool.reconciler import Reconciler
+from vmpool.pool.registry import Registry
+from vmpool.pool.requests import VMRequest
+from vmpool.pool.settings import PoolSettings
+from vmpool.pool.snapshots import Snapshots
+from vmpool.pool.spool import Spool
+from vmpool.pool.status import PoolStatus, Status, VMStatus
+from vmpool.pool.warm import Warmer
+from vmpool.store import Store, utcnow
+
+FIRST_ROUND = 15.0
+"""Seconds opening the pool waits at most for the reconciler to have looked at everything once."""
+
+Reference = int | str
+"""A VM's id or its name."""
+
+
+class VMPoolManager:
+    """One running pool: `async with VMPoolManager(store, backend, settings, state_dir=path) as pool`.
+
+    store: an open store.  backend: an entered backend.  state_dir: where output of long executions is
+    kept while they run.  clock: the time now as naive UTC.
+
+    Opening makes rows and machines agree first; leaving ends every loop and leaves every VM and every
+    program running for the next server.  Only one may be open on a store at a time.
+
+    Every verb takes the asking user's id first and raises VMNotFound for a VM that is somebody else's.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        backend: Backend,
+        settings: PoolSettings | None = None,
+        *,
+        state_dir: Path,
+        clock: Callable[[], datetime] = utcnow,
+    ) -> None:
+        self.settings = settings or PoolSettings()
+        self._store = store
+        self._backend = backend
+        self._state_dir = state_dir
+        self._clock = clock
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            tasks = await stack.enter_async_context(anyio.create_task_group())
+            stack.callback(tasks.cancel_scope.cancel)
+            self._context = context = Context(
+                store=self._store,
+                backend=self._backend,
+                info=await self._backend.describe(),
+                settings=self.settings,
+                clock=self._clock,
+                host=Host(self._state_dir),
+                registry=Registry(self._store.vms),
+                connections=Connections(self._backend, tasks),
+                spool=Spool(self._state_dir / "spool", self.settings.max_output),
+                tasks=tasks,
+            )
+            self._executions = Executions(context)
+            self._warmer = Warmer(context, self._executions)
+            self._lifecycle = Lifecycle(context, self._executions, self._warmer)
+            self._snapshots = Snapshots(context, self._lifecycle, self._executions, self._warmer)
+            self._logs = Logs(context, self._executions)
+            self._status = Status(context, self._executions)
+            reconciler = Reconciler(context, self._executions, self._lifecycle, self._snapshots)
+            expiry = Expiry(context, self._executions, self._lifecycle, self._status)
+            await context.spool.prepare()
+            await context.registry.load()
+            tasks.start_soon(reconciler.run, name="reconciler")
+            with anyio.move_on_after(FIRST_ROUND):
+                await reconciler.first_round.wait()
+            tasks.start_soon(expiry.run, name="expiry")
+            self._exit = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self._context.closing = True
+        for vm in self._context.registry.all():
+            self._context.feed.close(vm.id)
+        with anyio.move_on_after(self.settings.cleanup_timeout, shield=True):
+            await self._context.registry.flush()
+        await self._exit.aclose()
+
+    @property
+    def backend_info(self) -> BackendInfo:
+        """What the backend said of itself when the pool was opened."""
+        return self._context.info
+
+    # -- VMs
+
+    async def create_vm(self, user_id: int, request: VMRequest) -> VM:
+        """A new running VM; see `Lifecycle.create` for what it raises."""
+        return await self._lifecycle.create(user_id, request)
+
+    async def list_vms(
+        self, user_id: int, *, limit: int | None = None, before_id: int | None = None
+    ) -> list[VM]:
+        """The user's VMs, newest first.  before_id: only older ones, for paging."""
+        found = self._context.registry.of_user(user_id)
+        if before_id is not None:
+            found = [vm for vm in found if vm.id < before_id]
+        return found[:limit]
+
+    async def get_vm(self, user_id: int, reference: Reference) -> VM:
+        """One VM; an errored one carries its reason in `error`."""
+        return self._context.registry.find(user_id, reference)
+
+    async def delete_vm(self, user_id: int, reference: Reference) -> None:
+        """Destroy it with its files; its history stays.  VMNotFound the second time."""
+        await self._lifecycle.delete(self._standing(user_id, reference))
+
+    async def start_vm(self, user_id: int, reference: Reference) -> VM:
+        """Start a stopped (or errored) VM with its files; a running one is answered as it is."""
+        return await self._lifecycle.start(self._standing(user_id, reference))
+
+    async def stop_vm(self, user_id: int, reference: Reference) -> VM:
+        """End what runs, keep the files; a stopped VM is answered as it is."""
+        return await self._lifecycle.stop(self._standing(user_id, reference))
+
+    async def restart_vm(self, user_id: int, reference: Reference) -> VM:
+        """Stop and start; files stay."""
+        return await self._lifecycle.restart(self._standing(user_id, reference))
+
+    # -- executions
+
+    async def execute(self, user_id: int, reference: Reference, request: ExecutionRequest) -> Execution:
+        """Run code and answer with its settled row; see `Executions.execute` for what it raises."""
+        return await self._executions.execute(self._standing(user_id, reference), request)
+
+    async def batch_execute(
+        self, user_id: int, request: ExecutionRequest, references: Sequence[Reference] | None = None
+    ) -> list[Execution | ItemError]:
+        """Run it in all these VMs at once (default: all the user's running ones, oldest first).
+
+        Answers in the order of `references`.  One VM's failure, a missing VM included, is its item.
+        """
+        if references is None:
+            running = [vm for vm in await self.list_vms(user_id) if vm.state is VMState.RUNNING]
+            references = [vm.id for vm in reversed(running)]
+        return await in_all(references, lambda reference: self.execute(user_id, reference, request))
+
+    async def list_executions(
+        self, user_id: int, reference: Reference, *, limit: int = 100, before_id: int | None = None
+    ) -> list[Execution]:
+        """A VM's history, newest first; by id also of a VM the user has deleted."""
+        vm = await self._known(user_id, reference)
+        return await self._store.executions.list(vm.id, limit=limit, before_id=before_id)
+
+    async def get_execution(self, user_id: int, reference: Reference, execution_id: int) -> Execution:
+        """One execution of a VM, running or settled; ExecutionNotFound."""
+        vm = await self._known(user_id, reference)
+        return await self._store.executions.get(vm.id, execution_id)
+
+    async def logs(self, user_id: int, reference: Reference, tail: int = DEFAULT_TAIL) -> list[LogEntry]:
+        """Output of the last `tail` executions, oldest first, those that still run included."""
+        return await self._logs.tail(await self._known(user_id, reference), tail)
+
+    async def follow(
+        self, user_id: int, reference: Reference, tail: int = DEFAULT_TAIL
+    ) -> AsyncIterator[LogEntry]:
+        """The same and then everything as it is written, until the VM is deleted; VMNotFound at once."""
+        return self._logs.follow(self._context.registry.find(user_id, reference), tail)
+
+    # -- snapshots
+
+    async def snapshot(self, user_id: int, reference: Reference, name: str | None = None) -> Snapshot:
+        """Keep the VM's files as they are now; Conflict for a name taken, Unsupported."""
+        return await self._snapshots.take(self._standing(user_id, reference), name)
+
+    async def list_snapshots(
+        self, user_id: int, reference: Reference, *, limit: int | None = None, before_id: int | None = None
+    ) -> list[Snapshot]:
+        """The VM's snapshots, newest first."""
+        vm = self._context.registry.find(user_id, reference)
+        return await self._store.snapshots.list(vm.id, limit=limit, before_id=before_id)
+
+    async def restore(self, user_id: int, reference: Reference, snapshot_id: int | str) -> VM:
+        """Put the VM's files back; it runs afterwards.  SnapshotNotFound, SnapshotMismatch."""
+        vm = self._standing(user_id, reference)
+        snapshot = await self._store.snapshots.get(user_id, vm.id, snapshot_id)
+        return await self._snapshots.restore(vm, snapshot)
+
+    async def delete_snapshot(self, user_id: int, reference: Reference, snapshot_id: int | str) -> None:
+        """Remove a snapshot; the VM stays as it is."""
+        vm = self._standing(user_id, reference)
+        await self._snapshots.remove(await self._store.snapshots.get(user_id, vm.id, snapshot_id))
+
+    # -- figures
+
+    async def status(self, user_id: int, reference: Reference) -> VMStatus:
+        """What the VM uses now."""
+        return await self._status.of_vm(self._context.registry.find(user_id, reference))
+
+    async def pool_status(self, user_id: int) -> PoolStatus:
+        """What the pool allows and what is taken, the backend and the host."""
+        return self._status.of_pool(user_id)
+
+    # -- inside
+
+    def _standing(self, user_id: int, reference: Reference) -> VM:
+        """A VM on the backend this server runs; every VM keeps the backend it was made on."""
+        vm = self._context.registry.find(user_id, reference)
+        if vm.backend != self._backend.name:
+            raise BackendUnreachable(
+                f"VM {vm.id} stands on the {vm.backend} backend; this server runs {self._backend.name}"
+            )
+        return vm
+
+    async def _known(self, user_id: int, reference: Reference) -> VM:
+        """A VM of the user's, by id also one that is deleted, for its history."""
+        try:
+            return self._context.registry.find(user_id, reference)
+        except VMNotFound:
+            if isinstance(reference, str) and not reference.isdecimal():
+                raise
+            vm = await self._store.vms.get_by_id(int(reference))
+            if vm.user_id != user_id:
+                raise
+            return vm
