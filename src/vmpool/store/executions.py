@@ -12,7 +12,6 @@ from sqlalchemy import Connection, Row, Select, UpdateBase, delete, func, insert
 from vmpool.domain import Execution, ExecutionState, Outcome
 from vmpool.errors import ExecutionNotFound
 from vmpool.store.database import Database
-from vmpool.store.ids import storable_id
 from vmpool.store.models import VMExecution
 from vmpool.store.text import stored_size
 
@@ -81,10 +80,7 @@ class Executions:
 
     async def get(self, vm_id: int, execution_id: int) -> Execution:
         """One execution of this VM; ExecutionNotFound also for one of another VM."""
-        number = storable_id(execution_id)
-        if number is None:
-            raise ExecutionNotFound(execution_id)
-        statement = select(VMExecution).where(VMExecution.id == number, VMExecution.vm_id == vm_id)
+        statement = select(VMExecution).where(VMExecution.id == execution_id, VMExecution.vm_id == vm_id)
 
         def work(connection: Connection) -> Execution:
             row = connection.execute(statement).one_or_none()
@@ -146,9 +142,6 @@ class Executions:
     async def _settle(
         self, execution_id: int, state: ExecutionState, outcome: Outcome | None, failure: str | None
     ) -> Execution:
-        number = storable_id(execution_id)
-        if number is None:
-            raise ExecutionNotFound(execution_id)
         values: dict[str, Any] = {"state": state.value, "failure": failure}
         if outcome is not None:
             values |= {
@@ -169,12 +162,14 @@ class Executions:
         def work(connection: Connection) -> Execution:
             row = connection.execute(
                 update(VMExecution)
-                .where(VMExecution.id == number, _RUNNING)
+                .where(VMExecution.id == execution_id, _RUNNING)
                 .values(values)
                 .returning(VMExecution)
             ).one_or_none()
             if row is None:
-                row = connection.execute(select(VMExecution).where(VMExecution.id == number)).one_or_none()
+                row = connection.execute(
+                    select(VMExecution).where(VMExecution.id == execution_id)
+                ).one_or_none()
             if row is None:
                 raise ExecutionNotFound(execution_id)
             return _execution(row)

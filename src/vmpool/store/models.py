@@ -25,6 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from vmpool.store.ids import RowId
 from vmpool.store.text import AnyString, AnyText
 
 NAMING = {
@@ -55,7 +56,7 @@ class UserRow(Base):
     __tablename__ = "users"
     __table_args__ = ({"sqlite_autoincrement": True},)
 
-    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
     admin: Mapped[bool]
     created_at: Mapped[datetime]
@@ -67,8 +68,8 @@ class ApiKeyRow(Base):
     __tablename__ = "api_keys"
     __table_args__ = ({"sqlite_autoincrement": True},)
 
-    id: Mapped[int] = mapped_column(Integer, primary_key=True)
-    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    user_id: Mapped[int] = mapped_column(RowId, ForeignKey("users.id"), index=True)
     name: Mapped[str]
     prefix: Mapped[str]
     digest: Mapped[str] = mapped_column(String(64), unique=True)
@@ -101,8 +102,8 @@ class VirtualMachine(Base):
         {"sqlite_autoincrement": True},
     )
 
-    id: Mapped[int] = mapped_column(Integer, primary_key=True)
-    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    user_id: Mapped[int] = mapped_column(RowId, ForeignKey("users.id"))
     name: Mapped[str]
     status: Mapped[str]
     language: Mapped[str]
@@ -128,7 +129,7 @@ class VirtualMachine(Base):
     error_reason: Mapped[str | None] = mapped_column(AnyText)
     deleted_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]
-    restored_from: Mapped[int | None] = mapped_column(Integer)
+    restored_from: Mapped[int | None] = mapped_column(RowId)
 
 
 class VMExecution(Base):
@@ -150,8 +151,8 @@ class VMExecution(Base):
         {"sqlite_autoincrement": True},
     )
 
-    id: Mapped[int] = mapped_column(Integer, primary_key=True)
-    vm_id: Mapped[int] = mapped_column(ForeignKey("virtual_machines.id"))
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    vm_id: Mapped[int] = mapped_column(RowId, ForeignKey("virtual_machines.id"))
     exit_code: Mapped[int | None] = mapped_column(Integer)
     execution_time: Mapped[float | None]
     executed_at: Mapped[datetime]
@@ -187,9 +188,9 @@ class SnapshotRow(Base):
         {"sqlite_autoincrement": True},
     )
 
-    id: Mapped[int] = mapped_column(Integer, primary_key=True)
-    vm_id: Mapped[int] = mapped_column(ForeignKey("virtual_machines.id"))
-    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    vm_id: Mapped[int] = mapped_column(RowId, ForeignKey("virtual_machines.id"))
+    user_id: Mapped[int] = mapped_column(RowId, ForeignKey("users.id"), index=True)
     name: Mapped[str]
     state: Mapped[str]
     size: Mapped[int] = mapped_column(BigInteger)
@@ -205,7 +206,7 @@ class IdempotencyRow(Base):
     __tablename__ = "idempotency_keys"
     __table_args__ = (Index("ix_idempotency_keys_created_at", "created_at"),)
 
-    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), primary_key=True)
+    user_id: Mapped[int] = mapped_column(RowId, ForeignKey("users.id"), primary_key=True)
     key: Mapped[str] = mapped_column(primary_key=True)
     route: Mapped[str]
     body_hash: Mapped[str]

@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from vmpool.domain import VM, Snapshot, SnapshotState
 from vmpool.errors import Conflict, SnapshotNotFound
 from vmpool.store.database import Database
-from vmpool.store.ids import storable_id
+from vmpool.store.ids import numeric
 from vmpool.store.models import SnapshotRow
 
 
@@ -78,9 +78,7 @@ class Snapshots:
 
     async def get(self, user_id: int, vm_id: int, reference: int | str) -> Snapshot:
         """A READY snapshot of this user's VM by id or name; SnapshotNotFound also for a foreign one."""
-        number = storable_id(reference)
-        if number is None and (isinstance(reference, int) or reference.isdecimal()):
-            raise SnapshotNotFound(reference)
+        number = numeric(reference)
         statement = select(SnapshotRow).where(
             SnapshotRow.id == number if number is not None else SnapshotRow.name == reference,
             SnapshotRow.vm_id == vm_id,

@@ -25,7 +25,7 @@ from sqlalchemy.exc import IntegrityError
 from vmpool.domain import ARROWS, VM, Census, Limits, NewVM, VMState
 from vmpool.errors import IllegalTransition, NameTaken, VMNotFound
 from vmpool.store.database import Database
-from vmpool.store.ids import storable_id
+from vmpool.store.ids import numeric
 from vmpool.store.models import SnapshotRow, VirtualMachine, VMExecution
 
 ADMISSION_LOCK = 0x766D_7001
@@ -88,18 +88,13 @@ class VMs:
 
     async def get(self, user_id: int, reference: int | str) -> VM:
         """The user's VM by id or name; VMNotFound also for a foreign or deleted one."""
-        number = storable_id(reference)
-        if number is None and (isinstance(reference, int) or reference.isdecimal()):
-            raise VMNotFound(reference)
+        number = numeric(reference)
         by = VirtualMachine.id == number if number is not None else VirtualMachine.name == reference
         return await self._one(reference, by, VirtualMachine.user_id == user_id, _LIVE)
 
     async def get_by_id(self, vm_id: int) -> VM:
         """Any user's VM, deleted ones too; VMNotFound where there never was one (or it is purged)."""
-        number = storable_id(vm_id)
-        if number is None:
-            raise VMNotFound(vm_id)
-        return await self._one(vm_id, VirtualMachine.id == number)
+        return await self._one(vm_id, VirtualMachine.id == vm_id)
 
     async def live(self) -> list[VM]:
         """Every VM that is not DELETED, oldest first, for the reconciler."""
@@ -197,10 +192,7 @@ class VMs:
         values: Mapping[str, Any],
         to: VMState | None,
     ) -> VM:
-        number = storable_id(vm_id)
-        if number is None:
-            raise VMNotFound(vm_id)
-        conditions = [VirtualMachine.id == number, guard]
+        conditions = [VirtualMachine.id == vm_id, guard]
         if if_generation is not None:
             conditions.append(VirtualMachine.generation == if_generation)
 
@@ -211,7 +203,7 @@ class VMs:
             if changed is not None:
                 return _vm(changed)
             found = connection.execute(
-                select(VirtualMachine.status, VirtualMachine.generation).where(VirtualMachine.id == number)
+                select(VirtualMachine.status, VirtualMachine.generation).where(VirtualMachine.id == vm_id)
             ).one_or_none()
             if found is None:
                 raise VMNotFound(vm_id)

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from vmpool.domain import VM, Census, NewVM, User
+from vmpool.store import Store, open_store
+
+from .databases import create_database, drop_database, postgres_server
+
+
+class Clock:
+    """Time that passes when told to."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 1, 2, 3, 4, 5, 678901)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, **by: float) -> datetime:
+        self.now += timedelta(**by)
+        return self.now
+
+
+def admit_all(_: Census) -> None:
+    """Admission that refuses nobody."""
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(scope="session")
+def postgres(request: pytest.FixtureRequest) -> Iterator[str]:
+    required = request.config.getoption("--require-backend", default=None) or ()
+    try:
+        server = postgres_server()
+        url = server.__enter__()
+    except RuntimeError as reason:
+        if "postgres" in required:
+            pytest.fail(f"PostgreSQL is required: {reason}")
+        pytest.skip(f"no PostgreSQL: {reason}")
+    try:
+        yield url
+    finally:
+        server.__exit__(None, None, None)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def url(request: pytest.FixtureRequest, tmp_path: Path, anyio_backend: str) -> AsyncIterator[str]:
+    """An empty database."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/store.db"
+        return
+    server: str = request.getfixturevalue("postgres")
+    made = await create_database(server)
+    try:
+        yield made
+    finally:
+        await drop_database(server, made)
+
+
+@pytest.fixture
+async def store(url: str, clock: Clock) -> AsyncIterator[Store]:
+    async with open_store(url, clock=clock) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def user(store: Store) -> User:
+    return await store.users.ensure("ada")
+
+
+@pytest.fixture
+def new(user: User) -> Callable[..., NewVM]:
+    """What to insert for `user`, defaults filled in."""
+
+    def make(name: str = "box", **fields: object) -> NewVM:
+        values: dict[str, object] = {
+            "user_id": user.id,
+            "name": name,
+            "language": "python",
+            "template": "python",
+            "backend": "fake",
+            "isolation": "none",
+        }
+        return NewVM(**{**values, **fields})  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture
+async def vm(store: Store, new: Callable[..., NewVM]) -> VM:
+    return await store.vms.insert(new(), admit_all)
