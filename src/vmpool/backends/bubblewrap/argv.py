@@ -1,0 +1,186 @@
+"""The launch plan of one VM as data: what `vmpool-launch` mounts and what bubblewrap is told.
+
+Pure functions of values; the launcher's own comment (agent/launch.c) lists the directives.  Every name the
+kernel shows inside the VM is relative to the staging directory, so no path of the host appears there.
+"""
+
+from __future__ import annotations
+
+import resource
+from dataclasses import dataclass
+from pathlib import Path
+
+from vmpool.backends.bubblewrap.host import Grade, Programs
+from vmpool.backends.bubblewrap.layout import Record, VMPaths
+from vmpool.domain.language import VM_PATH
+from vmpool.domain.limits import OPEN_FILES_HARD, OPEN_FILES_SOFT, SHARED_MEMORY_MB, Limits
+
+MB = 1 << 20
+INFO_FD = 10
+AGENT_LISTEN_FD = 3
+SMALLEST_TMP_MB = 16
+ENVIRONMENT = {
+    "PATH": VM_PATH,
+    "HOME": "/home/user",
+    "USER": "user",
+    "LOGNAME": "user",
+    "LANG": "C.UTF-8",
+    "TZ": "UTC",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """Everything a plan is made from.
+
+    base: directory of the base.  system: top directories taken from the host.  own_toolchains: names of
+    those the server's user owns (the user grade can make these writable).  cgroups: `cgroup.procs` files
+    to join.  cgroup_limits: which of "memory" and "processes" a cgroup holds.  lock_fd, listen_fd: inherited
+    descriptors.  ids: first id of the VM's range.
+    """
+
+    paths: VMPaths
+    record: Record
+    programs: Programs
+    base: Path
+    system: tuple[str, ...]
+    own_toolchains: frozenset[str]
+    pidfile: Path
+    cgroups: tuple[Path, ...]
+    cgroup_limits: frozenset[str]
+    lock_fd: int
+    listen_fd: int
+    ids: int
+    program: tuple[str, ...] | None = None
+
+    @property
+    def root_grade(self) -> bool:
+        return self.record.grade == Grade.ROOT
+
+
+def tmp_size(limits: Limits) -> int:
+    """Bytes of the user grade's /tmp, which is memory."""
+    return max(limits.memory // 2, SMALLEST_TMP_MB) * MB
+
+
+def rlimits(limits: Limits, cgroup_limits: frozenset[str]) -> tuple[str, ...]:
+    """Limits of every process of the VM as NUMBER:SOFT:HARD, standing in where no cgroup holds one."""
+    wanted = [
+        (resource.RLIMIT_CORE, 0, 0),
+        (resource.RLIMIT_NOFILE, OPEN_FILES_SOFT, OPEN_FILES_HARD),
+    ]
+    if "memory" not in cgroup_limits:
+        wanted.append((resource.RLIMIT_DATA, limits.memory * MB, limits.memory * MB))
+    if "processes" not in cgroup_limits:
+        wanted.append((resource.RLIMIT_NPROC, limits.processes, limits.processes))
+    return tuple(f"{number}:{soft}:{hard}" for number, soft, hard in wanted)
+
+
+def plan(launch: Launch) -> bytes:
+    """The whole plan as `vmpool-launch` reads it."""
+    words = [
+        *("lock", str(launch.lock_fd)),
+        *("listen", str(launch.listen_fd)),
+        *("pidfile", str(launch.pidfile)),
+        *(("range", str(launch.ids)) if launch.root_grade else ("user",)),
+        *(word for path in launch.cgroups for word in ("cgroup", str(path))),
+        *("stage", str(launch.paths.stage)),
+        *(_writable_root(launch) if launch.root_grade else _read_only_root(launch)),
+        *("run", *bubblewrap(launch), "."),
+        "end",
+    ]
+    return b"".join(word.encode() + b"\0" for word in words)
+
+
+def _sources(launch: Launch, how: str) -> list[str]:
+    """Everything from the host, each bound under a short name."""
+    words = ["dir", "empty"]
+    for source, name in (
+        (launch.programs.directory, "agent"),
+        (launch.paths.root, "own"),
+        (launch.base / "root", "base"),
+        *((Path("/", top), f"system-{top}") for top in launch.system),
+        *((Path(t.source), f"tool-{t.name}") for t in launch.record.toolchains),
+        *((launch.base / f"scripts-{t.name}", f"scripts-{t.name}") for t in launch.record.toolchains),
+    ):
+        words += ["bind", str(source), name, how]
+    return words
+
+
+def _overlay(target: str, lower: str, upper: str | None = None, options: str = "") -> list[str]:
+    """An overlay of staged directories; its upper one lies on the VM's disk under `upper`."""
+    if upper is None:
+        return ["overlay", target, f"lowerdir={lower}"]
+    return [
+        *("dir", f"disk/{upper}", "dir", f"disk/{upper}.work"),
+        *("overlay", target, f"lowerdir={lower},upperdir=disk/{upper},workdir=disk/{upper}.work{options}"),
+    ]
+
+
+def _writable_root(launch: Launch) -> list[str]:
+    """Full root: every part of the tree has an upper layer on the VM's own disk."""
+    if launch.record.image:
+        words = ["image", str(launch.paths.image), "image", "bind", "image", "disk", "own"]
+    else:
+        words = ["bind", str(launch.paths.tree), "disk", "own"]
+    words += [*_sources(launch, "system"), "dir", "vm", *_overlay("vm", "own:base", "root")]
+    for top in launch.system:
+        words += _overlay(f"vm/{top}", f"system-{top}", f"system-{top}")
+    for tool in launch.record.toolchains:
+        words += _overlay(f"vm/opt/{tool.name}", f"scripts-{tool.name}:tool-{tool.name}", f"tool-{tool.name}")
+    return [*words, *_overlay("vm/.vmpool", "agent:empty")]
+
+
+def _read_only_root(launch: Launch) -> list[str]:
+    """User grade: the tree is read-only but for home and toolchains the user owns.
+
+    Files of other owners are nobody's in the VM's namespace and cannot be copied up.
+    """
+    words = ["bind", str(launch.paths.tree), "disk", "plain", *_sources(launch, "plain")]
+    words += ["dir", "vm", *_overlay("vm", "own:base"), *_overlay("vm/.vmpool", "agent:empty")]
+    for top in launch.system:
+        words += _overlay(f"vm/{top}", f"system-{top}:empty")
+    for tool in launch.record.toolchains:
+        lower = f"scripts-{tool.name}:tool-{tool.name}"
+        if tool.name in launch.own_toolchains:
+            words += ["dir", f"opt-{tool.name}"]
+            words += _overlay(f"opt-{tool.name}", lower, f"tool-{tool.name}", ",userxattr")
+        else:
+            words += _overlay(f"vm/opt/{tool.name}", lower)
+    return [*words, "dir", "home", *_overlay("home", "empty", "home", ",userxattr")]
+
+
+def bubblewrap(launch: Launch) -> list[str]:
+    """bubblewrap's argument vector: the namespaces, the tree, /proc, /dev and the first program."""
+    stage, limits = launch.paths.stage, launch.record.spec.limits
+    words = [str(launch.programs.bwrap), "--info-fd", str(INFO_FD)]
+    words += ["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-net", "--unshare-cgroup"]
+    if not launch.root_grade:
+        words += ["--unshare-user", "--uid", "1000", "--gid", "1000"]
+    words += ["--hostname", launch.record.spec.hostname, "--new-session", "--as-pid-1", "--die-with-parent"]
+    words += ["--cap-drop", "ALL", "--clearenv"]
+    for name, value in ENVIRONMENT.items():
+        words += ["--setenv", name, value]
+    words += ["--bind" if launch.root_grade else "--ro-bind", str(stage / "vm"), "/"]
+    words += ["--proc", "/proc", "--dev", "/dev"]
+    words += ["--perms", "1777", "--size", str(SHARED_MEMORY_MB * MB), "--tmpfs", "/dev/shm"]
+    words += ["--remount-ro", "/dev"]
+    if not launch.root_grade:
+        words += ["--perms", "1777", "--size", str(tmp_size(limits)), "--tmpfs", "/tmp"]
+        words += ["--bind", str(stage / "home"), "/home/user"]
+        for tool in launch.record.toolchains:
+            if tool.name in launch.own_toolchains:
+                words += ["--bind", str(stage / f"opt-{tool.name}"), f"/opt/{tool.name}"]
+    return [*words, "--chdir", "/home/user", "--", *first_program(launch)]
+
+
+def first_program(launch: Launch) -> list[str]:
+    """What runs as PID 1: our own init, which becomes the agent."""
+    machine = launch.programs.machine
+    words = [f"/.vmpool/vmpool-launch-{machine}", "init"]
+    if launch.root_grade:
+        words.append("--userns")
+    for limit in rlimits(launch.record.spec.limits, launch.cgroup_limits):
+        words += ["--rlimit", limit]
+    agent = (f"/.vmpool/vmpool-agent-{machine}", "--listen-fd", str(AGENT_LISTEN_FD))
+    return [*words, "--", *(launch.program or agent)]

@@ -1,0 +1,209 @@
+"""The bubblewrap backend: the interface's verbs, one at a time on a key, each in a thread."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Self, TypeVar
+from weakref import WeakValueDictionary
+
+import anyio
+import anyio.to_thread
+from anyio.abc import ByteStream
+
+from vmpool.backends.base import (
+    Backend,
+    BackendInfo,
+    Machine,
+    MachineKey,
+    MachineSpec,
+    MachineState,
+    StoredSnapshot,
+    SupportsSnapshot,
+    Usage,
+)
+from vmpool.backends.bubblewrap import launching, recovery, snapshots
+from vmpool.backends.bubblewrap.host import Grade
+from vmpool.backends.bubblewrap.layout import Layout
+from vmpool.backends.bubblewrap.machines import ISOLATION, Machines
+from vmpool.backends.bubblewrap.settling import settle
+from vmpool.errors import AgentUnreachable, BackendFailed, BackendUnreachable, TemplateNotFound, Unsupported
+
+T = TypeVar("T")
+THREADS = 64
+
+
+class BubblewrapBackend(Backend):
+    """VMs made of namespaces, over an allow-list of the host's files.
+
+    state_dir: the server's state directory; the backend keeps to `bubblewrap/` in it.  pool_id: names the
+    control groups and id ranges of this pool.  grade: settle for this grade only (default: the best the
+    host allows).
+    """
+
+    name = "bubblewrap"
+
+    def __init__(self, state_dir: Path, *, pool_id: str = "default", grade: Grade | None = None) -> None:
+        self._layout = Layout(Path(state_dir).absolute() / "bubblewrap")
+        self._pool_id = pool_id
+        self._grade = grade
+        self._settled: Machines | None = None
+        self._locks: WeakValueDictionary[MachineKey, anyio.Lock] = WeakValueDictionary()
+        self._creating: set[MachineKey] = set()
+        self._threads: anyio.CapacityLimiter | None = None
+
+    async def __aenter__(self) -> Self:
+        self._threads = anyio.CapacityLimiter(THREADS)
+        self._settled = await self._run(self._settle)
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self._settled = None
+
+    def _settle(self) -> Machines:
+        self._layout.make()
+        machines = settle(self._layout, self._pool_id, self._grade)
+        recovery.recover(machines)
+        return machines
+
+    @property
+    def _machines(self) -> Machines:
+        if self._settled is None:
+            raise BackendUnreachable("the bubblewrap backend is not entered")
+        return self._settled
+
+    async def _run(self, call: Callable[..., T], *arguments: object) -> T:
+        """Run a blocking verb to its end in a thread, whatever is cancelled meanwhile."""
+        return await anyio.to_thread.run_sync(call, *arguments, limiter=self._threads)
+
+    @asynccontextmanager
+    async def _alone(self, key: MachineKey) -> AsyncIterator[None]:
+        lock = self._locks.get(key)
+        if lock is None:
+            lock = self._locks[key] = anyio.Lock()
+        async with lock:
+            yield
+
+    async def describe(self) -> BackendInfo:
+        machines = self._machines
+        host, tree = machines.host, machines.cgroups
+        group = f"cgroup v{tree.version}"
+        held = tree.holds
+        return BackendInfo(
+            name=self.name,
+            version=host.bwrap_version,
+            isolation=ISOLATION,
+            grade=host.grade.value,
+            templates=machines.toolchains.languages,
+            enforcement={
+                "cpu": group if "cpu" in held else "nothing",
+                "memory": group if "memory" in held else "RLIMIT_DATA per process",
+                "processes": group if "processes" in held else "RLIMIT_NPROC in the VM's user namespace",
+                "disk": "a file system per VM" if host.images else "nothing",
+                "network": "a network namespace with only loopback",
+            },
+            capabilities=(SupportsSnapshot.__name__,),
+        )
+
+    async def create(self, key: MachineKey, spec: MachineSpec) -> Machine:
+        machines = self._machines
+        if spec.template not in machines.toolchains.languages:
+            raise TemplateNotFound(spec.template)
+        if spec.network != "none":
+            raise Unsupported(
+                f"network '{spec.network}'",
+                self.name,
+                "a VM here never shares the host's; use 'none'",
+            )
+        async with self._alone(key):
+            self._creating.add(key)
+            try:
+                await self._run(self._create, key, spec)
+                await anyio.lowlevel.checkpoint_if_cancelled()
+            except anyio.get_cancelled_exc_class():
+                with anyio.CancelScope(shield=True):
+                    await self._run(machines.destroy, key)
+                raise
+            finally:
+                self._creating.discard(key)
+            return await self._present(key)
+
+    def _create(self, key: MachineKey, spec: MachineSpec) -> None:
+        machines = self._machines
+        found = machines.inspect(key)
+        if found is not None and found.state is MachineState.RUNNING:
+            machines.layout.vm(key).made.touch()
+        elif found is not None and found.state is MachineState.STOPPED:
+            machines.start(key)
+        else:
+            machines.destroy(key)  # what a crash left half made
+            record, disk = snapshots.starting_point(machines, machines.record_for(spec))
+            machines.make(key, record, disk)
+
+    async def _present(self, key: MachineKey) -> Machine:
+        machine = await self._run(self._machines.inspect, key)
+        if machine is None:
+            raise BackendFailed(f"machine {key} is gone")
+        return machine
+
+    async def inspect(self, key: MachineKey) -> Machine | None:
+        return self._seen(await self._run(self._machines.inspect, key))
+
+    def _seen(self, machine: Machine | None) -> Machine | None:
+        if machine is not None and machine.key in self._creating:
+            return Machine(
+                machine.key, MachineState.CREATING, machine.container_id, machine.isolation, machine.warnings
+            )
+        return machine
+
+    async def list(self) -> list[Machine]:
+        found = await self._run(lambda: [self._machines.inspect(key) for key in self._machines.keys()])
+        return [machine for machine in map(self._seen, found) if machine is not None]
+
+    async def start(self, key: MachineKey) -> Machine:
+        async with self._alone(key):
+            machine = await self._run(self._machines.inspect, key)
+            if machine is None or machine.state is MachineState.CREATING:
+                raise BackendFailed(f"machine {key} was never made; create it")
+            if machine.state is not MachineState.RUNNING:
+                await self._run(self._machines.start, key)
+            return await self._present(key)
+
+    async def stop(self, key: MachineKey) -> None:
+        async with self._alone(key):
+            machine = await self._run(self._machines.inspect, key)
+            if machine is None or machine.state is MachineState.CREATING:
+                raise BackendFailed(f"machine {key} was never made; create it")
+            await self._run(self._machines.end, key)
+
+    async def destroy(self, key: MachineKey) -> None:
+        async with self._alone(key):
+            await self._run(self._machines.destroy, key)
+
+    async def dial(self, key: MachineKey) -> ByteStream:
+        machine = await self.inspect(key)
+        if machine is None or machine.state is not MachineState.RUNNING:
+            raise AgentUnreachable(f"machine {key} is {machine.state if machine else 'not there'}")
+        try:
+            with launching.socket_path(self._machines.layout.vm(key)) as path:
+                return await anyio.connect_unix(path)
+        except OSError as failed:
+            raise AgentUnreachable(f"machine {key} does not answer: {failed}") from failed
+
+    async def usage(self, key: MachineKey) -> Usage:
+        return await self._run(self._machines.usage, key)
+
+    async def snapshot(self, key: MachineKey, reference: str) -> StoredSnapshot:
+        """See `SupportsSnapshot`; every process of a running VM is held while its disk is copied."""
+        async with self._alone(key):
+            return await self._run(snapshots.take, self._machines, key, reference)
+
+    async def delete_snapshot(self, reference: str) -> None:
+        """See `SupportsSnapshot`."""
+        await self._run(snapshots.delete, self._machines, reference)
+
+    async def list_snapshots(self) -> builtins.list[StoredSnapshot]:
+        """See `SupportsSnapshot`."""
+        return await self._run(snapshots.present, self._machines)

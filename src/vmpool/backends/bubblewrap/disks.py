@@ -1,0 +1,140 @@
+"""A VM's disk: an ext4 image of its own (the limit is hard), or a directory (it is not)."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from tempfile import mkdtemp
+
+from vmpool.errors import BackendFailed
+
+MB = 1 << 20
+SMALLEST_IMAGE_MB = 8
+FICLONE = 0x40049409
+COPY_CHUNK = 1 << 26
+RELEASE_SECONDS = 20.0
+MKFS = "mkfs.ext4"
+MKFS_OPTIONS = (
+    "-q",
+    "-F",
+    "-m",
+    "0",
+    "-O",
+    "^has_journal,^resize_inode",
+    "-E",
+    "lazy_itable_init=1,nodiscard",
+)
+SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
+COPY_TREE = ("cp", "--archive", "--reflink=auto", "--sparse=always")
+"""Copies a directory with owners, modes, links, times and attributes; run as root of a user namespace."""
+
+
+def mkfs_program() -> str | None:
+    """Where mkfs.ext4 is, also for a user whose PATH lacks the sbin directories."""
+    return shutil.which(MKFS, path=f"{os.environ.get('PATH', os.defpath)}:{SBIN}")
+
+
+def copy_sparse(source: Path, target: Path) -> None:
+    """Copy a file by reference where the file system can, else only the parts that hold data."""
+    with source.open("rb") as reader, target.open("xb") as writer:
+        try:
+            fcntl.ioctl(writer.fileno(), FICLONE, reader.fileno())
+            return
+        except OSError:
+            _copy_data(reader.fileno(), writer.fileno())
+
+
+def _copy_data(reader: int, writer: int) -> None:
+    size = os.fstat(reader).st_size
+    os.ftruncate(writer, size)
+    at = 0
+    while at < size:
+        try:
+            at = os.lseek(reader, at, os.SEEK_DATA)
+        except OSError:  # nothing but a hole to the end
+            return
+        hole = os.lseek(reader, at, os.SEEK_HOLE)
+        while at < hole:
+            copied = os.copy_file_range(reader, writer, min(COPY_CHUNK, hole - at), at, at)
+            if copied == 0:
+                return
+            at += copied
+
+
+def empty_image(images: Path, megabytes: int) -> Path:
+    """An empty formatted disk of this size, made once and kept."""
+    megabytes = max(megabytes, SMALLEST_IMAGE_MB)
+    target = images / f"{megabytes}.ext4"
+    if target.exists():
+        return target
+    mkfs = mkfs_program()
+    if mkfs is None:
+        raise BackendFailed("mkfs.ext4 is gone; install e2fsprogs")
+    building = Path(mkdtemp(prefix=".new-", dir=images))
+    try:
+        image = building / "image"
+        with image.open("xb") as file:
+            file.truncate(megabytes * MB)
+        made = subprocess.run([mkfs, *MKFS_OPTIONS, image], capture_output=True, text=True, check=False)
+        if made.returncode != 0:
+            raise BackendFailed(f"cannot format a disk of {megabytes} MB: {made.stderr.strip()[:500]}")
+        image.rename(target)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return target
+
+
+def wait_until_released(image: Path, seconds: float = RELEASE_SECONDS) -> None:
+    """Wait until no VM has the image mounted; BackendFailed after `seconds`.
+
+    The launcher's lock on the image lives as long as the loop device, which outlives the VM's last process by
+    the time an unmount takes.
+    """
+    deadline = time.monotonic() + seconds
+    try:
+        fd = os.open(image, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise BackendFailed("the VM's disk is still in use") from None
+                time.sleep(0.002)
+    finally:
+        os.close(fd)
+
+
+def filesystem_use(path: Path) -> int | None:
+    """Bytes in use on the file system `path` is on; None where it cannot be seen."""
+    try:
+        status = os.statvfs(path)
+    except OSError:
+        return None
+    return (status.f_blocks - status.f_bfree) * status.f_frsize
+
+
+def tree_use(path: Path) -> int:
+    """Bytes on disk below `path`, as far as this user can look."""
+    total = 0
+    pending = [path]
+    while pending:
+        try:
+            entries = list(os.scandir(pending.pop()))
+        except OSError:
+            continue
+        for entry in entries:
+            try:
+                total += entry.stat(follow_symlinks=False).st_blocks * 512
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(Path(entry.path))
+            except OSError:
+                continue
+    return total

@@ -1,0 +1,233 @@
+"""The verbs of the backend on one host, synchronously: files, processes, groups and the launcher.
+
+Every function blocks and is called from a thread by `backend.py`, which lets one at a time work on a key.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import zlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from vmpool.backends.base import Machine, MachineKey, MachineSpec, MachineState, Usage
+from vmpool.backends.bubblewrap import disks, launching, processes
+from vmpool.backends.bubblewrap.argv import Launch, plan
+from vmpool.backends.bubblewrap.cgroups import CgroupTree
+from vmpool.backends.bubblewrap.host import Grade, Host
+from vmpool.backends.bubblewrap.layout import Layout, Record, VMPaths, read_record, write_record
+from vmpool.backends.bubblewrap.processes import ProcessId
+from vmpool.backends.bubblewrap.toolchains import Toolchains
+from vmpool.errors import BackendFailed
+
+ISOLATION = "namespaces"
+FIRST_ID = 0x10000000
+RANGE_IDS = 0x10000
+RANGES = 0xE000
+
+
+def first_id(pool_id: str, key: MachineKey) -> int:
+    """Where the VM's range of ids starts: its own among those of some 57000 VMs."""
+    slot = zlib.crc32(pool_id.encode()) + key.vm_id * 31 + key.generation
+    return FIRST_ID + slot % RANGES * RANGE_IDS
+
+
+@dataclass(frozen=True, slots=True)
+class Machines:
+    """base_tree: directory of the base new VMs stand on.  base: its digest."""
+
+    layout: Layout
+    host: Host
+    cgroups: CgroupTree
+    toolchains: Toolchains
+    system: tuple[str, ...]
+    base: str
+    base_tree: Path
+    boot: str
+    pool_id: str
+
+    # What is there
+
+    def first_process(self, paths: VMPaths) -> ProcessId | None:
+        """The VM's PID 1 if it lives."""
+        process = processes.recorded(paths.pidfile(self.boot))
+        return process if process is not None and process.alive else None
+
+    def inspect(self, key: MachineKey) -> Machine | None:
+        """The machine as the files and processes show it."""
+        paths = self.layout.vm(key)
+        if not paths.home.exists():
+            return None
+        record = read_record(paths.record)
+        if record is not None and self.first_process(paths) is not None:
+            state = MachineState.RUNNING
+        elif record is not None and paths.made.exists():
+            state = MachineState.STOPPED
+        else:
+            state = MachineState.CREATING
+        return Machine(
+            key=key,
+            state=state,
+            container_id=f"{self.pool_id}-{key}",
+            isolation=ISOLATION,
+            warnings=record.warnings if record is not None else (),
+        )
+
+    def keys(self) -> list[MachineKey]:
+        """Every key that has a directory."""
+        found = []
+        for entry in self.layout.vms.iterdir():
+            match entry.name.split("-"):
+                case ["vm", vm_id, generation] if vm_id.isdecimal() and generation.isdecimal():
+                    found.append(MachineKey(int(vm_id), int(generation)))
+        return sorted(found)
+
+    def usage(self, key: MachineKey) -> Usage:
+        """Live figures, from groups where there are some."""
+        paths = self.layout.vm(key)
+        process, record = self.first_process(paths), read_record(paths.record)
+        if process is None or record is None:
+            return Usage()
+        if self.cgroups.parents:
+            figures = self.cgroups.usage(str(key))
+        else:
+            figures = processes.usage(process)
+        if record.image:
+            disk = disks.filesystem_use(Path(f"/proc/{process.pid}/root"))
+        else:
+            disk = disks.tree_use(paths.tree)
+        return replace(figures, disk_bytes=disk)
+
+    # Making, starting, ending
+
+    def record_for(self, spec: MachineSpec) -> Record:
+        """What a VM of this spec is made as here, with a warning for each limit that is not hard."""
+        host, holds = self.host, self.cgroups.holds
+        warnings = []
+        if "cpu" not in holds:
+            warnings.append("CPU is not limited: no control group can be written on this host")
+        if "memory" not in holds:
+            warnings.append(
+                "memory is limited per process (RLIMIT_DATA), not for the VM as a whole: "
+                "no control group can be written on this host"
+            )
+        if not host.images:
+            reason = "it takes a server that runs as root, loop devices and mkfs.ext4"
+            warnings.append(f"disk use is counted but not limited: {reason}")
+        if host.grade is Grade.USER and os.geteuid() == 0:
+            warnings.append("the VM's user is the host's root in a user namespace: no uid range can be used")
+        return Record(
+            spec=spec,
+            grade=host.grade,
+            image=host.images,
+            disk=max(spec.limits.disk, disks.SMALLEST_IMAGE_MB),
+            base=self.base,
+            tree=self.base_tree.name,
+            toolchains=self.toolchains.prefixes,
+            warnings=tuple(warnings),
+        )
+
+    def make(self, key: MachineKey, record: Record, snapshot: Path | None = None) -> None:
+        """Make and start a VM that is not there; on failure nothing of it is left.
+
+        snapshot: a directory with the disk to start from.
+        """
+        paths = self.layout.vm(key)
+        paths.home.mkdir(mode=0o700)
+        try:
+            write_record(paths.record, record)
+            source = snapshot if snapshot is not None else self.layout.images
+            if record.image:
+                image = paths.image.name if snapshot is not None else f"{record.disk}.ext4"
+                if snapshot is None:
+                    disks.empty_image(source, record.disk)
+                disks.copy_sparse(source / image, paths.image)
+            elif snapshot is not None:
+                launching.as_root(self.host.programs, *disks.COPY_TREE, str(source / "disk"), str(paths.tree))
+            self.launch(key)
+            paths.made.touch()
+        except BaseException:
+            self.destroy(key)
+            raise
+
+    def start(self, key: MachineKey) -> None:
+        """Start a stopped VM on the files it has."""
+        paths = self.layout.vm(key)
+        record = read_record(paths.record)
+        if record is None or not paths.made.exists():
+            raise BackendFailed(f"machine {key} was never made; create it")
+        if record.tree != self.base_tree.name:
+            write_record(paths.record, replace(record, tree=self.base_tree.name))
+        self.launch(key)
+
+    def launch(self, key: MachineKey, program: tuple[str, ...] | None = None) -> None:
+        """Start the VM's processes.  program: what to run in place of the agent."""
+        paths = self.layout.vm(key)
+        record = read_record(paths.record)
+        if record is None:
+            raise BackendFailed(f"the record of machine {key} is damaged; delete it")
+        self._prepare(paths, record)
+        self.cgroups.remove(str(key))
+        with launching.held(paths.lock) as lock, launching.listening_socket(paths) as listener:
+            launch = Launch(
+                paths=paths,
+                record=record,
+                programs=self.host.programs,
+                base=self.layout.bases / record.tree,
+                system=self.system,
+                own_toolchains=self._own_toolchains(),
+                pidfile=paths.pidfile(self.boot),
+                cgroups=self.cgroups.make(str(key), record.spec.limits),
+                cgroup_limits=self.cgroups.holds,
+                lock_fd=lock,
+                listen_fd=listener.fileno(),
+                ids=first_id(self.pool_id, key),
+                program=program,
+            )
+            launching.launch(self.host.programs, plan(launch), (lock, listener.fileno()))
+
+    def _own_toolchains(self) -> frozenset[str]:
+        return frozenset(
+            t.name for t in self.toolchains.prefixes if Path(t.source).stat().st_uid == os.geteuid() != 0
+        )
+
+    def _prepare(self, paths: VMPaths, record: Record) -> None:
+        name = record.spec.hostname
+        paths.stage.mkdir(exist_ok=True)
+        etc = paths.root / "etc"
+        etc.mkdir(parents=True, exist_ok=True)
+        (etc / "hostname").write_text(f"{name}\n", encoding="utf-8")
+        (etc / "hosts").write_text(
+            f"127.0.0.1\tlocalhost {name}\n::1\tlocalhost ip6-localhost {name}\n", encoding="utf-8"
+        )
+        if not record.image:
+            paths.tree.mkdir(exist_ok=True)
+
+    def end(self, key: MachineKey) -> None:
+        """End every process; the files stay.  Returns once nothing of the VM is mounted or counted."""
+        paths = self.layout.vm(key)
+        if not paths.home.exists():
+            return
+        with launching.held(paths.lock):
+            process = self.first_process(paths)
+            self.cgroups.thaw(str(key))
+            if process is not None and not processes.end(process):
+                raise BackendFailed(f"machine {key} does not end")
+            self.cgroups.remove(str(key))
+            disks.wait_until_released(paths.image)
+            paths.pidfile(self.boot).unlink(missing_ok=True)
+
+    def destroy(self, key: MachineKey) -> None:
+        """End it and remove all that belongs to it."""
+        self.end(key)
+        self.remove_tree(self.layout.vm(key).home)
+
+    def remove_tree(self, directory: Path) -> None:
+        """Remove a directory with whatever modes and owners a VM left in it."""
+        if not directory.exists():
+            return
+        if os.geteuid() == 0:
+            shutil.rmtree(directory)
+        else:
+            launching.as_root(self.host.programs, "rm", "-rf", "--one-file-system", str(directory))

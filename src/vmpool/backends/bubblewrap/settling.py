@@ -1,0 +1,79 @@
+"""Finding out, once at start, how much this host lets the backend do: by launching a throwaway VM."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+
+from vmpool.backends.base import MachineKey, MachineSpec
+from vmpool.backends.bubblewrap import cgroups, disks, skeleton
+from vmpool.backends.bubblewrap.host import REMEDIES, Grade, Host, boot_id, find_programs
+from vmpool.backends.bubblewrap.layout import Layout
+from vmpool.backends.bubblewrap.machines import Machines
+from vmpool.backends.bubblewrap.toolchains import discover
+from vmpool.domain import Limits
+from vmpool.errors import BackendFailed, BackendUnreachable
+
+PROBE = MachineKey(0, 0)
+PROBE_SPEC = MachineSpec("probe", "bash", Limits(disk=disks.SMALLEST_IMAGE_MB))
+
+
+def _ways(wanted: Grade | None) -> Iterator[tuple[Grade, bool]]:
+    """(grade, disk images) to try, the best first."""
+    if os.geteuid() == 0 and wanted is not Grade.USER:
+        if disks.mkfs_program() is not None:
+            yield Grade.ROOT, True
+        yield Grade.ROOT, False
+    if wanted is not Grade.ROOT:
+        yield Grade.USER, False
+
+
+def storage_of(host: Host) -> str:
+    """How a VM's writable layer is kept; part of what a snapshot stands on."""
+    return f"{host.grade} {'image' if host.images else 'tree'}"
+
+
+def settle(layout: Layout, pool_id: str, wanted: Grade | None = None) -> Machines:
+    """The best this host allows.  BackendUnreachable tells what was tried and what would help.
+
+    wanted: settle for this grade only.  Blocks: run it in a thread.
+    """
+    programs, version = find_programs()
+    toolchains = discover()
+    tree = cgroups.find_tree(pool_id)
+    refusals = []
+    for grade, images in _ways(wanted):
+        host = Host(grade, images, programs, version)
+        digest = skeleton.base_digest(toolchains.prefixes, storage_of(host))
+        name = skeleton.base_name(digest, toolchains.prefixes)
+        machines = Machines(
+            layout=layout,
+            host=host,
+            cgroups=tree,
+            toolchains=toolchains,
+            system=skeleton.system_directories(),
+            base=digest,
+            base_tree=skeleton.ensure_base(layout.bases, name, toolchains.prefixes),
+            boot=boot_id(),
+            pool_id=pool_id,
+        )
+        try:
+            return _proven(machines)
+        except BackendFailed as failed:
+            refusals.append(f"{grade}{' with disk images' if images else ''}: {failed.message}")
+    raise BackendUnreachable("bubblewrap cannot make a VM here. " + "; ".join(refusals) + "\n" + REMEDIES)
+
+
+def _proven(machines: Machines) -> Machines:
+    """The same, after a VM was launched and removed; without control groups where those failed it."""
+    machines.destroy(PROBE)
+    try:
+        machines.make(PROBE, machines.record_for(PROBE_SPEC))
+    except BackendFailed as failed:
+        if not machines.cgroups.parents or "join" not in failed.message:
+            raise
+        machines = replace(machines, cgroups=cgroups.CgroupTree(0, {}))
+        machines.make(PROBE, machines.record_for(PROBE_SPEC))
+    machines.destroy(PROBE)
+    return machines

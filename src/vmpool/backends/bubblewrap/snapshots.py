@@ -1,0 +1,152 @@
+"""Kept states of a VM's disk.  Everything here blocks: call it from a thread."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import mkdtemp
+
+from vmpool.backends.base import MachineKey, StoredSnapshot
+from vmpool.backends.bubblewrap import disks, launching, processes
+from vmpool.backends.bubblewrap.layout import Record, VMPaths, read_record, write_record
+from vmpool.backends.bubblewrap.machines import Machines
+from vmpool.errors import BackendFailed, InvalidRequest, SnapshotMismatch, SnapshotNotFound
+
+REFERENCE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+RECORD = "record.json"
+HELD = "held"
+"""A file in the VM's directory while its processes are held, so that a later server can let them go."""
+
+
+def _directory(machines: Machines, reference: str) -> Path:
+    if not REFERENCE.fullmatch(reference):
+        raise InvalidRequest("snapshot", f"'{reference}' is not a snapshot's reference")
+    return machines.layout.snapshots / reference
+
+
+def _stored(directory: Path) -> StoredSnapshot | None:
+    record = read_record(directory / RECORD)
+    if record is None:
+        return None
+    if record.image:
+        size = (directory / "disk.ext4").stat().st_blocks * 512
+    else:
+        size = disks.tree_use(directory / "disk")
+    return StoredSnapshot(directory.name, record.base, size)
+
+
+def starting_point(machines: Machines, record: Record) -> tuple[Record, Path | None]:
+    """The record a new VM gets and the directory its disk is copied from (None: an empty one).
+
+    Raises SnapshotNotFound, or SnapshotMismatch where the snapshot stands on another base.
+    """
+    reference = record.spec.snapshot
+    if reference is None:
+        return record, None
+    directory = _directory(machines, reference)
+    kept = read_record(directory / RECORD)
+    if kept is None:
+        raise SnapshotNotFound(reference)
+    if kept.base != machines.base:
+        raise SnapshotMismatch(
+            f"snapshot '{reference}' was taken on another system release, toolchain or kind of disk "
+            f"({kept.base}) than this host has now ({machines.base})",
+            snapshot_base=kept.base,
+            host_base=machines.base,
+        )
+    if kept.image and kept.disk != record.disk:
+        warning = f"the disk has {kept.disk} MB as in the snapshot, not {record.disk}"
+        record = replace(record, disk=kept.disk, warnings=(*record.warnings, warning))
+    return record, directory
+
+
+def take(machines: Machines, key: MachineKey, reference: str) -> StoredSnapshot:
+    """Copy the VM's disk while nothing in it runs; a snapshot of this name that exists is the answer."""
+    directory = _directory(machines, reference)
+    existing = _stored(directory)
+    if existing is not None:
+        return existing
+    paths = machines.layout.vm(key)
+    record = read_record(paths.record)
+    if record is None or not paths.made.exists():
+        raise BackendFailed(f"machine {key} was never made; there is nothing to keep")
+    building = Path(mkdtemp(prefix=".new-", dir=machines.layout.snapshots))
+    try:
+        with launching.held(paths.lock), _still(machines, key, paths):
+            if record.image:
+                disks.copy_sparse(paths.image, building / "disk.ext4")
+            else:
+                launching.as_root(
+                    machines.host.programs, *disks.COPY_TREE, str(paths.tree), str(building / "disk")
+                )
+        write_record(building / RECORD, record)
+        building.rename(directory)
+    finally:
+        machines.remove_tree(building)
+    stored = _stored(directory)
+    if stored is None:
+        raise BackendFailed(f"snapshot '{reference}' was removed while it was taken")
+    return stored
+
+
+@contextmanager
+def _still(machines: Machines, key: MachineKey, paths: VMPaths) -> Iterator[None]:
+    """Hold every process and write out what the VM's file system has in memory."""
+    process = machines.first_process(paths)
+    if process is None:
+        disks.wait_until_released(paths.image)
+        yield
+        return
+    (paths.home / HELD).touch()
+    try:
+        if machines.cgroups.can_freeze:
+            held = machines.cgroups.freeze(str(key))
+        else:
+            held = processes.stop_all(process)
+        if not held:
+            raise BackendFailed(f"the processes of machine {key} cannot be held for a consistent copy")
+        _write_out(Path(f"/proc/{process.pid}/root"))
+        yield
+    finally:
+        let_go(machines, key)
+
+
+def let_go(machines: Machines, key: MachineKey) -> None:
+    """Undo the holding of `_still`, also one that a killed server left."""
+    paths = machines.layout.vm(key)
+    if not (paths.home / HELD).exists():
+        return
+    machines.cgroups.thaw(str(key))
+    process = machines.first_process(paths)
+    if process is not None and not machines.cgroups.can_freeze:
+        processes.continue_all(process)
+    (paths.home / HELD).unlink(missing_ok=True)
+
+
+def _write_out(root: Path) -> None:
+    """syncfs(2), which the standard library lacks."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if libc.syncfs(fd) != 0:
+            raise BackendFailed(f"cannot write out the VM's disk: {os.strerror(ctypes.get_errno())}")
+    finally:
+        os.close(fd)
+
+
+def delete(machines: Machines, reference: str) -> None:
+    """Remove it; the record goes first, so that half a snapshot is never one."""
+    directory = _directory(machines, reference)
+    (directory / RECORD).unlink(missing_ok=True)
+    machines.remove_tree(directory)
+
+
+def present(machines: Machines) -> list[StoredSnapshot]:
+    """Every snapshot, by reference."""
+    stored = (_stored(entry) for entry in sorted(machines.layout.snapshots.iterdir()))
+    return [snapshot for snapshot in stored if snapshot is not None]
