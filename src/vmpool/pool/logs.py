@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from vmpool.domain import VM, Execution
 from vmpool.pool.context import Context
@@ -24,7 +24,7 @@ class Logs:
         """Output of the VM's last `count` executions, oldest first, those that still run included."""
         return await self._so_far(vm, count, self._executions.live(vm.id))
 
-    async def follow(self, vm: VM, count: int) -> AsyncIterator[LogEntry]:
+    async def follow(self, vm: VM, count: int) -> AsyncGenerator[LogEntry, None]:
         """The same, then everything as it is written, until the VM is deleted.
 
         Nothing is missing or doubled in between.  A reader slower than the programs is told by `skipped`

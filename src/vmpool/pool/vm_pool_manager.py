@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
 from pathlib import Path
@@ -40,10 +40,10 @@ Reference = int | str
 
 
 class VMPoolManager:
-    """One running pool: `async with VMPoolManager(store, backend, settings, state_dir=path) as pool`.
+    """One running pool: `async with VMPoolManager(store, backend, settings, spool_directory=path) as pool`.
 
-    store: an open store.  backend: an entered backend.  state_dir: where output of long executions is
-    kept while they run.  clock: the time now as naive UTC.
+    store: an open store.  backend: an entered backend.  spool_directory: where output of executions that
+    write much is kept while they run.  host: the machine it all runs on.  clock: the time now as naive UTC.
 
     Opening makes rows and machines agree first; leaving ends every loop and leaves every VM and every
     program running for the next server.  Only one may be open on a store at a time.
@@ -57,13 +57,15 @@ class VMPoolManager:
         backend: Backend,
         settings: PoolSettings | None = None,
         *,
-        state_dir: Path,
+        spool_directory: Path,
+        host: Host | None = None,
         clock: Callable[[], datetime] = utcnow,
     ) -> None:
         self.settings = settings or PoolSettings()
         self._store = store
         self._backend = backend
-        self._state_dir = state_dir
+        self._spool_directory = spool_directory
+        self._host = host or Host()
         self._clock = clock
 
     async def __aenter__(self) -> Self:
@@ -76,10 +78,10 @@ class VMPoolManager:
                 info=await self._backend.describe(),
                 settings=self.settings,
                 clock=self._clock,
-                host=Host(self._state_dir),
+                host=self._host,
                 registry=Registry(self._store.vms),
                 connections=Connections(self._backend, tasks),
-                spool=Spool(self._state_dir / "spool", self.settings.max_output),
+                spool=Spool(self._spool_directory, self.settings.max_output),
                 tasks=tasks,
             )
             self._executions = Executions(context)
@@ -108,7 +110,7 @@ class VMPoolManager:
         await self._exit.aclose()
 
     @property
-    def backend_info(self) -> BackendInfo:
+    def info(self) -> BackendInfo:
         """What the backend said of itself when the pool was opened."""
         return self._context.info
 
@@ -181,10 +183,13 @@ class VMPoolManager:
         """Output of the last `tail` executions, oldest first, those that still run included."""
         return await self._logs.tail(await self._known(user_id, reference), tail)
 
-    async def follow(
+    def follow(
         self, user_id: int, reference: Reference, tail: int = DEFAULT_TAIL
-    ) -> AsyncIterator[LogEntry]:
-        """The same and then everything as it is written, until the VM is deleted; VMNotFound at once."""
+    ) -> AsyncGenerator[LogEntry, None]:
+        """The same and then everything as it is written, until the VM is deleted; VMNotFound at once.
+
+        Close the generator (`contextlib.aclosing`) when leaving it early.
+        """
         return self._logs.follow(self._context.registry.find(user_id, reference), tail)
 
     # -- snapshots
