@@ -162,6 +162,7 @@ def stop(state_dir: Path) -> bool:
 
 def _start(state_dir: Path, options: dict[str, str]) -> Address:
     log = state_dir / "server.log"
+    before = log.stat().st_size if log.exists() else 0
     environment = {**os.environ, STATE_VARIABLE: str(state_dir), **options}
     environment.setdefault("VMPOOL_PORT", str(_free_port()))
     command = shlex.join(SERVER_COMMAND)
@@ -184,9 +185,9 @@ def _start(state_dir: Path, options: dict[str, str]) -> Address:
         if found is not None:
             return found
         if not _alive(pid):
-            raise NoServer(f"the server did not start; the end of {log}:\n{_tail(log)}")
+            raise NoServer(f"the server did not start; the end of {log}:\n{_tail(log, before)}")
         time.sleep(0.02)
-    raise NoServer(f"the server (process {pid}) does not answer; the end of {log}:\n{_tail(log)}")
+    raise NoServer(f"the server (process {pid}) does not answer; the end of {log}:\n{_tail(log, before)}")
 
 
 @contextlib.contextmanager
@@ -225,9 +226,10 @@ def _alive(pid: int) -> bool:
     return state not in "ZX"
 
 
-def _tail(log: Path) -> str:
+def _tail(log: Path, since: int) -> str:
+    """The last lines written after the first `since` bytes."""
     try:
-        lines = log.read_text(errors="replace").splitlines()
+        lines = log.read_bytes()[since:].decode(errors="replace").splitlines()
     except OSError:
-        return "(no log)"
+        return "  (no log)"
     return "\n".join(f"  {line}" for line in lines[-_TAIL_LINES:]) or "  (empty)"
