@@ -104,7 +104,7 @@ def problem(error: ClientError) -> None:
     hint = _HINTS.get(error.code)
     if hint:
         lines.append(f"  {hint}")
-    elif hint is None and error.retryable:
+    elif hint is None and error.retryable and error.dispatch != "outcome_unknown":
         lines.append("  Trying again may help.")
     if isinstance(error, APIError) and error.status >= 500 and error.request_id:
         lines.append(f"  Request {error.request_id} in the server's log.")

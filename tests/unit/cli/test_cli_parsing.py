@@ -1,0 +1,136 @@
+"""What the command line accepts, and what it says to what it does not."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+import typer
+
+from vmpool.cli import arguments
+from vmpool.cli.command import app, run
+from vmpool.cli.runs import SUFFIXES
+from vmpool.client import local
+from vmpool.domain import LANGUAGES, language_named
+
+EIGHT = ("create", "list", "start", "stop", "execute", "status", "delete", "batch")
+FURTHER = ("serve", "logs", "restart", "snapshot", "snapshots", "restore", "run", "pool")
+GROUPS = {"key": ("create", "list", "revoke"), "images": ("base", "build", "list")}
+EVERY = [
+    *([name] for name in (*EIGHT, *FURTHER)),
+    *([group, name] for group, names in GROUPS.items() for name in names),
+]
+
+
+@pytest.fixture(autouse=True)
+def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing here may reach a server, or start one."""
+    monkeypatch.setenv(local.AUTOSTART_VARIABLE, "0")
+    monkeypatch.setenv(local.STATE_VARIABLE, "/nonexistent")
+    monkeypatch.delenv(local.URL_VARIABLE, raising=False)
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "100")
+
+
+def vm(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    """The exit status of `vm` with these words."""
+    monkeypatch.setattr(sys, "argv", ["vm", *words])
+    return run()
+
+
+def test_the_commands_are_these() -> None:
+    command = typer.main.get_command(app)
+    commands = getattr(command, "commands")  # noqa: B009 (typer types it as any command)
+    assert set(commands) == {*EIGHT, *FURTHER, *GROUPS}
+    for group, names in GROUPS.items():
+        assert set(commands[group].commands) == set(names)
+
+
+@pytest.mark.parametrize("words", EVERY, ids=" ".join)
+def test_every_command_has_help(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert vm(monkeypatch, *words, "--help") == 0
+    shown = capsys.readouterr().out
+    assert f"vm {' '.join(words)} " in shown
+    assert "\b" not in shown
+
+
+@pytest.mark.parametrize("name", ["create", "list", "execute", "delete", "batch", "run", "logs", "serve"])
+def test_help_teaches_with_examples(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    vm(monkeypatch, name, "-h")
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert any(line.startswith(f"vm {name}") for line in lines)
+
+
+def test_the_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert vm(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out == "vm 0.1.0\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["nonsense"],
+        ["create", "only-a-name"],
+        ["create", "a", "python", "--cpu", "many"],
+        ["create", "a", "python", "--env", "NOVALUE"],
+        ["create", "a", "python", "--label", "=x"],
+        ["create", "a", "python", "--network", "open"],
+        ["start"],
+        ["execute", "1"],
+        ["execute", "1", "code", "--command", "ls"],
+        ["execute", "1", "code", "--file", "also"],
+        ["execute", "1", "--file", "/nonexistent"],
+        ["execute", "1", "-", "--stdin"],
+        ["batch"],
+        ["delete"],
+        ["run", "program.unknown"],
+        ["run", "/nonexistent.py"],
+        ["key", "revoke", "name"],
+        ["serve", "--config", "/nonexistent"],
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_command_line_is_2_and_said_on_standard_error(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert vm(monkeypatch, *words) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "Usage: vm" in captured.err
+    assert "Traceback" not in captured.err
+
+
+def test_without_a_server_it_is_125_and_one_block(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert vm(monkeypatch, "list") == 125
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("vm: no server is running; start one with 'vm serve'")
+    assert "Traceback" not in captured.err
+
+
+def test_pairs() -> None:
+    assert arguments.pairs(["A=1", "B=x=y", "C="], "--env") == {"A": "1", "B": "x=y", "C": ""}
+    assert arguments.pairs([], "--env") is None
+    assert arguments.pairs(None, "--env") is None
+
+
+def test_a_number_is_an_id_and_the_rest_a_name() -> None:
+    assert arguments.reference("12") == 12
+    assert arguments.reference("vm-12") == "vm-12"
+
+
+def test_the_languages_are_the_servers() -> None:
+    assert set(arguments.LANGUAGES) == set(LANGUAGES)
+    assert arguments.languages("py") == ["python"]
+    assert {language_named(name).name for name in SUFFIXES.values()} == set(LANGUAGES)
+
+
+def test_completion_never_starts_a_server_nor_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(local.AUTOSTART_VARIABLE)
+    assert arguments.vm_names("te") == []
