@@ -40,10 +40,10 @@ Reference = int | str
 
 
 class VMPoolManager:
-    """One running pool: `async with VMPoolManager(store, backend, settings, spool_directory=path) as pool`.
+    """One running pool: `async with VMPoolManager(store, backend, settings, state_dir=path) as pool`.
 
-    store: an open store.  backend: an entered backend.  spool_directory: where output of executions that
-    write much is kept while they run.  host: the machine it all runs on.  clock: the time now as naive UTC.
+    store: an open store.  backend: an entered backend.  state_dir: where output of executions that write
+    much is kept while they run.  clock: the time now as naive UTC.
 
     Opening makes rows and machines agree first; leaving ends every loop and leaves every VM and every
     program running for the next server.  Only one may be open on a store at a time.
@@ -57,15 +57,13 @@ class VMPoolManager:
         backend: Backend,
         settings: PoolSettings | None = None,
         *,
-        spool_directory: Path,
-        host: Host | None = None,
+        state_dir: Path,
         clock: Callable[[], datetime] = utcnow,
     ) -> None:
         self.settings = settings or PoolSettings()
         self._store = store
         self._backend = backend
-        self._spool_directory = spool_directory
-        self._host = host or Host()
+        self._state_dir = state_dir
         self._clock = clock
 
     async def __aenter__(self) -> Self:
@@ -78,10 +76,10 @@ class VMPoolManager:
                 info=await self._backend.describe(),
                 settings=self.settings,
                 clock=self._clock,
-                host=self._host,
+                host=Host(self._state_dir),
                 registry=Registry(self._store.vms),
                 connections=Connections(self._backend, tasks),
-                spool=Spool(self._spool_directory, self.settings.max_output),
+                spool=Spool(self._state_dir / "spool", self.settings.max_output),
                 tasks=tasks,
             )
             self._executions = Executions(context)
@@ -110,7 +108,7 @@ class VMPoolManager:
         await self._exit.aclose()
 
     @property
-    def info(self) -> BackendInfo:
+    def backend_info(self) -> BackendInfo:
         """What the backend said of itself when the pool was opened."""
         return self._context.info
 
@@ -183,7 +181,7 @@ class VMPoolManager:
         """Output of the last `tail` executions, oldest first, those that still run included."""
         return await self._logs.tail(await self._known(user_id, reference), tail)
 
-    def follow(
+    async def follow(
         self, user_id: int, reference: Reference, tail: int = DEFAULT_TAIL
     ) -> AsyncGenerator[LogEntry, None]:
         """The same and then everything as it is written, until the VM is deleted; VMNotFound at once.
