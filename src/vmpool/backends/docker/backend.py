@@ -1,0 +1,359 @@
+"""The docker backend: what `base.Backend` promises, kept with the engine's calls."""
+
+from __future__ import annotations
+
+import builtins
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
+
+import anyio
+from aiodocker import Docker
+from aiodocker.containers import DockerContainer
+from aiodocker.exceptions import DockerError
+from anyio.abc import ByteStream
+
+from vmpool.backends.base import (
+    Backend,
+    BackendInfo,
+    Machine,
+    MachineKey,
+    MachineSpec,
+    MachineState,
+    StoredSnapshot,
+    Usage,
+)
+from vmpool.backends.docker import snapshots
+from vmpool.backends.docker.agent_volume import (
+    agent_binary,
+    drop_agent_volumes,
+    fill_agent_volume,
+    home_archive,
+)
+from vmpool.backends.docker.dial import dial_agent, wait_for_agent
+from vmpool.backends.docker.engine import (
+    Engine,
+    connected,
+    engine_facts,
+    find_image,
+    machine_of,
+    template_images,
+)
+from vmpool.backends.docker.errors import docker_errors, is_conflict, is_missing
+from vmpool.backends.docker.local import NotLocal, usage_local
+from vmpool.backends.docker.machines import (
+    init_of,
+    machine_from_inspection,
+    machine_from_listing,
+    usage_from_stats,
+)
+from vmpool.backends.docker.spec import (
+    LABEL_POOL,
+    LABEL_TEMPLATE,
+    JSONDict,
+    Placement,
+    checked_pool_id,
+    container_config,
+    container_name,
+    snapshot_image,
+)
+from vmpool.errors import (
+    AgentUnreachable,
+    BackendFailed,
+    SnapshotMismatch,
+    SnapshotNotFound,
+    TemplateNotFound,
+)
+
+CLEANUP_SECONDS = 15
+"""How long a failed create may take to remove what it made; after that the reconciler finds it."""
+ENGINE_SECONDS = 60
+"""How long one engine call that must not be cut in half may take."""
+
+
+class DockerBackend(Backend):
+    """VMs as containers of one engine.
+
+    pool_id: what belongs to this pool bears it, so that two pools on one engine leave each other alone.
+    runtime: an OCI runtime's name ("runc", "crun", "runsc", "kata"), None for the engine's default.
+    host: the engine's address, None for DOCKER_HOST or the usual sockets.  image_prefix: template `name`
+    is the image `<image_prefix>name`.  agent: another build of the guest agent.  Nothing is kept in `state_dir`: the engine holds everything.
+    """
+
+    name = "docker"
+
+    def __init__(
+        self,
+        state_dir: Path,
+        *,
+        pool_id: str,
+        runtime: str | None = None,
+        host: str | None = None,
+        image_prefix: str = "vmpool/",
+        agent: Path | None = None,
+    ) -> None:
+        self._pool_id = checked_pool_id(pool_id)
+        self._runtime, self._host, self._prefix = runtime, host, image_prefix
+        self._agent_binary = agent
+        self._keys: dict[MachineKey, tuple[anyio.Lock, int]] = {}
+        self._creating: set[MachineKey] = set()
+        self._agent_volume: str | None = None
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            self._client: Docker = await stack.enter_async_context(connected(self._host))
+            with docker_errors("ask the engine what it is"):
+                info = await self._client.system.info()
+            self._engine: Engine = engine_facts(info, self._runtime)
+            if self._agent_binary is None:
+                self._agent_binary = agent_binary(machine_of(info))
+            self._volume_lock = anyio.Lock()
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        with anyio.move_on_after(CLEANUP_SECONDS, shield=True):
+            async with self._stack:
+                # Only what no VM stands on goes: the engine refuses the rest.
+                if self._agent_volume is not None:
+                    with docker_errors("remove unused agent volumes"):
+                        await drop_agent_volumes(self._client, self._pool_id)
+
+    async def describe(self) -> BackendInfo:
+        """The engine's version, its runtime as isolation, and which templates have an image."""
+        with docker_errors("list the engine's images"):
+            templates = await template_images(self._client, self._prefix)
+        return BackendInfo(
+            name=self.name,
+            version=self._engine.version,
+            isolation=self._engine.isolation,
+            grade=self._engine.runtime,
+            templates=tuple(templates),
+            enforcement=self._engine.enforcement(),
+            capabilities=("snapshot",),
+        )
+
+    async def create(self, key: MachineKey, spec: MachineSpec) -> Machine:
+        """One container; a second call with its key finds the first one's by the name's uniqueness."""
+        async with self._holding(key):
+            self._creating.add(key)
+            try:
+                with docker_errors(f"create {key}"):
+                    return await self._create(key, spec)
+            finally:
+                self._creating.discard(key)
+
+    async def _create(self, key: MachineKey, spec: MachineSpec) -> Machine:
+        image, base, ours = await self._image_for(spec)
+        placement = Placement(self._pool_id, await self._volume(image), self._runtime)
+        config = container_config(key, spec, image, base, placement)
+        name = container_name(self._pool_id, key)
+        made = False
+        try:
+            # Cut in half, this call would leave a container that nobody knows of.
+            with anyio.CancelScope(shield=True):
+                container, made = await self._create_or_find(name, config)
+            await anyio.lowlevel.checkpoint()
+            if made and not ours:
+                await container.put_archive("/", home_archive())
+            await container.start()
+            await wait_for_agent(container, self._engine.isolation)
+        except BaseException:
+            if made:
+                await self._undo(name)
+            raise
+        return machine_from_inspection(key, await container.show(), self._engine)
+
+    async def _create_or_find(self, name: str, config: JSONDict) -> tuple[DockerContainer, bool]:
+        """The container of this name, and whether this call made it."""
+        for _ in range(3):
+            try:
+                return await self._client.containers.create(config, name=name), True
+            except DockerError as error:
+                if not is_conflict(error):
+                    raise
+            try:
+                found = await self._client.containers.get(name)
+            except DockerError as error:
+                if not is_missing(error):
+                    raise
+                continue  # removed in between
+            if found["State"]["Status"] not in ("dead", "removing"):
+                return found, False
+            await self._remove(name)
+        raise BackendFailed(f"the name {name} is neither free nor taken; look at `docker ps -a`")
+
+    async def _undo(self, name: str) -> None:
+        with anyio.move_on_after(CLEANUP_SECONDS, shield=True):
+            await self._remove(name)
+
+    async def _image_for(self, spec: MachineSpec) -> tuple[str, str, bool]:
+        """What to start from: the image's id, the id of the template's it stands on, and whether its home
+        directory is known to be there."""
+        if spec.snapshot is not None:
+            stored = await find_image(self._client, snapshot_image(self._pool_id, spec.snapshot))
+            if stored is None:
+                raise SnapshotNotFound(spec.snapshot)
+            labels = stored["Config"].get("Labels") or {}
+            if labels.get(LABEL_TEMPLATE) != spec.template:
+                raise SnapshotMismatch(
+                    f"the snapshot was taken of a '{labels.get(LABEL_TEMPLATE)}' VM, not of '{spec.template}'"
+                )
+            return stored["Id"], snapshots.base_of(stored), True
+        image = await find_image(self._client, self._prefix + spec.template)
+        if image is None:
+            raise TemplateNotFound(spec.template)
+        labels = (image.get("Config") or {}).get("Labels") or {}
+        return image["Id"], image["Id"], labels.get(LABEL_TEMPLATE) == spec.template
+
+    async def _volume(self, image: str) -> str:
+        async with self._volume_lock:
+            if self._agent_volume is None:
+                self._agent_volume = await fill_agent_volume(
+                    self._client, self._pool_id, self._agent_binary, image
+                )
+            return self._agent_volume
+
+    async def inspect(self, key: MachineKey) -> Machine | None:
+        """By the container's name."""
+        with docker_errors(f"inspect {key}"):
+            facts = await self._facts(key)
+        if facts is None:
+            return None
+        machine = machine_from_inspection(key, facts, self._engine)
+        return replace(machine, state=MachineState.CREATING) if key in self._creating else machine
+
+    async def list(self) -> builtins.list[Machine]:
+        """By the pool's label."""
+        wanted = json.dumps({"label": [f"{LABEL_POOL}={self._pool_id}"]})
+        with docker_errors("list the containers"):
+            entries = await self._client.containers.list(all=True, filters=wanted)
+        machines = [machine_from_listing(entry._container, self._engine) for entry in entries]
+        return [
+            replace(machine, state=MachineState.CREATING) if machine.key in self._creating else machine
+            for machine in machines
+            if machine is not None
+        ]
+
+    async def start(self, key: MachineKey) -> Machine:
+        """The same container again, its files as they were, with a fresh agent."""
+        async with self._holding(key):
+            with docker_errors(f"start {key}"):
+                facts = await self._facts(key)
+                if facts is None or machine_from_inspection(key, facts, self._engine).state is (
+                    MachineState.CREATING
+                ):
+                    raise BackendFailed(f"{key} is not there to be started; recreate the VM")
+                container = self._container(key)
+                await container.start()
+                await wait_for_agent(container, self._engine.isolation)
+                return machine_from_inspection(key, await container.show(), self._engine)
+
+    async def stop(self, key: MachineKey) -> None:
+        """SIGKILL to the agent and so to all; the container stays."""
+        async with self._holding(key):
+            with docker_errors(f"stop {key}"):
+                facts = await self._facts(key)
+                if facts is None or machine_from_inspection(key, facts, self._engine).state is (
+                    MachineState.CREATING
+                ):
+                    raise BackendFailed(f"{key} is not there to be stopped; recreate the VM")
+                if init_of(facts) is not None:
+                    await self._container(key).stop(t=0)
+
+    async def destroy(self, key: MachineKey) -> None:
+        """The container with its layer, and the image of a deleted snapshot that only it still held."""
+        async with self._holding(key):
+            with docker_errors(f"destroy {key}"):
+                facts = await self._facts(key)
+                if facts is None:
+                    return
+                with anyio.CancelScope(shield=True, deadline=anyio.current_time() + ENGINE_SECONDS):
+                    await self._remove(container_name(self._pool_id, key))
+                    await snapshots.drop_if_forgotten(self._client, facts["Image"])
+
+    async def _remove(self, name: str) -> None:
+        """Remove the container and wait until it is gone; an absent one is a success."""
+        container = self._client.containers.container(name)
+        for attempt in range(100):
+            try:
+                await container.delete(force=True, v=True)
+            except DockerError as error:
+                if is_missing(error):
+                    return
+                # Another's removal is under way, or the process would not die at once.
+                if attempt == 99 or not (is_conflict(error) or "did not receive an exit" in error.message):
+                    raise
+                await anyio.sleep(0.1)
+            else:
+                return
+
+    async def dial(self, key: MachineKey) -> ByteStream:
+        """The agent's own socket where it can be reached, else a stub through the engine's exec."""
+        with docker_errors(f"dial {key}"):
+            facts = await self._facts(key)
+            if facts is None or key in self._creating:
+                raise AgentUnreachable(f"{key} has no agent to be reached")
+            return await dial_agent(self._container(key), facts, self._engine.isolation)
+
+    async def usage(self, key: MachineKey) -> Usage:
+        """The cgroup's figures where they can be read, else the engine's; disk: the container's layer."""
+        with docker_errors(f"measure {key}"):
+            facts = await self._facts(key, size=True)
+            init = init_of(facts) if facts is not None else None
+            if facts is None or init is None:
+                return Usage()
+            try:
+                figures = await usage_local(init)
+            except NotLocal:
+                stats = await self._container(key).stats(stream=False)
+                figures = usage_from_stats(stats[0] if stats else {})
+            return replace(figures, disk_bytes=facts.get("SizeRw"))
+
+    async def snapshot(self, key: MachineKey, reference: str) -> StoredSnapshot:
+        """An image of the container's layer over its template's, taken while every process is frozen."""
+        name = snapshot_image(self._pool_id, reference)
+        async with self._holding(key):
+            with docker_errors(f"keep the files of {key}"):
+                facts = await self._facts(key)
+                if facts is None:
+                    raise BackendFailed(f"{key} is not there to be kept")
+                return await snapshots.keep(self._client, self._container(key), facts, name, reference)
+
+    async def delete_snapshot(self, reference: str) -> None:
+        """Its name goes; its layers stay for as long as a VM or another snapshot stands on them."""
+        with docker_errors(f"delete snapshot {reference}"):
+            await snapshots.delete(self._client, snapshot_image(self._pool_id, reference))
+
+    async def list_snapshots(self) -> builtins.list[StoredSnapshot]:
+        """By the pool's label."""
+        with docker_errors("list the snapshots"):
+            return await snapshots.listed(self._client, self._pool_id)
+
+    def _container(self, key: MachineKey) -> DockerContainer:
+        return self._client.containers.container(container_name(self._pool_id, key))
+
+    async def _facts(self, key: MachineKey, **options: bool) -> dict[str, Any] | None:
+        """The engine's full answer about the key's container, None if there is none."""
+        try:
+            return await self._container(key).show(**options)
+        except DockerError as error:
+            if is_missing(error):
+                return None
+            raise
+
+    @asynccontextmanager
+    async def _holding(self, key: MachineKey) -> AsyncIterator[None]:
+        """One verb at a time on one key; the lock goes when nobody waits for it."""
+        lock, holders = self._keys.get(key, (anyio.Lock(), 0))
+        self._keys[key] = lock, holders + 1
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, holders = self._keys.pop(key)
+            if holders > 1:
+                self._keys[key] = lock, holders - 1

@@ -1,0 +1,195 @@
+"""Finding an engine, connecting to it, and what it says of itself."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from aiodocker import Docker
+from aiodocker.exceptions import DockerError
+
+from vmpool.backends.docker.errors import REMEDY, docker_errors
+from vmpool.backends.docker.spec import LABEL_TEMPLATE, isolation_of
+from vmpool.errors import BackendFailed, BackendUnreachable, VMPoolError
+
+_PATIENCE = aiohttp.ClientTimeout(total=120, sock_connect=10)
+"""Seconds for one request; what may take longer says so itself."""
+
+
+def engine_host(environment: Mapping[str, str] = os.environ) -> str:
+    """The engine's address: DOCKER_HOST, else the first socket that is there.
+
+    Raises BackendUnreachable with a remedy where there is none.
+    """
+    if named := environment.get("DOCKER_HOST"):
+        return named
+    home, runtime = environment.get("HOME", "/"), environment.get("XDG_RUNTIME_DIR", "/run")
+    candidates = (
+        "/var/run/docker.sock",
+        f"{home}/.docker/run/docker.sock",
+        f"{runtime}/docker.sock",
+        f"{runtime}/podman/podman.sock",
+        "/run/podman/podman.sock",
+    )
+    for candidate in candidates:
+        if Path(candidate).is_socket():
+            return f"unix://{candidate}"
+    raise BackendUnreachable(f"no Docker engine was found; {REMEDY}")
+
+
+@asynccontextmanager
+async def connected(host: str | None = None) -> AsyncIterator[Docker]:
+    """A client of the engine at `host` ("unix://...", "tcp://...", "ssh://..."); closed on leaving."""
+    address = host or engine_host()
+    connector: aiohttp.BaseConnector | None = None
+    # Every VM on a stub holds a connection for as long as it lives: no bound may be set on them.
+    if address.startswith("unix://"):
+        connector = aiohttp.UnixConnector(address.removeprefix("unix://"), limit=0)
+        address = "unix://localhost"
+    elif address.startswith(("tcp://", "http://", "https://")):
+        context = _tls_context()
+        if context is not None:
+            address = "https://" + address.partition("://")[2]
+        connector = aiohttp.TCPConnector(limit=0, ssl=context if context is not None else True)
+    try:
+        async with _client(address, connector) as client:
+            yield client
+    finally:
+        if connector is not None:
+            await connector.close()
+
+
+def _client(address: str, connector: aiohttp.BaseConnector | None) -> Docker:
+    try:
+        return Docker(url=address, connector=connector, timeout=_PATIENCE)
+    except ValueError as error:
+        raise BackendUnreachable(f"'{address}' is not an engine's address: {error}") from error
+
+
+def _tls_context() -> ssl.SSLContext | None:
+    """As the docker command does it: DOCKER_TLS_VERIFY and the three files in DOCKER_CERT_PATH."""
+    if not os.environ.get("DOCKER_TLS_VERIFY"):
+        return None
+    directory = Path(os.environ.get("DOCKER_CERT_PATH", str(Path.home() / ".docker")))
+    context = ssl.create_default_context(cafile=str(directory / "ca.pem"))
+    context.load_cert_chain(directory / "cert.pem", directory / "key.pem")
+    return context
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What an engine says of itself, as far as VMs are concerned.
+
+    runtime: the one in use.  isolation: the wall it builds.  memory, cpu, pids: whether the engine can
+    limit them.  cgroup: "1" or "2".
+    """
+
+    version: str
+    runtime: str
+    runtimes: tuple[str, ...]
+    cgroup: str
+    memory: bool
+    cpu: bool
+    pids: bool
+
+    @property
+    def isolation(self) -> str:
+        return isolation_of(self.runtime)
+
+    def enforcement(self) -> dict[str, str]:
+        """What holds each limit here."""
+        cgroup = f"cgroup v{self.cgroup}"
+        return {
+            "cpu": f"{cgroup}, CFS quota" if self.cpu else "nothing",
+            "memory": cgroup if self.memory else "nothing",
+            "disk": "RLIMIT_FSIZE per file",
+            "processes": cgroup if self.pids else "nothing",
+            "network": "network namespace",
+        }
+
+    def warnings(self) -> tuple[str, ...]:
+        """One sentence for each limit that is not hard here."""
+        sentences = [
+            "disk: the limit holds for each file, not for their sum; the engine's storage is shared.",
+        ]
+        for limit, held in (("cpu", self.cpu), ("memory", self.memory), ("processes", self.pids)):
+            if not held:
+                sentences.append(f"{limit}: the engine's host cannot limit it; nothing holds it.")
+        return tuple(sentences)
+
+
+def engine_facts(info: Mapping[str, Any], runtime: str | None) -> Engine:
+    """Read the engine's answer to "info"; BackendFailed if it has no such runtime."""
+    runtimes = tuple(sorted(info.get("Runtimes") or ()))
+    chosen = runtime or str(info.get("DefaultRuntime") or "runc")
+    if runtime is not None and runtimes and runtime not in runtimes:
+        raise BackendFailed(
+            f"the engine has no runtime '{runtime}' (it has {', '.join(runtimes)}); install it and name it "
+            f'under "runtimes" in the engine\'s daemon.json'
+        )
+    return Engine(
+        version=str(info.get("ServerVersion", "unknown")),
+        runtime=chosen,
+        runtimes=runtimes,
+        cgroup=str(info.get("CgroupVersion") or "1"),
+        memory=bool(info.get("MemoryLimit")),
+        cpu=bool(info.get("CpuCfsQuota")),
+        pids=bool(info.get("PidsLimit")),
+    )
+
+
+def machine_of(info: Mapping[str, Any]) -> str:
+    """The engine's processor in the words of `uname -m`."""
+    architecture = str(info.get("Architecture") or "x86_64")
+    return {"amd64": "x86_64", "arm64": "aarch64"}.get(architecture, architecture)
+
+
+async def template_images(client: Docker, prefix: str) -> dict[str, str]:
+    """The templates the engine has, by name, each with its image's id."""
+    found: dict[str, str] = {}
+    for image in await client.images.list(filters={"label": [LABEL_TEMPLATE]}):
+        for tag in image.get("RepoTags") or ():
+            name, _, version = tag.removeprefix("localhost/").rpartition(":")
+            if name.startswith(prefix) and version == "latest":
+                found[name.removeprefix(prefix)] = image["Id"]
+    return dict(sorted(found.items()))
+
+
+@dataclass(frozen=True, slots=True)
+class Availability:
+    """Whether Docker can serve as the backend, and why."""
+
+    ok: bool
+    reason: str
+
+
+async def docker_available(host: str | None = None, image_prefix: str = "vmpool/") -> Availability:
+    """For the backend `auto`: an engine answers and at least one template's image is there."""
+    try:
+        with docker_errors("ask the engine what it is"):
+            async with connected(host) as client:
+                version = (await client.version())["Version"]
+                templates = await template_images(client, image_prefix)
+    except VMPoolError as error:
+        return Availability(False, error.message)
+    if not templates:
+        return Availability(
+            False, f"Docker Engine {version} answers and has no image of ours; `vm images build` makes them"
+        )
+    return Availability(True, f"Docker Engine {version} answers and has images for {', '.join(templates)}")
+
+
+async def find_image(client: Docker, name: str) -> dict[str, Any] | None:
+    """The image as the engine describes it, or None."""
+    try:
+        return await client.images.inspect(name)
+    except DockerError as error:
+        if error.status == 404:
+            return None
+        raise

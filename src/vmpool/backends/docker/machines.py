@@ -1,0 +1,58 @@
+"""What the engine's answers about containers mean to us: pure functions of its JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from vmpool.backends.base import Machine, MachineKey, MachineState, Usage
+from vmpool.backends.docker.engine import Engine
+from vmpool.backends.docker.local import Init
+from vmpool.backends.docker.spec import LABEL_KEY
+from vmpool.errors import InvalidRequest
+
+_STATES = {
+    "created": MachineState.CREATING,
+    "running": MachineState.RUNNING,
+    "paused": MachineState.RUNNING,  # a snapshot is being taken
+    "restarting": MachineState.RUNNING,
+}
+
+
+def state_of(word: str) -> MachineState:
+    """The engine's or Podman's word; whatever is over is STOPPED."""
+    return _STATES.get(word.lower(), MachineState.STOPPED)
+
+
+def machine_from_inspection(key: MachineKey, facts: Mapping[str, Any], engine: Engine) -> Machine:
+    """From the engine's full answer about one container."""
+    return Machine(key, state_of(facts["State"]["Status"]), facts["Id"], engine.isolation, engine.warnings())
+
+
+def machine_from_listing(entry: Mapping[str, Any], engine: Engine) -> Machine | None:
+    """From one line of the engine's list; None for a container that only bears our label."""
+    try:
+        key = MachineKey.parse((entry.get("Labels") or {}).get(LABEL_KEY, ""))
+    except InvalidRequest:
+        return None
+    return Machine(key, state_of(entry["State"]), entry["Id"], engine.isolation, engine.warnings())
+
+
+def init_of(facts: Mapping[str, Any]) -> Init | None:
+    """The container's first process, None if it does not run."""
+    state = facts["State"]
+    if state_of(state["Status"]) is not MachineState.RUNNING or not state.get("Pid"):
+        return None
+    return Init(int(state["Pid"]), facts["Id"])
+
+
+def usage_from_stats(stats: Mapping[str, Any]) -> Usage:
+    """From the engine's own figures, for a container whose cgroup cannot be read here."""
+    memory, cpu = stats.get("memory_stats") or {}, (stats.get("cpu_stats") or {}).get("cpu_usage") or {}
+    nanoseconds = cpu.get("total_usage")
+    return Usage(
+        cpu_seconds=None if nanoseconds is None else nanoseconds / 1e9,
+        memory_bytes=memory.get("usage"),
+        memory_peak_bytes=memory.get("max_usage"),
+        processes=(stats.get("pids_stats") or {}).get("current"),
+    )

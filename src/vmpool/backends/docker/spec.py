@@ -1,0 +1,165 @@
+"""What a VM is in the engine's words: pure functions of values."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from vmpool.backends.base import MachineKey, MachineSpec
+from vmpool.domain.language import VM_PATH
+from vmpool.domain.limits import OPEN_FILES_HARD, OPEN_FILES_SOFT, SHARED_MEMORY_MB
+from vmpool.errors import InvalidRequest
+
+JSONDict = dict[str, Any]
+"""A body of the engine's API."""
+
+MB = 2**20
+
+LABEL_POOL = "vmpool.pool"
+LABEL_KEY = "vmpool.key"
+LABEL_SPEC = "vmpool.spec"
+LABEL_TEMPLATE = "vmpool.template"
+LABEL_SNAPSHOT = "vmpool.snapshot"
+LABEL_BASE = "vmpool.base"
+LABEL_CALLER = "vmpool.label."
+"""Prefix of the caller's own labels, which so cannot pass for ours."""
+
+USER = "1000:1000"
+AGENT_DIR = "/.vmpool"
+AGENT = f"{AGENT_DIR}/vmpool-agent"
+SOCKET_DIR = "/run/vmpool"
+SOCKET = f"{SOCKET_DIR}/agent.sock"
+
+_POOL_ID = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
+_REFERENCE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where and how on one engine: the same for every VM of a pool.
+
+    runtime: the OCI runtime's name, None for the engine's default.  agent_volume: the volume that holds
+    the agent's binary.
+    """
+
+    pool_id: str
+    agent_volume: str
+    runtime: str | None = None
+
+
+def checked_pool_id(pool_id: str) -> str:
+    """`pool_id` if it can be part of the engine's names; InvalidRequest otherwise."""
+    if not _POOL_ID.fullmatch(pool_id):
+        raise InvalidRequest("pool_id", f"'{pool_id}' must be 1 to 63 of [a-z0-9_.-]")
+    return pool_id
+
+
+def container_name(pool_id: str, key: MachineKey) -> str:
+    """The name under which the engine keeps a machine; it makes creating idempotent."""
+    return f"vmpool-{pool_id}-{key}"
+
+
+def snapshot_image(pool_id: str, reference: str) -> str:
+    """The image that holds a snapshot; InvalidRequest if `reference` cannot be an image's tag."""
+    if not _REFERENCE.fullmatch(reference):
+        raise InvalidRequest("reference", f"'{reference}' must be 1 to 128 of [A-Za-z0-9_.-]")
+    return f"vmpool-snap/{pool_id}:{reference}"
+
+
+def spec_digest(spec: MachineSpec) -> str:
+    """A short fingerprint of everything asked for."""
+    text = json.dumps(asdict(spec), sort_keys=True, default=dict)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def container_config(
+    key: MachineKey, spec: MachineSpec, image: str, base: str, placement: Placement
+) -> JSONDict:
+    """The body of the engine's "create a container".
+
+    image: what the container starts from.  base: the id of the template's image it stands on.  The
+    container's environment is the agent's alone: executions bring their own, so nothing of the caller's
+    shows in the engine's records.
+    """
+    if spec.network not in ("none", "full"):
+        raise InvalidRequest("network", f"'{spec.network}' is not one of none, full")
+    labels: Mapping[str, str] = {
+        **{f"{LABEL_CALLER}{name}": value for name, value in spec.labels.items()},
+        LABEL_POOL: placement.pool_id,
+        LABEL_KEY: str(key),
+        LABEL_SPEC: spec_digest(spec),
+        LABEL_TEMPLATE: spec.template,
+        LABEL_BASE: base,
+    }
+    return {
+        "Image": image,
+        "Hostname": spec.hostname,
+        "User": USER,
+        "WorkingDir": "/",
+        "Entrypoint": [AGENT, "--socket", SOCKET],
+        "Cmd": [],
+        "Env": [f"PATH={VM_PATH}"],
+        "Tty": False,
+        "OpenStdin": False,
+        "NetworkDisabled": False,
+        "StopSignal": "SIGKILL",
+        "Healthcheck": {"Test": ["NONE"]},
+        "Labels": labels,
+        "HostConfig": _host_config(spec, placement),
+    }
+
+
+def _host_config(spec: MachineSpec, placement: Placement) -> JSONDict:
+    limits = spec.limits
+    config: JSONDict = {
+        "Init": False,
+        "AutoRemove": False,
+        "RestartPolicy": {"Name": "no"},
+        "LogConfig": {"Type": "none"},
+        # What holds the program in.
+        "CapDrop": ["ALL"],
+        "SecurityOpt": ["no-new-privileges"],
+        "Privileged": False,
+        "IpcMode": "private",
+        "CgroupnsMode": "private",
+        "NetworkMode": "bridge" if spec.network == "full" else "none",
+        "PublishAllPorts": False,
+        # What it may use.
+        "NanoCpus": round(limits.cpu * 1_000_000_000),
+        "Memory": limits.memory * MB,
+        "MemorySwap": limits.memory * MB,
+        "PidsLimit": limits.processes,
+        "ShmSize": SHARED_MEMORY_MB * MB,
+        "Ulimits": [
+            {"Name": "nofile", "Soft": OPEN_FILES_SOFT, "Hard": OPEN_FILES_HARD},
+            {"Name": "core", "Soft": 0, "Hard": 0},
+            {"Name": "fsize", "Soft": limits.disk * MB, "Hard": limits.disk * MB},
+        ],
+        # What it needs: the agent, and a place for the agent's socket that a restart empties.
+        "Mounts": [
+            {
+                "Type": "volume",
+                "Source": placement.agent_volume,
+                "Target": AGENT_DIR,
+                "ReadOnly": True,
+                "VolumeOptions": {"NoCopy": True},
+            }
+        ],
+        "Tmpfs": {SOCKET_DIR: "rw,noexec,nosuid,nodev,size=64k,nr_inodes=16,mode=0700,uid=1000,gid=1000"},
+    }
+    if placement.runtime is not None:
+        config["Runtime"] = placement.runtime
+    return config
+
+
+def isolation_of(runtime: str) -> str:
+    """What kind of wall an OCI runtime builds, by its name."""
+    if "runsc" in runtime or "gvisor" in runtime:
+        return "gvisor"
+    if "kata" in runtime:
+        return "microvm"
+    return "container"
