@@ -43,6 +43,8 @@ static void set_rlimit(const char *text) {
 static void become_vm_user(void) {
     if (setns(USERNS_FD, CLONE_NEWUSER) < 0)
         die("cannot enter the VM's user namespace");
+    /* No user namespace below the VM's own: much of the kernel is only reachable through one. */
+    write_file("/proc/sys/user/max_user_namespaces", "0");
     for (int capability = 0; prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0; capability++)
         ;
     if (errno != EINVAL) /* past the last capability */

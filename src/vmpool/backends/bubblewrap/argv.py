@@ -156,7 +156,7 @@ def bubblewrap(launch: Launch) -> list[str]:
     words = [str(launch.programs.bwrap), "--info-fd", str(INFO_FD)]
     words += ["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-net", "--unshare-cgroup"]
     if not launch.root_grade:
-        words += ["--unshare-user", "--uid", "1000", "--gid", "1000"]
+        words += ["--unshare-user", "--uid", "1000", "--gid", "1000", "--disable-userns"]
     words += ["--hostname", launch.record.spec.hostname, "--new-session", "--as-pid-1", "--die-with-parent"]
     words += ["--cap-drop", "ALL", "--clearenv"]
     for name, value in ENVIRONMENT.items():
