@@ -80,7 +80,8 @@ class DockerBackend(Backend):
     pool_id: what belongs to this pool bears it, so that two pools on one engine leave each other alone.
     runtime: an OCI runtime's name ("runc", "crun", "runsc", "kata"), None for the engine's default.
     host: the engine's address, None for DOCKER_HOST or the usual sockets.  image_prefix: template `name`
-    is the image `<image_prefix>name`.  agent: another build of the guest agent.  Nothing is kept in `state_dir`: the engine holds everything.
+    is the image `<image_prefix>name`.  agent: another build of the guest agent.  Nothing is kept in
+    `state_dir`: the engine holds everything.
     """
 
     name = "docker"
@@ -97,7 +98,7 @@ class DockerBackend(Backend):
     ) -> None:
         self._pool_id = checked_pool_id(pool_id)
         self._runtime, self._host, self._prefix = runtime, host, image_prefix
-        self._agent_binary = agent
+        self._agent = agent
         self._keys: dict[MachineKey, tuple[anyio.Lock, int]] = {}
         self._creating: set[MachineKey] = set()
         self._agent_volume: str | None = None
@@ -108,8 +109,7 @@ class DockerBackend(Backend):
             with docker_errors("ask the engine what it is"):
                 info = await self._client.system.info()
             self._engine: Engine = engine_facts(info, self._runtime)
-            if self._agent_binary is None:
-                self._agent_binary = agent_binary(machine_of(info))
+            self._agent_binary: Path = self._agent or agent_binary(machine_of(info))
             self._volume_lock = anyio.Lock()
             self._stack = stack.pop_all()
         return self
