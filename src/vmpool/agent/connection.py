@@ -25,7 +25,8 @@ class Connection:
     """A stream on which HELLO was answered.
 
     generation: the lower of both sides'.  boot_id: drawn by the agent when it started, so that a restarted
-    agent, which knows none of the executions, is told from a broken stream.
+    agent, which knows none of the executions, is told from a broken stream.  heard: something came
+    after HELLO.
     """
 
     def __init__(self, stream: ByteStream, decoder: Decoder, hello: Frame) -> None:
@@ -37,7 +38,8 @@ class Connection:
         self._decoder = decoder
         self._outgoing: deque[bytes] = deque()
         self._writable: anyio.Event | None = None
-        self._heard = False
+        self.heard = False
+        self._alive = True
 
     @classmethod
     async def open(cls, stream: ByteStream) -> Connection:
@@ -86,7 +88,7 @@ class Connection:
         try:
             while True:
                 data = await self._stream.receive(_RECEIVE_BYTES)
-                self._heard = True
+                self.heard = self._alive = True
                 for frame in self._decoder.feed(data):
                     on_frame(frame)
         except (*STREAM_ERRORS, ProtocolError) as error:
@@ -107,12 +109,12 @@ class Connection:
     async def _keep_alive(self) -> None:
         """Close a stream whose far side went away without a word, as a forwarded one can."""
         while True:
-            self._heard = False
+            self._alive = False
             await anyio.sleep(_HEARTBEAT_SECONDS)
-            if self._heard:
+            if self._alive:
                 continue
             self.send(encode(Message.PING, _HELLO_CHANNEL))
             await anyio.sleep(_HEARTBEAT_SECONDS)
-            if not self._heard:
+            if not self._alive:
                 await anyio.aclose_forcefully(self._stream)
                 return

@@ -24,8 +24,8 @@ class Link(Protocol):
     def send(self, frame: bytes) -> bool:
         """Send now if connected; else drop it (False), and `RemoteProcess.resume` makes up for it."""
 
-    def forget(self, process: RemoteProcess) -> None:
-        """The process needs no more: send RELEASE, now or when connected again."""
+    def forget(self, process: RemoteProcess, last_words: list[bytes]) -> None:
+        """Nothing more is wanted of it: say these frames, now or when connected again."""
 
 
 class RemoteProcess:
@@ -135,22 +135,23 @@ class RemoteProcess:
         self._signal(number, tree)
 
     async def release(self) -> None:
-        """Let the agent forget it; of one that still runs, the output is dropped from here on."""
+        """Let the agent forget it; one that still runs goes on, and its output is dropped."""
         self.abandon(kill=False)
 
     def abandon(self, *, kill: bool) -> None:
-        """Drop further output and release at the end; with `kill`, end its whole tree now."""
+        """Have no more to do with it; with `kill`, its whole tree ends now.  Never waits."""
         if self.abandoned:
             return
         self.abandoned = True
         self._events.clear()
-        if kill:
-            self._signal(_KILL, tree=True)
-        if self.ended or not self.sent:
-            self._link.forget(self)
-        else:
-            for incoming in (self._stdout, self._stderr):
-                self._consumed(incoming, incoming.received)
+        last_words = []
+        if self.sent:
+            if kill and self._exit is None:
+                payload = pack(Message.SIGNAL, signal=_KILL, tree=1)
+                last_words.append(encode(Message.SIGNAL, self.id, payload))
+            last_words.append(encode(Message.RELEASE, self.id))
+        self._link.forget(self, last_words)
+        self.fail(AgentRefused(Reason.GONE, f"execution {self.id} was released"))
 
     # -- for the client
 
@@ -160,11 +161,6 @@ class RemoteProcess:
         if self._failure is not None:
             return True
         return self._exit is not None and self._stdout.complete() and self._stderr.complete()
-
-    @property
-    def finished(self) -> bool:
-        """It ran, and its end is known."""
-        return self._exit is not None
 
     async def wait_started(self) -> None:
         """Until START or ATTACH is answered; raises what it was refused or lost with."""
@@ -210,12 +206,8 @@ class RemoteProcess:
         incoming = self._incoming(frame.stream)
         event = incoming.accept(frame)
         if event is not None:
-            if self.abandoned:
-                self._consumed(incoming, incoming.received)
-            else:
-                self._events.append(event)
-                self._changed()
-        self._finish()
+            self._events.append(event)
+            self._changed()
 
     def on_exited(self, frame: Frame) -> None:
         fields = unpack(Message.EXITED, frame.payload)
@@ -235,7 +227,7 @@ class RemoteProcess:
             max_rss=fields.u64("max_rss_bytes"),
             duration=fields.u64("duration_us") / 1e6,
         )
-        self._finish()
+        self._changed()
 
     def on_stdin_ack(self, frame: Frame) -> None:
         if not self._stdin_acked <= frame.offset <= self._stdin_sent:
@@ -270,12 +262,6 @@ class RemoteProcess:
             for event in self._waiters:
                 event.set()
             self._waiters.clear()
-
-    def _finish(self) -> None:
-        if self.ended:
-            if self.abandoned:
-                self._link.forget(self)
-            self._changed()
 
     def _signal(self, number: int, tree: bool) -> None:
         if not self.sent or self._exit is not None or self._failure is not None:
