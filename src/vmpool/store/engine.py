@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+import anyio.to_thread
 from sqlalchemy import URL, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError
@@ -14,7 +15,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from vmpool.errors import InvalidRequest
-from vmpool.store.database import Database, PostgreSQL, SQLite
+from vmpool.store.database import Database, PostgreSQL, SQLite, database_errors
 from vmpool.store.executions import Executions
 from vmpool.store.idempotency import Idempotency
 from vmpool.store.keys import Keys
@@ -59,7 +60,8 @@ async def open_store(url: str, *, clock: Clock = utcnow) -> AsyncIterator[Store]
     named in it is replaced by ours.  clock: the time now as naive UTC.  Raises InvalidRequest for a URL that
     cannot be served and StoreFailed where the database does not answer or is from a later version.
     """
-    database = _connect(_parsed(url))
+    with database_errors():
+        database = await anyio.to_thread.run_sync(_connect, _parsed(url))
     try:
         await database.write(upgrade)
         yield Store(database, clock)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
+from uuid import uuid4
 
-from sqlalchemy import Connection, Executable, Row, delete, insert, select, update
+from sqlalchemy import Connection, Executable, Row, delete, exists, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from vmpool.domain import VM, Snapshot, SnapshotState
@@ -33,8 +34,7 @@ class Snapshots:
             values = {
                 "vm_id": vm.id,
                 "user_id": vm.user_id,
-                # a stand-in no caller can have chosen, until the id is known
-                "name": name if name is not None else f"\N{SYMBOL FOR NULL}{vm.id}",
+                "name": uuid4().hex if name is None else name,  # a stand-in until the id is known
                 "state": SnapshotState.PENDING.value,
                 "size": 0,
                 "backend": vm.backend,
@@ -50,7 +50,7 @@ class Snapshots:
                 row = connection.execute(
                     update(SnapshotRow)
                     .where(SnapshotRow.id == number)
-                    .values(reference=reference, name=name if name is not None else reference)
+                    .values(reference=reference, name=name or _free_name(connection, vm.id, reference))
                     .returning(SnapshotRow)
                 ).one()
             except IntegrityError as failure:
@@ -129,6 +129,12 @@ class Snapshots:
             statement = statement.where(SnapshotRow.id < before_id)
         statement = statement.order_by(SnapshotRow.id.desc()).limit(limit)
         return await self._database.read(lambda connection: _all(connection, statement))
+
+
+def _free_name(connection: Connection, vm_id: int, reference: str) -> str:
+    """The default name; with a tail where a caller has given it to another snapshot."""
+    taken = exists().where(SnapshotRow.vm_id == vm_id, SnapshotRow.name == reference)
+    return f"{reference}-{uuid4().hex[:8]}" if connection.scalar(select(taken)) else reference
 
 
 def _one(connection: Connection, statement: Executable, reference: int | str) -> Snapshot:

@@ -4,12 +4,13 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import anyio
 import pytest
 
 from vmpool.domain import VM, Census, NewVM, User
 from vmpool.store import Store, open_store
 
-from .databases import create_database, drop_database, postgres_server
+from .databases import create_database, drop_database, empty_tables, postgres_server
 
 
 class Clock:
@@ -56,10 +57,27 @@ def postgres(request: pytest.FixtureRequest) -> Iterator[str]:
         server.__exit__(None, None, None)
 
 
+@pytest.fixture(scope="session")
+def shared(postgres: str) -> Iterator[dict[str, str]]:
+    """PostgreSQL's database for the tests that find its tables empty, by the server it is on."""
+    made: dict[str, str] = {}
+    yield made
+    for server, url in made.items():
+        anyio.run(drop_database, server, url)
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
-async def url(request: pytest.FixtureRequest, tmp_path: Path, anyio_backend: str) -> AsyncIterator[str]:
-    """An empty database."""
-    if request.param == "sqlite":
+def dialect(request: pytest.FixtureRequest) -> str:
+    kind: str = request.param
+    return kind
+
+
+@pytest.fixture
+async def empty_url(
+    dialect: str, request: pytest.FixtureRequest, tmp_path: Path, anyio_backend: str
+) -> AsyncIterator[str]:
+    """A database without tables."""
+    if dialect == "sqlite":
         yield f"sqlite:///{tmp_path}/store.db"
         return
     server: str = request.getfixturevalue("postgres")
@@ -68,6 +86,20 @@ async def url(request: pytest.FixtureRequest, tmp_path: Path, anyio_backend: str
         yield made
     finally:
         await drop_database(server, made)
+
+
+@pytest.fixture
+async def url(dialect: str, request: pytest.FixtureRequest, tmp_path: Path, anyio_backend: str) -> str:
+    """A database whose tables are empty, or not there yet."""
+    if dialect == "sqlite":
+        return f"sqlite:///{tmp_path}/store.db"
+    server: str = request.getfixturevalue("postgres")
+    shared: dict[str, str] = request.getfixturevalue("shared")
+    if server not in shared:
+        shared[server] = await create_database(server)
+    else:
+        await empty_tables(shared[server])
+    return shared[server]
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ from uuid import uuid4
 from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from vmpool.store.models import Base
+
 SCRIPT = Path(__file__).parents[3] / "scripts" / "postgres"
 
 
@@ -45,6 +47,12 @@ async def create_database(server: str) -> str:
 async def drop_database(server: str, url: str) -> None:
     """Remove what `create_database` made."""
     await _on_server(server, f'DROP DATABASE "{make_url(url).database}" WITH (FORCE)')
+
+
+async def empty_tables(url: str) -> None:
+    """Remove every row, and begin ids anew."""
+    tables = ", ".join(table.name for table in Base.metadata.sorted_tables)
+    await _on_server(url, f"TRUNCATE {tables} RESTART IDENTITY CASCADE")
 
 
 async def _on_server(server: str, statement: str) -> None:
