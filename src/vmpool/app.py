@@ -24,7 +24,6 @@ from vmpool.backend_choice import open_backend
 from vmpool.domain import Limits
 from vmpool.errors import VMPoolError
 from vmpool.http_server import HTTPServer, listen, url_of
-from vmpool.pool.host import Host
 from vmpool.pool.settings import PoolSettings
 from vmpool.pool.vm_pool_manager import VMPoolManager
 from vmpool.settings import Settings, load_settings
@@ -66,13 +65,7 @@ async def opened(settings: Settings, directory: StateDirectory) -> AsyncIterator
     async with (
         open_store(settings.database) as store,
         open_backend(settings, directory, store) as (backend, reason),
-        VMPoolManager(
-            store,
-            backend,
-            pool_settings(settings),
-            host=Host(directory.path),
-            spool_directory=directory.directory("spool"),
-        ) as pool,
+        VMPoolManager(store, backend, pool_settings(settings), state_dir=directory.path) as pool,
         Once(store.idempotency) as once,
     ):
         await settle_interrupted(store.idempotency)
@@ -150,7 +143,7 @@ async def ensure_owner(store: Store, directory: StateDirectory) -> None:
 
 
 def _greet(url: str, directory: StateDirectory, services: Services) -> None:
-    info = services.pool.info
+    info = services.pool.backend_info
     lines = [
         f"vmpool serves at {url}",
         f"  backend  {info.name} ({info.isolation}, {info.grade}): {services.backend_reason}",

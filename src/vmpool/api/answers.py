@@ -184,7 +184,7 @@ def pool_status(of: status.PoolStatus, backend_reason: str) -> PoolStatus:
     return PoolStatus(
         limits=PoolLimits(**asdict(of.limits), cpu=None),
         use=PoolUse(
-            vms=of.use.user_vms,
+            vms=of.use.of_user,
             total_vms=of.use.vms,
             cpu=of.use.cpu,
             memory=of.use.memory,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 
 import anyio
@@ -24,9 +24,7 @@ class LogStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(
-        self, entries: AsyncGenerator[LogEntry, None], closing: anyio.Event, request_id: str
-    ) -> None:
+    def __init__(self, entries: AsyncIterator[LogEntry], closing: anyio.Event, request_id: str) -> None:
         super().__init__(headers={"X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self._entries = entries
@@ -36,7 +34,7 @@ class LogStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         write = partial(_write, send)
-        async with anyio.create_task_group() as tasks, aclosing(self._entries) as entries:
+        async with anyio.create_task_group() as tasks, _closing(self._entries) as entries:
             ended = tasks.cancel_scope.cancel
             tasks.start_soon(_when_closing, self._closing, ended)
             tasks.start_soon(_when_gone, receive, ended)
@@ -71,3 +69,13 @@ async def _when_gone(receive: Receive, ended: Callable[[], None]) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     ended()
+
+
+@asynccontextmanager
+async def _closing(entries: AsyncIterator[LogEntry]) -> AsyncIterator[AsyncIterator[LogEntry]]:
+    """Leaving the loop early ends the generator now, not when it is collected."""
+    try:
+        yield entries
+    finally:
+        if isinstance(entries, AsyncGenerator):
+            await entries.aclose()

@@ -63,3 +63,19 @@ async def list_snapshots(
     found = await pool.list_snapshots(caller.id, vm_id, limit=page.limit, before_id=page.before)
     link_next(request, response, page, [snapshot.id for snapshot in found])
     return [answers.snapshot(snapshot) for snapshot in found]
+
+
+@router.delete(
+    "/{vm_id}/snapshots/{snapshot_id}",
+    status_code=204,
+    operation_id="delete_snapshot",
+    summary="Remove a snapshot",
+)
+async def delete_snapshot(
+    request: Request,
+    caller: Caller,
+    vm_id: VMReference,
+    snapshot_id: Annotated[int, Path(ge=0, le=LARGEST_ID)],
+) -> None:
+    """The VM stays as it is."""
+    await Services.of(request).pool.delete_snapshot(caller.id, vm_id, snapshot_id)

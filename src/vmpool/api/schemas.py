@@ -16,6 +16,8 @@ from vmpool.domain import ExecutionState, VMState
 
 MAX_CODE_CHARACTERS = 4 << 20
 MAX_VARIABLES = 256
+LARGEST = (1 << 31) - 1
+"""Of whole numbers a VM is described by: what the database's columns take."""
 MAX_LABELS = 64
 
 VMName = Annotated[
@@ -98,15 +100,22 @@ class CreateVM(Request):
     cpu_limit: float | None = Field(
         default=None, gt=0, allow_inf_nan=False, description="CPU cores. Default: the server's, 1.0."
     )
-    memory_limit: int | None = Field(default=None, gt=0, description="MB. Default: the server's, 512.")
-    disk_limit: int | None = Field(default=None, gt=0, description="MB. Default: the server's, 1024.")
+    memory_limit: int | None = Field(
+        default=None, gt=0, le=LARGEST, description="MB. Default: the server's, 512."
+    )
+    disk_limit: int | None = Field(
+        default=None, gt=0, le=LARGEST, description="MB. Default: the server's, 1024."
+    )
     env: Variables = Field(default_factory=dict, description="Variables every execution starts with.")
     network: Literal["none", "full"] = Field(default="none", description="The VM's network.")
     ttl: int | None = Field(
-        default=None, gt=0, description="Seconds after creation at which the VM is deleted."
+        default=None, gt=0, le=LARGEST, description="Seconds after creation at which the VM is deleted."
     )
     idle_timeout: int | None = Field(
-        default=None, gt=0, description="Seconds without an execution after which the VM is stopped."
+        default=None,
+        gt=0,
+        le=LARGEST,
+        description="Seconds without use after which the VM is stopped.",
     )
     labels: Labels = Field(default_factory=dict, description="Your own notes on the VM.")
 
@@ -345,7 +354,9 @@ class CreateKey(Request):
     """Body of `POST /api/keys`; may be left out."""
 
     name: ShortText = Field(default="key", description="A note on what it is for.")
-    ttl: int | None = Field(default=None, gt=0, description="Seconds after which it stops working.")
+    ttl: int | None = Field(
+        default=None, gt=0, le=LARGEST, description="Seconds after which it stops working."
+    )
 
 
 class APIKey(Answer):

@@ -31,7 +31,7 @@ from vmpool.api.services import Services
 
 router = APIRouter(prefix="/api/vms", tags=["vms"], dependencies=KEY_NEEDED, responses=answers.PROBLEMS)
 
-VMReference = Annotated[str, Path(description="The VM's id or its name.", min_length=1, max_length=64)]
+VMReference = Annotated[str, Path(description="The VM's id or its name.")]
 """Which VM."""
 Tail = Annotated[int, Query(ge=0, le=10_000, description="How many executions of the history at most.")]
 DEFAULT_TAIL = 100
@@ -174,8 +174,7 @@ async def vm_logs(
     """The output of the last `tail` executions, and with `follow` everything after it as it is written."""
     services = Services.of(request)
     if follow:
-        await services.pool.get_vm(caller.id, vm_id)  # what is wrong with it is said before the stream begins
-        entries = services.pool.follow(caller.id, vm_id, tail)
+        entries = await services.pool.follow(caller.id, vm_id, tail)
         return LogStream(entries, services.closing, request.state.request_id)
     return answers.send_logs(await services.pool.logs(caller.id, vm_id, tail))
 
