@@ -15,6 +15,8 @@ MIN_CPU = 0.05
 MIN_MEMORY = 16
 MIN_DISK = 8
 MAX_PROCESSES = 32_768
+MAX_ARGUMENT = (128 << 10) - 1
+"""Bytes of one argument or variable of a process (MAX_ARG_STRLEN without its end)."""
 
 _NAME = re.compile(r"[a-z0-9-]{1,63}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -55,6 +57,17 @@ def check_env(field_name: str, env: Mapping[str, str]) -> None:
             raise InvalidRequest(f"{field_name}.{name[:80]}", "is not a name of a variable")
         if "\0" in value:
             raise InvalidRequest(f"{field_name}.{name}", "must not contain a NUL character")
+        _bounded(f"{field_name}.{name}", value, MAX_ARGUMENT - len(name) - 1)
+
+
+def _bounded(name: str, text: str, limit: int) -> None:
+    """InvalidRequest unless the text is at most `limit` bytes of UTF-8."""
+    try:
+        size = len(text) if text.isascii() else len(text.encode())
+    except UnicodeEncodeError:
+        raise InvalidRequest(name, "must be text that UTF-8 can express") from None
+    if size > limit:
+        raise InvalidRequest(name, f"must be at most {limit} bytes, not {size}")
 
 
 def check_limits(limits: Limits, settings: PoolSettings, host_cpus: int, host_memory: int) -> None:
@@ -134,14 +147,15 @@ def check_execution(request: ExecutionRequest, settings: PoolSettings) -> None:
     """InvalidRequest unless exactly one of code and command is there and every field is in bounds."""
     if (request.code is None) == (request.command is None):
         raise InvalidRequest("code", "send exactly one of code and command")
-    text = request.code if request.code is not None else request.command or ""
-    name = "code" if request.code is not None else "command"
-    if len(text) > settings.max_code:
-        raise InvalidRequest(name, f"must be at most {settings.max_code} characters")
-    if request.command is not None and "\0" in request.command:
-        raise InvalidRequest("command", "must not contain a NUL character")
-    if request.stdin is not None and len(request.stdin) > settings.max_code:
-        raise InvalidRequest("stdin", f"must be at most {settings.max_code} characters")
+    if request.code is not None:
+        _bounded("code", request.code, settings.max_code)
+    elif request.command is not None:
+        if "\0" in request.command:
+            raise InvalidRequest("command", "must not contain a NUL character")
+        # one argument of a process cannot be longer; a longer script goes as code in bash
+        _bounded("command", request.command, min(settings.max_code, MAX_ARGUMENT))
+    if request.stdin is not None:
+        _bounded("stdin", request.stdin, settings.max_stdin)
     if not 0 < request.timeout <= settings.max_timeout:
         raise InvalidRequest(
             "timeout", f"{request.timeout:g} must be above 0 and at most {settings.max_timeout:g} seconds"

@@ -23,8 +23,9 @@ class PoolSettings:
     host_memory: MB; None measures the host.  max_cpu, max_memory, max_disk: the largest limit one VM may
     ask for (cores, MB, MB); None means the host's own figure for the first two and no bound for disk.
     default_timeout, max_timeout: seconds an execution may take.  max_in_flight: executions at once in one
-    VM.  max_output: bytes kept of each stream of one execution.  max_code: bytes of source, command or
-    standard input in one request.
+    VM.  max_output: bytes kept of each stream of one execution.  max_code: bytes of source
+    (the agent takes 1 MiB of source and environment together).  max_stdin: bytes of standard input.
+    warm_spares: interpreters kept waiting in each VM.
 
     create_timeout, stop_grace, cleanup_timeout, backstop: seconds; for making a machine, between TERM and
     KILL at a stop, for cleaning up after a cancelled verb, and past an execution's own timeout until the
@@ -46,7 +47,8 @@ class PoolSettings:
     max_timeout: float = MAX_EXECUTION_TIME
     max_in_flight: int = MAX_EXECUTIONS_IN_FLIGHT
     max_output: int = 1 << 20
-    max_code: int = 4 << 20
+    max_code: int = 960 << 10
+    max_stdin: int = 16 << 20
     warm_spares: int = 2
 
     create_timeout: float = 120.0

@@ -1,0 +1,199 @@
+"""The pure parts, by tables."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from vmpool.backends.base import Machine, MachineKey, MachineState
+from vmpool.domain import VM, Census, ExecutionRequest, Limits, VMState
+from vmpool.domain.vm import ARROWS
+from vmpool.errors import InvalidRequest, PoolFull, QuotaExceeded, VMPoolError
+from vmpool.pool.admission import admit
+from vmpool.pool.expiry import Due, due
+from vmpool.pool.repair import Repair, repair
+from vmpool.pool.requests import check_execution
+from vmpool.pool.runner import BASE_ENV, RLIMITS, language_of, process_spec
+from vmpool.pool.settings import PoolSettings
+
+NOW = datetime(2026, 1, 2, 3, 4, 5)
+
+
+def a_vm(state: VMState = VMState.RUNNING, language: str = "python", **more: object) -> VM:
+    fields: dict[str, object] = {
+        "id": 7,
+        "user_id": 1,
+        "name": "box",
+        "state": state,
+        "language": language,
+        "template": language,
+        "limits": Limits(),
+        "backend": "fake",
+        "isolation": "none",
+        "created_at": NOW,
+    }
+    return VM(**{**fields, **more})  # type: ignore[arg-type]
+
+
+class TestAdmission:
+    """At most 3 VMs a user, 5 in all, memory up to 2 x 1000 MB."""
+
+    settings = PoolSettings(max_vms_per_user=3, max_total_vms=5, memory_overcommit=2.0)
+
+    @pytest.mark.parametrize(
+        ("vms", "own", "memory", "asked", "refusal"),
+        [
+            (0, 0, 0, 512, None),
+            (2, 2, 1024, 512, None),
+            (3, 3, 0, 512, QuotaExceeded),
+            (5, 3, 2000, 512, QuotaExceeded),  # the user's own limit is named first
+            (5, 0, 0, 512, "total_vms"),
+            (5, 0, 2000, 512, "total_vms"),
+            (4, 0, 1488, 512, None),
+            (4, 0, 1489, 512, "memory"),
+            (0, 0, 0, 2001, "memory"),
+        ],
+    )
+    def test_first_the_quota_then_the_host(
+        self, vms: int, own: int, memory: int, asked: int, refusal: str | type[VMPoolError] | None
+    ) -> None:
+        census = Census(vms=vms, of_user=own, memory=memory, cpu=1000.0, disk=10**9)
+        limits = Limits(memory=asked, cpu=64, disk=10**6)
+        if refusal is None:
+            admit(census, limits, self.settings, 1000)
+        elif refusal is QuotaExceeded:
+            with pytest.raises(QuotaExceeded):
+                admit(census, limits, self.settings, 1000)
+        else:
+            with pytest.raises(PoolFull) as full:
+                admit(census, limits, self.settings, 1000)
+            assert full.value.context["rule"] == refusal
+            assert full.value.retry_after
+
+
+class TestProcessSpec:
+    def test_an_interpreted_language_finds_what_lies_in_the_working_directory(self) -> None:
+        spec = process_spec(a_vm(), ExecutionRequest(code="import mine", cwd="project"), 12)
+        assert spec.cwd == "/home/user/project"
+        assert spec.source == ("/home/user/project/.vmpool-12.py", b"import mine")
+        assert spec.argv == ("python3", "/home/user/project/.vmpool-12.py")
+        assert (spec.scratch, spec.build, spec.warm) == (None, (), "python")
+
+    def test_a_compiled_language_gets_a_directory_of_its_own(self) -> None:
+        spec = process_spec(a_vm(language="go"), ExecutionRequest(code="package main"), 12)
+        assert (spec.cwd, spec.scratch) == ("/home/user", "/tmp/.vmpool-12")
+        assert spec.source == ("/tmp/.vmpool-12/main.go", b"package main")
+        assert spec.build == ("go", "build", "-o", "/tmp/.vmpool-12/main", "/tmp/.vmpool-12/main.go")
+        assert (spec.argv, spec.warm) == (("/tmp/.vmpool-12/main",), None)
+
+    def test_a_command_is_a_line_for_the_shell(self) -> None:
+        spec = process_spec(a_vm(), ExecutionRequest(command="ls | wc -l", cwd="/tmp", stdin="é\n"), 12)
+        assert spec.argv == ("/bin/sh", "-c", "ls | wc -l")
+        assert (spec.cwd, spec.source, spec.scratch, spec.stdin) == ("/tmp", None, None, "é\n".encode())
+
+    def test_the_request_overrides_the_vm_and_the_vm_the_base(self) -> None:
+        vm = a_vm(env={"A": "vm", "B": "vm", "LANG": "vm"})
+        spec = process_spec(vm, ExecutionRequest(code="", env={"B": "request"}), 1)
+        assert spec.env == {**BASE_ENV, "A": "vm", "B": "request", "LANG": "vm"}
+        assert spec.rlimits == RLIMITS
+
+    def test_the_language_may_be_another_than_the_vms(self) -> None:
+        request = ExecutionRequest(code="echo", language="SH")
+        assert language_of(a_vm(), request) == "bash"
+        assert process_spec(a_vm(), request, 3).argv == ("bash", "/home/user/.vmpool-3.sh")
+        assert language_of(a_vm(language="go"), ExecutionRequest(code="")) == "go"
+
+
+@pytest.mark.parametrize(
+    ("field", "request_"),
+    [
+        ("code", ExecutionRequest()),
+        ("code", ExecutionRequest(code="a", command="b")),
+        ("code", ExecutionRequest(code="x" * 101)),
+        ("code", ExecutionRequest(code="\ud800")),
+        ("command", ExecutionRequest(command="x" * 101)),
+        ("command", ExecutionRequest(command="a\0b")),
+        ("stdin", ExecutionRequest(code="", stdin="x" * 101)),
+        ("timeout", ExecutionRequest(code="", timeout=0)),
+        ("timeout", ExecutionRequest(code="", timeout=601)),
+        ("timeout", ExecutionRequest(code="", timeout=float("nan"))),
+        ("cwd", ExecutionRequest(code="", cwd="")),
+        ("cwd", ExecutionRequest(code="", cwd="a\0")),
+        ("env.1A", ExecutionRequest(code="", env={"1A": ""})),
+        ("env.A", ExecutionRequest(code="", env={"A": "x" * 200_000})),
+    ],
+)
+def test_a_wrong_field_of_an_execution_is_named(field: str, request_: ExecutionRequest) -> None:
+    with pytest.raises(InvalidRequest) as refusal:
+        check_execution(request_, PoolSettings(max_code=100, max_stdin=100))
+    assert refusal.value.context["field"] == field
+
+
+def machine(state: MachineState) -> Machine:
+    return Machine(MachineKey(7), state, "id", "none")
+
+
+class TestRepair:
+    @pytest.mark.parametrize("seen", [None, *MachineState])
+    @pytest.mark.parametrize(
+        ("row", "what"),
+        [
+            (VMState.CREATING, Repair.FINISH_CREATE),
+            (VMState.STARTING, Repair.FINISH_START),
+            (VMState.STOPPING, Repair.FINISH_STOP),
+            (VMState.DELETING, Repair.FINISH_DELETE),
+            (VMState.RESTORING, Repair.UNDO_RESTORE),
+        ],
+    )
+    def test_an_intent_nobody_works_on_is_finished_or_undone(
+        self, row: VMState, what: Repair, seen: MachineState | None
+    ) -> None:
+        assert repair(row, machine(seen) if seen else None) is what
+
+    @pytest.mark.parametrize(
+        ("row", "seen", "what"),
+        [
+            (VMState.RUNNING, MachineState.RUNNING, None),
+            (VMState.RUNNING, MachineState.STOPPED, Repair.MARK_STOPPED),
+            (VMState.RUNNING, MachineState.CREATING, None),
+            (VMState.RUNNING, None, Repair.MARK_GONE),
+            (VMState.STOPPED, MachineState.STOPPED, None),
+            (VMState.STOPPED, MachineState.RUNNING, Repair.STOP_AGAIN),
+            (VMState.STOPPED, None, Repair.MARK_GONE),
+            (VMState.ERROR, MachineState.RUNNING, None),
+            (VMState.ERROR, None, None),
+        ],
+    )
+    def test_a_fact_that_is_not_so_is_corrected(
+        self, row: VMState, seen: MachineState | None, what: Repair | None
+    ) -> None:
+        assert repair(row, machine(seen) if seen else None) is what
+
+    def test_every_state_in_which_work_is_announced_is_repaired(self) -> None:
+        announced = {
+            state for state in VMState if state.value.endswith("ing") and state is not VMState.RUNNING
+        }
+        assert all(repair(state, None) for state in announced)
+        assert all(ARROWS[state] for state in announced)
+
+
+class TestDue:
+    @pytest.mark.parametrize(
+        ("vm", "after", "in_flight", "what"),
+        [
+            (a_vm(ttl=60), 59, 0, None),
+            (a_vm(ttl=60), 60, 3, Due.DELETE),
+            (a_vm(VMState.STOPPED, ttl=60), 60, 0, Due.DELETE),
+            (a_vm(VMState.STOPPING, ttl=60), 60, 0, None),
+            (a_vm(idle_timeout=10), 10, 0, Due.STOP),
+            (a_vm(idle_timeout=10), 10, 1, None),
+            (a_vm(idle_timeout=10, last_used_at=NOW + timedelta(seconds=5)), 14, 0, None),
+            (a_vm(idle_timeout=10, last_used_at=NOW + timedelta(seconds=5)), 15, 0, Due.STOP),
+            (a_vm(idle_timeout=10, started_at=NOW + timedelta(seconds=5)), 14, 0, None),
+            (a_vm(VMState.STOPPED, idle_timeout=10), 10, 0, None),
+            (a_vm(), 10**8, 0, None),
+        ],
+    )
+    def test_what_a_vms_times_ask_for(self, vm: VM, after: int, in_flight: int, what: Due | None) -> None:
+        assert due(vm, NOW + timedelta(seconds=after), in_flight) is what
