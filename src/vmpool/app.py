@@ -7,12 +7,14 @@ it in the opposite order.  VMs are not among it: they go on running, and the nex
 from __future__ import annotations
 
 import ipaddress
+import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 import anyio
+from anyio import to_thread
 
 from vmpool import server_log
 from vmpool.api.auth import Authenticator
@@ -36,27 +38,27 @@ OWNER = "owner"
 
 def serve(settings: Settings) -> None:
     """Run a server until SIGTERM or SIGINT.  Raises VMPoolError where it cannot start."""
-    anyio.run(_serve, settings, backend_options={"use_uvloop": True})
-
-
-async def _serve(settings: Settings) -> None:
     with (
         StateDirectory(settings.state_dir) as directory,
         listen(settings.listen.host, settings.listen.port) as listener,
     ):
-        url = url_of(listener)
-        async with opened(settings, directory) as services:
-            app = create_app(services, max_body=settings.listen.max_body)
-            server = HTTPServer(
-                app, services.closing, drain=settings.listen.drain, access_log=settings.listen.access_log
-            )
+        anyio.run(_serve, settings, directory, listener, backend_options={"use_uvloop": True})
 
-            def listening() -> None:
-                directory.announce(url)
-                _greet(url, directory, services)
 
-            await server.run(listener, listening)
-            directory.withdraw()
+async def _serve(settings: Settings, directory: StateDirectory, listener: socket.socket) -> None:
+    url = url_of(listener)
+    async with opened(settings, directory) as services:
+        app = create_app(services, max_body=settings.listen.max_body)
+        server = HTTPServer(
+            app, services.closing, drain=settings.listen.drain, access_log=settings.listen.access_log
+        )
+
+        async def listening() -> None:
+            await to_thread.run_sync(directory.announce, url)
+            await to_thread.run_sync(_greet, url, directory, services)
+
+        await server.run(listener, listening)
+        await to_thread.run_sync(directory.withdraw)
 
 
 @asynccontextmanager
@@ -134,12 +136,12 @@ async def ensure_owner(store: Store, directory: StateDirectory) -> None:
     """
     if any(user.name != OWNER for user in await store.users.list()):
         return
-    known = directory.owner_key
+    known = await to_thread.run_sync(lambda: directory.owner_key)
     if known is not None and await store.keys.authenticate(known) is not None:
         return
     owner = await store.users.ensure(OWNER, admin=True)
     _, secret = await store.keys.create(owner.id, "owner.key")
-    directory.owner_key = secret
+    await to_thread.run_sync(setattr, directory, "owner_key", secret)
 
 
 def _greet(url: str, directory: StateDirectory, services: Services) -> None:

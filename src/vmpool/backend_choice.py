@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from anyio import to_thread
+
 from vmpool.backends.base import Backend
 from vmpool.errors import BackendUnreachable, Conflict
 from vmpool.settings import Settings
@@ -24,18 +26,18 @@ async def open_backend(
     then Conflict.  BackendUnreachable, with a remedy, where the host cannot.
     """
     async with AsyncExitStack() as stack:
-        known = directory.backend
+        known = await to_thread.run_sync(lambda: directory.backend)
         if settings.backend != "auto":
             await _refuse_to_strand(store, settings.backend)
             reason = BY_SETTING
-            backend = await stack.enter_async_context(make(settings.backend, settings, directory))
+            backend = await _enter(stack, settings.backend, settings, directory)
         elif known is not None:
             name, reason = known
-            backend = await stack.enter_async_context(make(name, settings, directory))
+            backend = await _enter(stack, name, settings, directory)
         else:
             backend, reason = await _decide(stack, settings, directory)
         if known is None or known[0] != backend.name:
-            directory.decide_backend(backend.name, reason)
+            await to_thread.run_sync(directory.decide_backend, backend.name, reason)
         yield backend, reason
 
 
@@ -66,7 +68,7 @@ async def _decide(
     """Docker where an engine answers and has our images, else bubblewrap."""
     async with AsyncExitStack() as trial:
         try:
-            docker = await trial.enter_async_context(make("docker", settings, directory))
+            docker = await _enter(trial, "docker", settings, directory)
             info = await docker.describe()
         except BackendUnreachable as error:
             why_not = f"no Docker engine can be used ({error.message})"
@@ -78,7 +80,12 @@ async def _decide(
             why_not = (
                 f"Docker Engine {info.version} answers but has none of vmpool's images (vm images build)"
             )
-    return await stack.enter_async_context(make("bubblewrap", settings, directory)), why_not
+    return await _enter(stack, "bubblewrap", settings, directory), why_not
+
+
+async def _enter(stack: AsyncExitStack, name: str, settings: Settings, directory: StateDirectory) -> Backend:
+    # Importing a backend's libraries and looking at the disk take a while.
+    return await stack.enter_async_context(await to_thread.run_sync(make, name, settings, directory))
 
 
 async def _refuse_to_strand(store: Store, wanted: str) -> None:

@@ -6,9 +6,10 @@ import contextlib
 import math
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 import anyio
+import anyio.lowlevel
 import uvicorn
 from starlette.types import ASGIApp
 
@@ -63,7 +64,7 @@ class HTTPServer:
         )
         self._server = _Server(config, closing)
 
-    async def run(self, listener: socket.socket, listening: Callable[[], None]) -> None:
+    async def run(self, listener: socket.socket, listening: Callable[[], Awaitable[None]]) -> None:
         """Serve; `listening` is called once requests are answered."""
         self._server.on_listening = listening
         await self._server.serve([listener])
@@ -77,11 +78,11 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, closing: anyio.Event) -> None:
         super().__init__(config)
         self._closing = closing
-        self.on_listening: Callable[[], None] = lambda: None
+        self.on_listening: Callable[[], Awaitable[None]] = anyio.lowlevel.checkpoint
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self.on_listening()
+        await self.on_listening()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._closing.set()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -21,11 +21,6 @@ MAX_BODY = 64 << 10
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """Small limits, so that reaching them is quick."""
     return Settings(
@@ -37,10 +32,17 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-async def services(settings: Settings, anyio_backend: str) -> AsyncIterator[Services]:
-    with StateDirectory(settings.state_dir) as directory:
-        async with opened(settings, directory) as found:
-            yield found
+def directory(settings: Settings) -> Iterator[StateDirectory]:
+    with StateDirectory(settings.state_dir) as held:
+        yield held
+
+
+@pytest.fixture
+async def services(
+    settings: Settings, directory: StateDirectory, anyio_backend: str
+) -> AsyncIterator[Services]:
+    async with opened(settings, directory) as found:
+        yield found
 
 
 @pytest.fixture
