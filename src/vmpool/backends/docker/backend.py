@@ -109,7 +109,8 @@ class DockerBackend(Backend):
             with docker_errors("ask the engine what it is"):
                 info = await self._client.system.info()
             self._engine: Engine = engine_facts(info, self._runtime)
-            self._agent_binary: Path = self._agent or agent_binary(machine_of(info))
+            if self._agent is None:
+                self._agent = await anyio.to_thread.run_sync(agent_binary, machine_of(info))
             self._volume_lock = anyio.Lock()
             self._stack = stack.pop_all()
         return self
@@ -212,9 +213,8 @@ class DockerBackend(Backend):
     async def _volume(self, image: str) -> str:
         async with self._volume_lock:
             if self._agent_volume is None:
-                self._agent_volume = await fill_agent_volume(
-                    self._client, self._pool_id, self._agent_binary, image
-                )
+                assert self._agent is not None, "known since the backend was entered"
+                self._agent_volume = await fill_agent_volume(self._client, self._pool_id, self._agent, image)
             return self._agent_volume
 
     async def inspect(self, key: MachineKey) -> Machine | None:

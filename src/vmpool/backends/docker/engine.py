@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 from aiodocker import Docker
 from aiodocker.exceptions import DockerError
+from anyio import to_thread
 
 from vmpool.backends.docker.errors import REMEDY, docker_errors
 from vmpool.backends.docker.spec import LABEL_TEMPLATE, isolation_of
@@ -46,14 +47,14 @@ def engine_host(environment: Mapping[str, str] = os.environ) -> str:
 @asynccontextmanager
 async def connected(host: str | None = None) -> AsyncIterator[Docker]:
     """A client of the engine at `host` ("unix://...", "tcp://...", "ssh://..."); closed on leaving."""
-    address = host or engine_host()
+    address = host if host is not None else await to_thread.run_sync(engine_host)
     connector: aiohttp.BaseConnector | None = None
     # Every VM on a stub holds a connection for as long as it lives: no bound may be set on them.
     if address.startswith("unix://"):
         connector = aiohttp.UnixConnector(address.removeprefix("unix://"), limit=0)
         address = "unix://localhost"
     elif address.startswith(("tcp://", "http://", "https://")):
-        context = _tls_context()
+        context = await to_thread.run_sync(_tls_context)
         if context is not None:
             address = "https://" + address.partition("://")[2]
         connector = aiohttp.TCPConnector(limit=0, ssl=context if context is not None else True)

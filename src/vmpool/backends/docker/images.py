@@ -25,6 +25,7 @@ import anyio
 import anyio.streams.text
 from aiodocker import Docker
 from aiodocker.exceptions import DockerError
+from anyio import to_thread
 
 import vmpool
 from vmpool.backends.docker.engine import connected, find_image
@@ -88,6 +89,10 @@ def release_of(template: str) -> str:
     return match["release"]
 
 
+def _releases() -> tuple[str, ...]:
+    return tuple(sorted({release_of(name) for name in templates()}))
+
+
 async def build_bases(
     releases: Iterable[str] = (),
     *,
@@ -101,7 +106,7 @@ async def build_bases(
     From Debian's packages it takes mmdebstrap and half a minute; the result is kept under
     `$XDG_CACHE_HOME/vmpool` and used again.  BackendFailed, BackendUnreachable.
     """
-    wanted = tuple(dict.fromkeys(releases)) or tuple(sorted({release_of(name) for name in templates()}))
+    wanted = tuple(dict.fromkeys(releases)) or await to_thread.run_sync(_releases)
     with docker_errors("build the base images"):
         async with connected(host) as client:
             return tuple([await _build_base(client, name, image_prefix, source, report) for name in wanted])
@@ -120,8 +125,9 @@ async def build_images(
     The engine's own build cache answers for what has not changed.  TemplateNotFound, BackendFailed,
     BackendUnreachable.
     """
-    wanted = tuple(dict.fromkeys(names)) or templates()
-    releases = {name: release_of(name) for name in wanted}
+    wanted = tuple(dict.fromkeys(names)) or await to_thread.run_sync(templates)
+    releases = {name: await to_thread.run_sync(release_of, name) for name in wanted}
+    directory = await to_thread.run_sync(dockerfiles)
     made = []
     with docker_errors("build the images"):
         async with connected(host) as client:
@@ -131,13 +137,13 @@ async def build_images(
             for name in wanted:
                 tag = image_prefix + name
                 arguments = {"BASE": f"{image_prefix}base:{releases[name]}"}
-                await _build(client, tag, dockerfiles() / name, arguments, report)
+                await _build(client, tag, directory / name, arguments, report)
                 made.append(tag)
     return tuple(made)
 
 
 async def _build_base(client: Docker, release: str, prefix: str, source: Source, report: Report) -> str:
-    tag, directory = f"{prefix}base:{release}", dockerfiles() / "base"
+    tag, directory = f"{prefix}base:{release}", await to_thread.run_sync(dockerfiles) / "base"
     if source != "packages":
         try:
             return await _build(
@@ -159,14 +165,14 @@ async def _root_file_system(release: str, image: str, report: Report) -> Path:
     command = ["mmdebstrap", "--variant=minbase", "--format=tar", *(f"--dpkgopt={line}" for line in _LEAN)]
     digest = hashlib.sha256("\0".join([*command, release]).encode()).hexdigest()[:12]
     kept = _cache() / f"debian-{release}-{digest}.tar"
-    if await anyio.to_thread.run_sync(kept.is_file):
+    if await to_thread.run_sync(kept.is_file):
         report(Progress(image, "output", f"using {kept}"))
         return kept
-    if shutil.which("mmdebstrap") is None:
+    if await to_thread.run_sync(shutil.which, "mmdebstrap") is None:
         raise BackendFailed(
             "no registry can be reached and mmdebstrap is not there: `apt install mmdebstrap`"
         )
-    await anyio.to_thread.run_sync(lambda: kept.parent.mkdir(parents=True, exist_ok=True))
+    await to_thread.run_sync(lambda: kept.parent.mkdir(parents=True, exist_ok=True))
     part = kept.with_name(f"{kept.name}.{os.getpid()}")
     try:
         async with await anyio.open_process(
@@ -184,10 +190,10 @@ async def _root_file_system(release: str, image: str, report: Report) -> Path:
             await process.wait()
         if process.returncode != 0:
             raise BackendFailed("mmdebstrap failed: " + "; ".join(lines[-3:]))
-        await anyio.to_thread.run_sync(part.rename, kept)
+        await to_thread.run_sync(part.rename, kept)
     finally:
         with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(lambda: part.unlink(missing_ok=True))
+            await to_thread.run_sync(lambda: part.unlink(missing_ok=True))
     return kept
 
 
@@ -212,7 +218,7 @@ async def _build(
     pull: bool = False,
 ) -> str:
     report(Progress(tag, "started", f"images/{directory.name}/Dockerfile"))
-    files = await anyio.to_thread.run_sync(
+    files = await to_thread.run_sync(
         lambda: {
             str(path.relative_to(directory)): path.read_bytes()
             for path in sorted(directory.rglob("*"))
@@ -250,7 +256,7 @@ async def _context(files: Mapping[str, bytes | Path]) -> AsyncIterator[BinaryIO]
         packed.seek(0)
         return packed
 
-    packed = await anyio.to_thread.run_sync(pack)
+    packed = await to_thread.run_sync(pack)
     try:
         yield packed
     finally:

@@ -58,7 +58,7 @@ async def dial_local(init: Init) -> UNIXSocketStream:
             )
             peer = _UCRED.unpack(credentials)[0]
             # The process was pinned before connecting and still lives, so its number cannot be another's.
-            if peer != init.pid or not _is_of(process, init.container_id):
+            if peer != init.pid or not await to_thread.run_sync(_is_of, process, init.container_id):
                 raise NoSocket(f"process {peer}, not the agent, listens at {SOCKET}")
         except BaseException:
             await stream.aclose()

@@ -1,0 +1,179 @@
+"""Reading the engine's answers: pure functions of its JSON and of the kernel's text."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiodocker.exceptions import DockerError
+
+from vmpool.backends.base import Machine, MachineKey, MachineState, Usage
+from vmpool.backends.docker.engine import docker_available, engine_facts, engine_host, machine_of
+from vmpool.backends.docker.errors import docker_errors
+from vmpool.backends.docker.local import Init, NoSocket, NotLocal, _walked, cgroup_paths, dial_local
+from vmpool.backends.docker.machines import (
+    init_of,
+    machine_from_inspection,
+    machine_from_listing,
+    state_of,
+    usage_from_stats,
+)
+from vmpool.errors import BackendFailed, BackendUnreachable
+
+INFO = {
+    "ServerVersion": "20.10.24",
+    "Architecture": "x86_64",
+    "Runtimes": {"runc": {}, "runsc": {}},
+    "DefaultRuntime": "runc",
+    "CgroupVersion": "2",
+    "MemoryLimit": True,
+    "CpuCfsQuota": True,
+    "PidsLimit": True,
+}
+ENGINE = engine_facts(INFO, None)
+DISK_WARNING = "disk: the limit holds for each file, not for their sum; the engine's storage is shared."
+
+
+def test_what_an_engine_says() -> None:
+    assert (ENGINE.version, ENGINE.runtime, ENGINE.isolation, ENGINE.runtimes) == (
+        "20.10.24",
+        "runc",
+        "container",
+        ("runc", "runsc"),
+    )
+    assert ENGINE.enforcement() == {
+        "cpu": "cgroup v2, CFS quota",
+        "memory": "cgroup v2",
+        "disk": "RLIMIT_FSIZE per file",
+        "processes": "cgroup v2",
+        "network": "network namespace",
+    }
+    assert ENGINE.warnings() == (DISK_WARNING,)
+
+
+def test_a_limit_the_host_cannot_hold_is_said() -> None:
+    engine = engine_facts({**INFO, "MemoryLimit": False, "PidsLimit": False}, None)
+    assert engine.enforcement()["memory"] == engine.enforcement()["processes"] == "nothing"
+    assert [warning.partition(":")[0] for warning in engine.warnings()] == ["disk", "memory", "processes"]
+
+
+def test_a_runtime_the_engine_lacks_is_refused_with_a_remedy() -> None:
+    with pytest.raises(BackendFailed, match=r"no runtime 'kata' \(it has runc, runsc\).*daemon.json"):
+        engine_facts(INFO, "kata")
+
+
+@pytest.mark.parametrize(("said", "meant"), [("x86_64", "x86_64"), ("arm64", "aarch64"), ("amd64", "x86_64")])
+def test_processors(said: str, meant: str) -> None:
+    assert machine_of({"Architecture": said}) == meant
+
+
+@pytest.mark.parametrize(
+    ("word", "state"),
+    [
+        ("created", MachineState.CREATING),
+        ("running", MachineState.RUNNING),
+        ("Running", MachineState.RUNNING),
+        ("paused", MachineState.RUNNING),
+        ("exited", MachineState.STOPPED),
+        ("dead", MachineState.STOPPED),
+        ("stopped", MachineState.STOPPED),
+    ],
+)
+def test_states(word: str, state: MachineState) -> None:
+    assert state_of(word) is state
+
+
+def test_a_machine_from_either_answer() -> None:
+    key = MachineKey(3, 4)
+    machine = Machine(key, MachineState.RUNNING, "abc", "container", (DISK_WARNING,))
+    facts = {"Id": "abc", "State": {"Status": "running", "Pid": 12}}
+    assert machine_from_inspection(key, facts, ENGINE) == machine
+    entry = {"Id": "abc", "State": "running", "Labels": {"vmpool.key": "vm-3-4"}}
+    assert machine_from_listing(entry, ENGINE) == machine
+    assert init_of(facts) == Init(12, "abc")
+
+
+@pytest.mark.parametrize("labels", [None, {}, {"vmpool.key": "vm-x-1"}, {"vmpool.key": "7"}])
+def test_a_stranger_with_our_label_is_no_machine(labels: dict[str, str] | None) -> None:
+    assert machine_from_listing({"Id": "abc", "State": "running", "Labels": labels}, ENGINE) is None
+
+
+def test_what_does_not_run_has_no_first_process() -> None:
+    assert init_of({"Id": "abc", "State": {"Status": "exited", "Pid": 0}}) is None
+
+
+def test_usage_from_the_engines_figures() -> None:
+    stats = {
+        "cpu_stats": {"cpu_usage": {"total_usage": 1_500_000_000}},
+        "memory_stats": {"usage": 10, "max_usage": 20},
+        "pids_stats": {"current": 3},
+    }
+    assert usage_from_stats(stats) == Usage(1.5, 10, 20, 3)
+    assert usage_from_stats({}) == Usage()
+
+
+def test_cgroups_of_both_versions() -> None:
+    text = "4:memory:/docker/abc\n3:cpu,cpuacct:/docker/abc\n0::/unified/abc\n"
+    assert cgroup_paths(text) == {
+        "memory": "/docker/abc",
+        "cpu": "/docker/abc",
+        "cpuacct": "/docker/abc",
+        "": "/unified/abc",
+    }
+
+
+def test_no_link_is_followed_on_the_way_to_the_socket(tmp_path: Path) -> None:
+    (tmp_path / "real" / "vmpool").mkdir(parents=True)
+    (tmp_path / "run").symlink_to("real")
+    root = os.open(tmp_path, os.O_PATH)
+    try:
+        with _walked(root, "/real/vmpool") as found:
+            assert Path(f"/proc/self/fd/{found}").readlink() == tmp_path / "real" / "vmpool"
+        with pytest.raises(NoSocket, match="Not a directory"), _walked(root, "/run/vmpool"):
+            raise AssertionError("a link was followed")
+    finally:
+        os.close(root)
+
+
+@pytest.mark.anyio
+async def test_another_process_is_not_taken_for_the_containers() -> None:
+    with pytest.raises(NotLocal, match="cgroup"):
+        await dial_local(Init(os.getpid(), "0123456789abcdef"))
+
+
+def test_the_engines_address(tmp_path: Path) -> None:
+    assert engine_host({"DOCKER_HOST": "tcp://far:2376"}) == "tcp://far:2376"
+    podman = tmp_path / "podman" / "podman.sock"
+    podman.parent.mkdir()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(podman))
+        found = engine_host({"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)})
+    assert found in (f"unix://{podman}", "unix:///var/run/docker.sock")
+
+
+@pytest.mark.parametrize(
+    ("raised", "becomes", "text"),
+    [
+        (DockerError(900, "Cannot connect"), BackendUnreachable, "start Docker"),
+        (DockerError(409, "name in use"), BackendFailed, "could not try: name in use"),
+        (aiohttp.ClientOSError("cut"), BackendUnreachable, "lost while trying to try: cut"),
+        (TimeoutError(), BackendUnreachable, "TimeoutError"),
+    ],
+)
+def test_every_failure_of_the_engine_is_one_of_ours(
+    raised: Exception, becomes: type[Exception], text: str
+) -> None:
+    with pytest.raises(becomes, match=text) as caught, docker_errors("try"):
+        raise raised
+    assert caught.value.__cause__ is raised
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("host", ["unix:///nonexistent/engine.sock", "tcp://127.0.0.1:1", "gopher://x"])
+async def test_without_an_engine_docker_is_not_available_and_says_why(host: str) -> None:
+    found = await docker_available(host)
+    assert not found.ok
+    assert "engine" in found.reason
