@@ -1,0 +1,93 @@
+/* The agent's whole state, and the parts' views of one another. */
+#pragma once
+
+#include <signal.h>
+
+#include "base.h"
+#include "frame.h"
+#include "list.h"
+#include "loop.h"
+#include "start.h"
+#include "stream.h"
+
+enum {
+  CONNECTIONS_MAX = 64,
+  RUNNING_MAX = 256,
+  FINISHED_MAX = 4096,
+  EXECUTION_BUCKETS = 1024,
+};
+
+struct connection;
+struct execution;
+struct warm;
+
+struct agent {
+  struct loop loop;
+  struct watch listener;
+  struct watch signals;
+  struct link connections; /* oldest first */
+  size_t connection_count;
+  struct link buckets[EXECUTION_BUCKETS];
+  struct link running; /* executions whose tree may still live */
+  size_t running_count;
+  struct link finished; /* oldest first */
+  size_t finished_count;
+  struct link lingering;  /* released background executions whose descendants go on */
+  struct link supervised; /* executions whose supervisor is not reaped yet */
+  struct chunk_pool chunks;
+  struct link warms;
+  const char *home;
+  uint64_t boot_id;
+  uint64_t started_us;
+  int executable; /* of this very program, to be executed anew as a supervisor */
+  bool is_init;
+  bool strays; /* children of a lost supervisor may be left */
+  unsigned strays_round;
+  uint64_t strays_due_us;
+  bool stopping;
+  uint64_t stopping_kill_us;
+};
+
+/* connection.c */
+bool listener_ready_to_serve(struct agent *agent, int fd);
+void connections_flush(struct agent *agent);
+struct bytes *connection_out(struct connection *connection);
+struct agent *connection_agent(struct connection *connection);
+struct link *connection_attached(struct connection *connection);
+void connection_wake(struct connection *connection);
+void connection_greet(struct connection *connection);
+void connection_reply_failed(struct connection *connection, uint64_t channel, const char *reason, const char *message,
+                             int error);
+
+/* requests.c: answer one frame; false closes the connection. */
+bool request_answer(struct connection *connection, const struct frame *frame);
+
+/* files.c */
+void files_read(struct connection *connection, const struct frame *frame);
+void files_write(struct connection *connection, const struct frame *frame);
+const char *reason_of(int error);
+
+/* execution.c */
+void execution_start(struct connection *connection, const struct frame *frame);
+void execution_attach(struct connection *connection, const struct frame *frame);
+void execution_acknowledge(struct agent *agent, const struct frame *frame);
+void execution_release(struct agent *agent, uint64_t id);
+bool execution_signal(struct agent *agent, uint64_t id, int signal, bool tree);
+bool execution_input(struct connection *connection, const struct frame *frame);
+void execution_close_input(struct agent *agent, uint64_t id);
+void executions_list(struct connection *connection, uint64_t channel);
+bool execution_emit(struct link *attached, struct bytes *out);
+void executions_detach(struct connection *connection);
+void executions_due(struct agent *agent, uint64_t now);
+uint64_t executions_next_due(const struct agent *agent);
+void executions_end_all(struct agent *agent, int signal);
+
+void executions_supervisor_reaped(struct agent *agent, pid_t pid);
+size_t executions_supervisors(const struct agent *agent, pid_t *pids, size_t capacity);
+void executions_orphans_gone(struct agent *agent);
+
+/* children.c */
+bool children_open(struct agent *agent);
+void children_due(struct agent *agent, uint64_t now);
+void children_lost(struct agent *agent);
+void agent_stop(struct agent *agent, uint64_t grace_us);

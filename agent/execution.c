@@ -1,0 +1,447 @@
+/* The life of an execution: started, run, finished, released. */
+#include "execution.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "supervisor.h"
+#include "workspace.h"
+
+static struct link *bucket_of(struct agent *agent, uint64_t id) {
+  return &agent->buckets[(id * 0x9e3779b97f4a7c15ULL >> 32) % EXECUTION_BUCKETS];
+}
+
+struct execution *execution_find(struct agent *agent, uint64_t id) {
+  struct link *bucket = bucket_of(agent, id);
+  list_each(at, next, bucket) {
+    struct execution *execution = container_of(at, struct execution, bucket);
+    if (execution->id == id) {
+      return execution;
+    }
+  }
+  return NULL;
+}
+
+static void attach(struct execution *execution, struct connection *connection) {
+  list_remove(&execution->attached);
+  list_append(connection_attached(connection), &execution->attached);
+  execution->connection = connection;
+  execution->exited_sent = false;
+  connection_wake(connection);
+}
+
+void executions_detach(struct connection *connection) {
+  list_each(at, next, connection_attached(connection)) {
+    struct execution *execution = container_of(at, struct execution, attached);
+    list_remove(at);
+    execution->connection = NULL;
+  }
+}
+
+static void reply_started(struct execution *execution, bool already) {
+  struct bytes *out = connection_out(execution->connection);
+  size_t begun = message_begin(out, MESSAGE_STARTED, execution->id);
+  message_u64(out, STARTED_PID, (uint64_t)execution->main);
+  message_u64(out, STARTED_ALREADY, already);
+  message_u64(out, STARTED_WARM, execution->warm);
+  message_end(out, begun);
+  connection_wake(execution->connection);
+}
+
+static void leave_list(struct execution *execution) {
+  list_remove(&execution->order);
+  if (execution->state == STATE_FINISHED) {
+    execution->agent->finished_count--;
+  } else if (execution->state != STATE_LINGERING) {
+    execution->agent->running_count--;
+  }
+}
+
+void execution_destroy(struct execution *execution) {
+  struct agent *agent = execution->agent;
+  leave_list(execution);
+  list_remove(&execution->bucket);
+  list_remove(&execution->supervised);
+  list_remove(&execution->attached);
+  outlets_close(execution);
+  inlet_close(execution);
+  watch_close(&agent->loop, &execution->control);
+  free((void *)(uintptr_t)execution->files.source_path);
+  free((void *)(uintptr_t)execution->files.scratch);
+  loop_discard(&agent->loop, &execution->garbage);
+}
+
+void execution_fail(struct execution *execution, const char *reason, const char *message, int error) {
+  if (execution->connection != NULL) {
+    connection_reply_failed(execution->connection, execution->id, reason, message, error);
+  }
+  execution_destroy(execution);
+}
+
+void execution_forget(struct execution *execution) {
+  if (execution->tree_gone) {
+    execution_destroy(execution);
+    return;
+  }
+  leave_list(execution);
+  list_remove(&execution->bucket);
+  list_remove(&execution->attached);
+  execution->connection = NULL;
+  execution->state = STATE_LINGERING;
+  list_append(&execution->agent->lingering, &execution->order);
+}
+
+static void finish(struct execution *execution) {
+  struct agent *agent = execution->agent;
+  leave_list(execution);
+  execution->state = STATE_FINISHED;
+  list_append(&agent->finished, &execution->order);
+  agent->finished_count++;
+  inlet_close(execution);
+  if (execution->released) {
+    execution_forget(execution);
+    return;
+  }
+  if (execution->connection != NULL) {
+    connection_wake(execution->connection);
+  }
+  if (agent->finished_count > FINISHED_MAX) {
+    execution_forget(container_of(agent->finished.next, struct execution, order));
+  }
+}
+
+/* A background execution has ended for the host when its main process has and what that wrote is read; the
+   supervisor stays with the descendants, and what they write is dropped. */
+static void settle_background(struct execution *execution) {
+  outlets_pump(execution);
+  for (int i = 0; i < 2; i++) {
+    const struct watch *watch = &execution->outlets[i].watch;
+    if (watch->fd >= 0 && watch->events == 0) {
+      return; /* the window is full: there is more to be read */
+    }
+  }
+  execution->discarding = true;
+  finish(execution);
+}
+
+void execution_advance(struct execution *execution) {
+  if (execution->state == STATE_LINGERING && execution->tree_gone) {
+    execution_destroy(execution);
+    return;
+  }
+  if (execution->state != STATE_RUNNING || !execution->main_ended) {
+    return;
+  }
+  if (execution->tree_gone) {
+    outlets_pump(execution);
+    if (execution->outlets[0].watch.fd < 0 && execution->outlets[1].watch.fd < 0) {
+      finish(execution);
+    }
+  } else if (execution->background) {
+    settle_background(execution);
+  }
+}
+
+void execution_order(struct execution *execution, enum order_kind kind, int signal, bool tree) {
+  struct order order = {.kind = kind, .signal = signal, .tree = tree};
+  if (execution->control.fd >= 0) {
+    control_send(execution->control.fd, &order, sizeof order, -1);
+  }
+}
+
+enum { GIVE_UP_US = 10000000 };
+
+void execution_end(struct execution *execution) {
+  execution_order(execution, ORDER_END, 0, true);
+  execution->kill_us = 0;
+  if (execution->give_up_us == 0) {
+    execution->give_up_us = now_us() + GIVE_UP_US;
+  }
+}
+
+static void main_ended(struct execution *execution, const struct report *report) {
+  execution->main_ended = true;
+  execution->main = 0;
+  execution->ended_us = now_us();
+  execution->deadline_us = 0;
+  execution->status = report->status;
+  execution->build_failed = report->build_failed != 0;
+  execution->user_us = report->user_us;
+  execution->system_us = report->system_us;
+  execution->max_rss_bytes = report->max_rss_bytes;
+  if (!execution->background && execution->give_up_us == 0) {
+    execution->give_up_us = now_us() + GIVE_UP_US;
+  }
+}
+
+/* The supervisor has gone without having said that nothing is left: somebody killed it. */
+static void lost(struct execution *execution) {
+  watch_close(&execution->agent->loop, &execution->control);
+  if (execution->supervisor != 0) {
+    kill(execution->supervisor, SIGKILL);
+  }
+  execution->lost = true;
+  if (!execution->main_ended) {
+    main_ended(execution, &(struct report){.status = SIGKILL});
+    execution->cancelled = true;
+  }
+  if (execution->state == STATE_STARTING) {
+    execution->state = STATE_RUNNING;
+    if (execution->connection != NULL) {
+      reply_started(execution, false);
+    }
+  }
+  children_lost(execution->agent);
+}
+
+void execution_orphans_gone(struct execution *execution) {
+  if (!execution->lost || execution->tree_gone) {
+    return;
+  }
+  if (execution->files.source_path != NULL || execution->files.scratch != NULL) {
+    pid_t remover = fork();
+    if (remover == 0) {
+      workspace_remove(&execution->files);
+      _exit(0);
+    }
+  }
+  execution->tree_gone = true;
+  execution_advance(execution);
+}
+
+static void take_failed(struct execution *execution, const struct report *report) {
+  switch (report->stage) {
+    case STAGE_CWD:
+      execution_fail(execution, reason_of(report->error), "the working directory cannot be entered", report->error);
+      break;
+    case STAGE_SOURCE:
+      execution_fail(execution, reason_of(report->error), "the source file cannot be written", report->error);
+      break;
+    case STAGE_SCRATCH:
+      execution_fail(execution, reason_of(report->error), "the scratch directory cannot be made", report->error);
+      break;
+    default:
+      execution_fail(execution, "spawn_failed", "no process could be made", report->error);
+  }
+}
+
+static void take_started(struct execution *execution, const struct report *report) {
+  execution->main = report->pid;
+  if (execution->state == STATE_STARTING) {
+    execution->state = STATE_RUNNING;
+    if (execution->connection != NULL) {
+      reply_started(execution, false);
+      inlet_report(execution);
+    }
+  }
+}
+
+static void control_ready(struct watch *watch, uint32_t events) {
+  (void)events;
+  struct execution *execution = container_of(watch, struct execution, control);
+  struct report report;
+  ssize_t got = control_receive(watch->fd, &report, sizeof report, NULL, NULL);
+  if (got < 0 && errno == EAGAIN) {
+    return;
+  }
+  if (got != sizeof report) {
+    lost(execution);
+    return;
+  }
+  switch (report.kind) {
+    case REPORT_STARTED:
+      take_started(execution, &report);
+      break;
+    case REPORT_FAILED:
+      take_failed(execution, &report);
+      return;
+    case REPORT_MAIN_ENDED:
+      main_ended(execution, &report);
+      break;
+    case REPORT_TREE_GONE:
+      execution->tree_gone = true;
+      execution->give_up_us = 0;
+      watch_close(&execution->agent->loop, watch);
+      break;
+    default:
+      break;
+  }
+  execution_advance(execution);
+}
+
+/* Fork the supervisor.  The child never returns. */
+static bool fork_supervisor(struct execution *execution, const struct start *start) {
+  int pair[2] = {-1, -1};
+  cleanup_fd int in = -1, out = -1, err = -1, theirs = -1;
+  int ends[2] = {-1, -1};
+  bool opened = outlets_open(execution, ends) && inlet_open(execution, start, &in) &&
+                socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0;
+  out = ends[0];
+  err = ends[1];
+  if (!opened) {
+    return false;
+  }
+  theirs = pair[1];
+  execution->control.fd = pair[0];
+  execution->control.ready = control_ready;
+  fcntl(pair[0], F_SETFL, O_NONBLOCK);
+  if (!watch_for(&execution->agent->loop, &execution->control, EPOLLIN)) {
+    return false;
+  }
+  execution->supervisor = fork();
+  if (execution->supervisor == 0) {
+    if (chdir(execution->agent->home) != 0) {
+      /* an absolute working directory may still be there */
+    }
+    supervisor_run(theirs, start, &(struct stdio){.fds = {in, out, err}});
+  }
+  if (execution->supervisor < 0) {
+    execution->supervisor = 0;
+    return false;
+  }
+  list_append(&execution->agent->supervised, &execution->supervised);
+  return true;
+}
+
+static struct execution *create(struct agent *agent, uint64_t id, const struct start *start) {
+  struct execution *execution = calloc(1, sizeof *execution);
+  if (execution == NULL) {
+    return NULL;
+  }
+  execution->agent = agent;
+  execution->id = id;
+  execution->background = start->background;
+  execution->control.fd = execution->inlet.watch.fd = -1;
+  list_init(&execution->attached);
+  list_init(&execution->supervised);
+  list_append(bucket_of(agent, id), &execution->bucket);
+  list_append(&agent->running, &execution->order);
+  agent->running_count++;
+  for (int i = 0; i < 2; i++) {
+    execution->outlets[i].execution = execution;
+    execution->outlets[i].watch.fd = -1;
+  }
+  execution->files.source_path = start->source_path ? strdup(start->source_path) : NULL;
+  execution->files.scratch = start->scratch ? strdup(start->scratch) : NULL;
+  execution->began_us = now_us();
+  execution->grace_us = start->exit_grace_ms * 1000;
+  if (start->timeout_ms != 0) {
+    execution->deadline_us = execution->began_us + start->timeout_ms * 1000;
+  }
+  return execution;
+}
+
+static void start_again(struct execution *execution, struct connection *connection) {
+  attach(execution, connection);
+  for (int i = 0; i < 2; i++) {
+    stream_rewind(&execution->outlets[i].stream, execution->outlets[i].stream.base);
+  }
+  if (execution->state != STATE_STARTING) {
+    reply_started(execution, true);
+    inlet_report(execution);
+  }
+}
+
+void execution_start(struct connection *connection, const struct frame *frame) {
+  struct agent *agent = connection_agent(connection);
+  uint64_t id = frame->channel;
+  struct execution *known = execution_find(agent, id);
+  if (known != NULL) {
+    start_again(known, connection);
+    return;
+  }
+  struct start start;
+  const char *problem = "malformed fields";
+  enum start_result decoded = start_decode(frame->payload, frame->length, &start, &problem);
+  if (decoded == START_NO_MEMORY) {
+    connection_reply_failed(connection, id, "no_memory", "no memory for the request", ENOMEM);
+  } else if (decoded != START_OK) {
+    connection_reply_failed(connection, id, "bad_request", problem, EINVAL);
+  }
+  if (decoded != START_OK) {
+    return;
+  }
+  struct execution *execution = NULL;
+  if (agent->stopping) {
+    connection_reply_failed(connection, id, "gone", "the machine is shutting down", ESHUTDOWN);
+  } else if (agent->running_count >= RUNNING_MAX) {
+    connection_reply_failed(connection, id, "too_many_executions", "as many run as the agent takes", EAGAIN);
+  } else if ((execution = create(agent, id, &start)) == NULL) {
+    connection_reply_failed(connection, id, "no_memory", "no memory for an execution", ENOMEM);
+  } else {
+    attach(execution, connection);
+    if (!fork_supervisor(execution, &start)) {
+      execution_fail(execution, "spawn_failed", "no process could be made", errno);
+    }
+  }
+  start_free(&start);
+}
+
+void execution_attach(struct connection *connection, const struct frame *frame) {
+  struct execution *execution = execution_find(connection_agent(connection), frame->channel);
+  uint64_t offsets[2] = {0, 0};
+  struct cursor cursor = cursor_of(frame);
+  struct field field;
+  while (field_next(&cursor, &field) == FIELD_FOUND) {
+    if (field.tag == ATTACH_STDOUT_OFFSET || field.tag == ATTACH_STDERR_OFFSET) {
+      field_u64(&field, &offsets[field.tag - ATTACH_STDOUT_OFFSET]);
+    }
+  }
+  if (execution == NULL) {
+    connection_reply_failed(connection, frame->channel, "unknown_execution", "no such execution", ESRCH);
+    return;
+  }
+  for (int i = 0; i < 2; i++) {
+    const struct stream *stream = &execution->outlets[i].stream;
+    if (offsets[i] < stream->base || offsets[i] > stream->end) {
+      connection_reply_failed(connection, frame->channel, "gone", "output at this offset is not kept", ERANGE);
+      return;
+    }
+  }
+  for (int i = 0; i < 2; i++) {
+    stream_rewind(&execution->outlets[i].stream, offsets[i]);
+  }
+  attach(execution, connection);
+  if (execution->state != STATE_STARTING) {
+    reply_started(execution, true);
+    inlet_report(execution);
+  }
+}
+
+void execution_release(struct agent *agent, uint64_t id) {
+  struct execution *execution = execution_find(agent, id);
+  if (execution == NULL) {
+    return;
+  }
+  if (execution->state == STATE_FINISHED) {
+    execution_forget(execution);
+    return;
+  }
+  execution->released = execution->discarding = true;
+  for (int i = 0; i < 2; i++) {
+    stream_drop(&execution->outlets[i].stream, &agent->chunks);
+  }
+  outlets_pump(execution);
+}
+
+bool execution_signal(struct agent *agent, uint64_t id, int signal, bool tree) {
+  struct execution *execution = execution_find(agent, id);
+  if (execution == NULL) {
+    return false;
+  }
+  if (!execution->main_ended && (signal == SIGKILL || signal == SIGTERM)) {
+    execution->cancelled = true;
+  }
+  if (signal == SIGKILL && tree) {
+    execution_end(execution);
+  } else {
+    execution_order(execution, ORDER_SIGNAL, signal, tree);
+  }
+  return true;
+}

@@ -1,0 +1,87 @@
+/* One execution inside the agent.  Seen by execution.c, output.c, input.c and deadline.c only. */
+#pragma once
+
+#include "agent.h"
+#include "control.h"
+
+struct execution;
+
+/* Reading end of the program's stdout or stderr. */
+struct outlet {
+  struct watch watch;
+  struct stream stream;
+  struct execution *execution;
+};
+
+/* Writing end of the program's stdin. */
+struct inlet {
+  struct watch watch;
+  struct bytes waiting; /* received, not yet in the pipe */
+  uint64_t received;    /* offset of the next byte the host should send */
+  uint64_t acknowledged;
+  bool open;            /* more may come from the host */
+  bool broken;          /* the program has closed it: whatever comes is dropped */
+  bool reports;         /* a stream: the host counts on STDIN_ACK */
+};
+
+enum state {
+  STATE_STARTING, /* the supervisor was forked and has not said that anything runs */
+  STATE_RUNNING,
+  STATE_FINISHED, /* the host may know how it ended; kept until released */
+  STATE_LINGERING, /* released, but descendants of a background execution go on */
+};
+
+struct execution {
+  struct garbage garbage;
+  struct agent *agent;
+  uint64_t id;
+  enum state state;
+  struct link bucket;   /* by id */
+  struct link order;    /* agent->running, finished or lingering */
+  struct link supervised; /* agent->supervised while `supervisor` is not 0 */
+  struct link attached; /* the connection that started or attached last */
+  struct connection *connection;
+  struct watch control; /* to the supervisor */
+  pid_t supervisor;     /* 0 once reaped */
+  pid_t main;           /* 0 once ended */
+  struct outlet outlets[2];
+  struct inlet inlet;
+  bool background, warm;
+  bool main_ended, tree_gone, lost;
+  bool timed_out, cancelled, build_failed;
+  bool discarding;  /* nobody will want the output any more */
+  bool released;    /* forget it as soon as it has ended */
+  bool exited_sent; /* to the attached connection */
+  int status;
+  uint64_t user_us, system_us, max_rss_bytes;
+  uint64_t began_us, ended_us;
+  uint64_t deadline_us; /* 0: none */
+  uint64_t grace_us;
+  uint64_t kill_us;     /* 0: not waiting to kill */
+  uint64_t give_up_us;  /* 0: the supervisor was not told to end everything */
+  struct start files;   /* its paths only, for when the supervisor cannot remove them any more */
+};
+
+struct execution *execution_find(struct agent *agent, uint64_t id);
+void execution_fail(struct execution *execution, const char *reason, const char *message, int error);
+void execution_destroy(struct execution *execution);
+/* Something ended or was read: move on as far as that allows. */
+void execution_advance(struct execution *execution);
+/* Kill all of it, now. */
+void execution_end(struct execution *execution);
+
+/* Forget it, or leave its descendants alone where it was a background one. */
+void execution_forget(struct execution *execution);
+/* A lost supervisor's children have all ended. */
+void execution_orphans_gone(struct execution *execution);
+void execution_order(struct execution *execution, enum order_kind kind, int signal, bool tree);
+
+/* output.c */
+bool outlets_open(struct execution *execution, int ends[2]);
+void outlets_pump(struct execution *execution);
+void outlets_close(struct execution *execution);
+
+/* input.c: `*end` is the program's side. */
+bool inlet_open(struct execution *execution, const struct start *start, int *end);
+void inlet_close(struct execution *execution);
+void inlet_report(struct execution *execution);

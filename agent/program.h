@@ -1,0 +1,19 @@
+/* The last steps of a program before its own code: everything between fork and exec. */
+#pragma once
+
+#include "start.h"
+
+/* What a shell answers when it cannot run a command. */
+enum { EXIT_NOT_EXECUTABLE = 126, EXIT_NOT_FOUND = 127 };
+
+/* Standard input, output and error of a program. */
+struct stdio {
+  int fds[3];
+};
+
+/* Role: the program itself.  Parent: its supervisor.  Ends: as the program does, or with 126 or 127 and a
+   line on standard error. */
+_Noreturn void program_run(const struct start *start, char *const *argv, const struct stdio *stdio);
+
+/* The limits of an execution: those asked for, and the VM's defaults for what was not. */
+size_t program_limits(const struct start *start, struct limit limits[LIMITS_MAX + 2]);

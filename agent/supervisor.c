@@ -1,0 +1,201 @@
+#include "supervisor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base.h"
+#include "control.h"
+#include "tree.h"
+#include "workspace.h"
+
+enum { END_PAUSE_MS = 5, OOM_SCORE_OF_SUPERVISOR = 100 };
+
+struct supervisor {
+  int control;
+  int children; /* signalfd for SIGCHLD */
+  pid_t main;   /* 0 once ended */
+  bool ending;  /* nothing may live any longer */
+  unsigned round;
+  bool building;
+  const struct start *start;
+  struct stdio stdio;
+};
+
+static void report(const struct supervisor *self, const struct report *message) {
+  control_send(self->control, message, sizeof *message, -1);
+}
+
+static _Noreturn void fail(const struct supervisor *self, enum stage stage, int error) {
+  report(self, &(struct report){.kind = REPORT_FAILED, .stage = stage, .error = error});
+  _exit(0);
+}
+
+/* Keep `control` at 3 and the three of the program above it; whatever else the agent had open is not ours. */
+static void keep_only_ours(struct supervisor *self) {
+  int high[4] = {fcntl(self->control, F_DUPFD_CLOEXEC, 64)};
+  for (int i = 0; i < 3; i++) {
+    high[i + 1] = fcntl(self->stdio.fds[i], F_DUPFD_CLOEXEC, 64);
+  }
+  self->control = dup3(high[0], 3, O_CLOEXEC);
+  for (int i = 0; i < 3; i++) {
+    self->stdio.fds[i] = dup3(high[i + 1], 4 + i, O_CLOEXEC);
+  }
+  close_from(7);
+}
+
+static void close_stdio(struct supervisor *self) {
+  for (int i = 0; i < 3; i++) {
+    close_owned(&self->stdio.fds[i]);
+  }
+}
+
+/* A session of its own, deaf to every signal that can be blocked, a reaper, closed to ptrace. */
+static void set_apart(struct supervisor *self) {
+  setsid();
+  prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+  prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+  prctl(PR_SET_NAME, "vmpool-super", 0, 0, 0);
+  set_oom_score(OOM_SCORE_OF_SUPERVISOR);
+  sigset_t all;
+  sigfillset(&all);
+  sigprocmask(SIG_SETMASK, &all, NULL);
+  sigset_t child;
+  sigemptyset(&child);
+  sigaddset(&child, SIGCHLD);
+  self->children = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+static pid_t spawn(const struct supervisor *self, char *const *argv) {
+  pid_t pid = fork();
+  if (pid == 0) {
+    program_run(self->start, argv, &self->stdio);
+  }
+  return pid;
+}
+
+static void spawn_main(struct supervisor *self, char *const *argv) {
+  pid_t pid = spawn(self, argv);
+  if (pid < 0) {
+    int error = errno;
+    workspace_remove(self->start);
+    fail(self, STAGE_SPAWN, error);
+  }
+  self->main = pid;
+  report(self, &(struct report){.kind = REPORT_STARTED, .pid = pid});
+}
+
+static uint64_t microseconds(const struct timeval *time) {
+  return (uint64_t)time->tv_sec * 1000000 + (uint64_t)time->tv_usec;
+}
+
+static bool succeeded(int status) {
+  return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+static void main_ended(struct supervisor *self, int status, const struct rusage *use) {
+  self->main = 0;
+  if (self->building && succeeded(status) && !self->ending) {
+    self->building = false;
+    spawn_main(self, self->start->argv);
+    return;
+  }
+  close_stdio(self);
+  self->ending |= !self->start->background;
+  report(self, &(struct report){
+                 .kind = REPORT_MAIN_ENDED,
+                 .status = status,
+                 .build_failed = self->building,
+                 .user_us = microseconds(&use->ru_utime),
+                 .system_us = microseconds(&use->ru_stime),
+                 .max_rss_bytes = (uint64_t)use->ru_maxrss * 1024,
+               });
+}
+
+/* Reap whatever has ended; false once there is no child left. */
+static bool reap(struct supervisor *self) {
+  for (;;) {
+    int status;
+    struct rusage use;
+    pid_t pid = wait4(-1, &status, WNOHANG, &use);
+    if (pid == 0) {
+      return true;
+    }
+    if (pid < 0) {
+      return errno != ECHILD;
+    }
+    if (pid == self->main) {
+      main_ended(self, status, &use);
+    }
+  }
+}
+
+static void obey(struct supervisor *self) {
+  struct order order;
+  ssize_t got = control_receive(self->control, &order, sizeof order, NULL, NULL);
+  if (got == 0 || (got < 0 && errno != EAGAIN)) {
+    self->ending = true; /* the agent is gone, and with it whoever could want this to go on */
+    close_owned(&self->control);
+    return;
+  }
+  if (got != sizeof order) {
+    return;
+  }
+  if (order.kind == ORDER_END) {
+    self->ending = true;
+  } else if (order.kind == ORDER_SIGNAL && order.tree) {
+    tree_signal(getpid(), order.signal);
+  } else if (order.kind == ORDER_SIGNAL && self->main > 0) {
+    kill(self->main, order.signal);
+  }
+}
+
+static void supervise(struct supervisor *self) {
+  struct pollfd waited[] = {{.events = POLLIN}, {.fd = self->children, .events = POLLIN}};
+  while (reap(self)) {
+    if (self->ending) {
+      tree_end_step(getpid(), NULL, 0, self->round++);
+    }
+    waited[0].fd = self->control;
+    poll(waited, 2, self->ending ? END_PAUSE_MS : -1);
+    struct signalfd_siginfo ignored[16];
+    if (waited[1].revents != 0) {
+      (void)!read(self->children, ignored, sizeof ignored);
+    }
+    if (waited[0].fd >= 0 && waited[0].revents != 0) {
+      obey(self);
+    }
+  }
+  workspace_remove(self->start);
+  report(self, &(struct report){.kind = REPORT_TREE_GONE});
+  _exit(0);
+}
+
+void supervisor_run(int control, const struct start *start, const struct stdio *stdio) {
+  struct supervisor self = {.control = control, .start = start, .stdio = *stdio};
+  keep_only_ours(&self);
+  set_apart(&self);
+  uint32_t stage;
+  umask(022);
+  if (workspace_make(start, &stage) != 0) {
+    fail(&self, stage, errno);
+  }
+  if (chdir(start->cwd ? start->cwd : ".") != 0) {
+    int error = errno;
+    workspace_remove(start);
+    fail(&self, STAGE_CWD, error);
+  }
+  self.building = start->build[0] != NULL;
+  spawn_main(&self, self.building ? start->build : start->argv);
+  supervise(&self);
+  _exit(0);
+}

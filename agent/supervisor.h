@@ -1,0 +1,16 @@
+/* One process per execution, between the agent and the program. */
+#pragma once
+
+#include <sys/types.h>
+
+#include "program.h"
+#include "start.h"
+
+/* Role: supervisor of one execution.  Parent: the agent, which forked it.  Ends: when the last descendant
+   has ended and the execution's files are removed, having told the agent over `control`. */
+_Noreturn void supervisor_run(int control, const struct start *start, const struct stdio *stdio);
+
+/* Role: supervisor of a spare warm interpreter; executed anew by the warm interpreter's fork.  Parent: the
+   agent, by reparenting.  `spare` is its child, waiting on the pipe `job` for what to run.  Ends: as above,
+   or when the agent does. */
+_Noreturn void supervisor_run_warm(int control, pid_t spare, int job);
