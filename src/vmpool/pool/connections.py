@@ -11,18 +11,22 @@ from vmpool.backends.base import Backend, MachineKey
 
 
 class Connections:
-    """Opens a client once per machine and keeps it; a broken stream is the client's own business."""
+    """Opens a client once per machine and keeps it; a broken stream is the client's own business.
 
-    def __init__(self, backend: Backend, tasks: TaskGroup) -> None:
+    patience: seconds a client tries before those who wait are told.
+    """
+
+    def __init__(self, backend: Backend, tasks: TaskGroup, patience: float) -> None:
         self._backend = backend
         self._tasks = tasks
+        self._patience = patience
         self._clients: dict[MachineKey, Client] = {}
 
     def get(self, key: MachineKey) -> Client:
         """The machine's client; dialling happens in the background and is awaited by its first call."""
         client = self._clients.get(key)
         if client is None:
-            client = Client(partial(self._backend.dial, key))
+            client = Client(partial(self._backend.dial, key), patience=self._patience)
             self._clients[key] = client
             self._tasks.start_soon(client.run, name=f"agent of {key}")
         return client

@@ -33,7 +33,7 @@ class Host:
         psutil.cpu_percent(None)  # the first look has nothing to compare with
 
     def look(self) -> HostFigures:
-        """The figures now; a few reads of /proc and one statvfs, so it does not block."""
+        """The figures now; asks the file system, so call it from a worker thread."""
         memory = psutil.virtual_memory()
         disk = psutil.disk_usage(self._directory)
         return HostFigures(

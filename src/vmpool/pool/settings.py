@@ -27,9 +27,10 @@ class PoolSettings:
     (the agent takes 1 MiB of source and environment together).  max_stdin: bytes of standard input.
     warm_spares: interpreters kept waiting in each VM.
 
-    create_timeout, stop_grace, cleanup_timeout, backstop: seconds; for making a machine, between TERM and
-    KILL at a stop, for cleaning up after a cancelled verb, and past an execution's own timeout until the
-    pool stops waiting for the agent.  reconcile_every, expire_every: seconds between two rounds.
+    create_timeout, stop_grace, cleanup_timeout, backstop, agent_patience: seconds; for making a machine,
+    between TERM and KILL at a stop, for cleaning up after a cancelled verb, past an execution's own timeout
+    until the pool stops waiting for the agent, and for re-making a broken connection.
+    reconcile_every, expire_every: seconds between two rounds.
 
     keep_age (seconds), keep_executions (rows per VM), keep_bytes (all output together): the history's
     retention.
@@ -55,6 +56,7 @@ class PoolSettings:
     stop_grace: float = 2.0
     cleanup_timeout: float = 30.0
     backstop: float = 15.0
+    agent_patience: float = 10.0
     reconcile_every: float = 15.0
     expire_every: float = 5.0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import anyio
+import anyio.to_thread
 
 from vmpool.backends.base import BackendInfo, MachineKey, Usage
 from vmpool.domain import VM, Census, VMState
@@ -97,7 +97,7 @@ class Status:
         present = {key_of(vm) for vm in self._context.registry.all()}
         self._looks = {key: look for key, look in self._looks.items() if key in present}
 
-    def of_pool(self, user_id: int) -> PoolStatus:
+    async def of_pool(self, user_id: int) -> PoolStatus:
         """The pool as this user sees it."""
         context = self._context
         settings, vms = context.settings, context.registry.all()
@@ -120,5 +120,5 @@ class Status:
             executions=self._executions.total_in_flight(),
             states=states(vms),
             backend=context.info,
-            host=context.host.look(),
+            host=await anyio.to_thread.run_sync(context.host.look),
         )

@@ -78,7 +78,7 @@ class VMPoolManager:
                 clock=self._clock,
                 host=Host(self._state_dir),
                 registry=Registry(self._store.vms),
-                connections=Connections(self._backend, tasks),
+                connections=Connections(self._backend, tasks, self.settings.agent_patience),
                 spool=Spool(self._state_dir / "spool", self.settings.max_output),
                 tasks=tasks,
             )
@@ -222,7 +222,7 @@ class VMPoolManager:
 
     async def pool_status(self, user_id: int) -> PoolStatus:
         """What the pool allows and what is taken, the backend and the host."""
-        return self._status.of_pool(user_id)
+        return await self._status.of_pool(user_id)
 
     # -- inside
 

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 import anyio
 
 from vmpool.backends.base import MachineKey
-from vmpool.backends.fake import FakeBackend, FakeHost, Fault
+from vmpool.backends.fake import FakeBackend, FakeHost, Fault, ForgetOnRestart
 from vmpool.domain import VM, ExecutionRequest, VMState
 from vmpool.pool.requests import VMRequest
 from vmpool.pool.settings import PoolSettings
@@ -27,6 +27,7 @@ QUICK = PoolSettings(
     expire_every=0.05,
     stop_grace=0.2,
     cleanup_timeout=2.0,
+    agent_patience=0.3,
 )
 """Settings under which a test does not wait."""
 
@@ -43,10 +44,13 @@ class World:
     backend: FakeBackend = field(init=False)
 
     @asynccontextmanager
-    async def server(self, settings: PoolSettings = QUICK, **faults: Fault) -> AsyncIterator[VMPoolManager]:
-        """A server process; faults are named after the backend's verbs."""
+    async def server(
+        self, settings: PoolSettings = QUICK, *, forgets: bool = False, **faults: Fault
+    ) -> AsyncIterator[VMPoolManager]:
+        """A server process; faults are named after the backend's verbs.  forgets: its machines are gone."""
+        forgetful = [ForgetOnRestart()] if forgets else []
         async with (
-            FakeBackend(host=self.host, **faults) as self.backend,
+            FakeBackend(*forgetful, host=self.host, **faults) as self.backend,
             VMPoolManager(self.store, self.backend, settings, state_dir=self.state_dir) as manager,
         ):
             yield manager
@@ -72,6 +76,10 @@ class World:
     async def nothing_runs(self) -> bool:
         """Whether every execution is settled."""
         return not await self.store.executions.running()
+
+    async def host_is_empty(self) -> bool:
+        """Whether no machine is there."""
+        return not self.host.machines
 
     @property
     def keys(self) -> set[MachineKey]:
