@@ -179,14 +179,14 @@ async def test_pool_status(owner: Caller, other: Caller) -> None:
 
 async def test_snapshot_and_restore(owner: Caller) -> None:
     vm = await owner.create("box")
-    await owner.shell("box", "printf before > note")
+    await owner.shell("box", "echo before > note")
     kept = await owner.ok("POST", "/api/vms/box/snapshot", {"name": "first"}, status=201)
     assert kept.keys() == {"id", "vm_id", "name", "size", "created_at"}
     assert (kept["vm_id"], kept["name"]) == (vm["id"], "first")
-    await owner.shell("box", "printf after > note")
+    await owner.shell("box", "echo after > note")
     restored = await owner.ok("POST", "/api/vms/box/restore", {"snapshot_id": kept["id"]})
     assert (restored["id"], restored["status"]) == (vm["id"], "running")
-    assert (await owner.shell("box", "cat note"))["output"] == "before"
+    assert (await owner.shell("box", "cat note"))["output"] == "before\n"
     unnamed = await owner.ok("POST", "/api/vms/box/snapshot", status=201)
     assert [entry["id"] for entry in await owner.ok("GET", "/api/vms/box/snapshots")] == [
         unnamed["id"],

@@ -41,6 +41,19 @@ PROBLEMS: dict[int | str, dict[str, object]] = {
 }
 """What any operation may answer beside its result; see docs/errors.md."""
 
+_RETRY_AFTER = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
+
+
+def refusals(**named: str) -> dict[int | str, dict[str, object]]:
+    """For an operation's documentation: `e429="why"` and the like, beside PROBLEMS."""
+    found: dict[int | str, dict[str, object]] = {}
+    for name, why in named.items():
+        status = int(name.removeprefix("e"))
+        found[status] = {"description": why, "content": _PROBLEM}
+        if status in (429, 503):
+            found[status]["headers"] = _RETRY_AFTER
+    return found
+
 
 def send(answer: Answer, status: int = 200) -> Response:
     """An answer already written out: it spares the framework's second look at our own values."""

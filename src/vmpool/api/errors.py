@@ -43,12 +43,14 @@ EDGE_CODES: Mapping[int, str] = MappingProxyType(
         400: "invalid_request",
         404: "not_found",
         405: "method_not_allowed",
-        408: "request_timeout",
         413: "request_too_large",
         500: "internal",
     }
 )
 """Codes of what HTTP itself refuses, before any part of the pool is asked."""
+
+DEFAULT_RETRY_AFTER = 5.0
+"""Seconds, where an error that passes by itself names none."""
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -94,8 +96,11 @@ def respond(problem: Problem, headers: Mapping[str, str] | None = None) -> Respo
 def respond_to(error: errors.VMPoolError, request_id: str) -> Response:
     """The answer to a request that ended in `error`."""
     headers = {}
-    if error.retry_after is not None:
-        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+    wait = error.retry_after
+    if wait is None and status_of(type(error)) in (429, 503):
+        wait = DEFAULT_RETRY_AFTER
+    if wait is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(wait)))
     if isinstance(error, errors.Unauthenticated):
         headers["WWW-Authenticate"] = "Bearer"
     return respond(problem_of(error, request_id), headers)

@@ -41,7 +41,17 @@ DEFAULT_TAIL = 100
 
 
 @router.post(
-    "/create", status_code=201, operation_id="create_vm", summary="Make a VM and start it", response_model=VM
+    "/create",
+    status_code=201,
+    operation_id="create_vm",
+    summary="Make a VM and start it",
+    response_model=VM,
+    responses=answers.refusals(
+        e409="You have a VM of this name.",
+        e422="A field is wrong; `errors` names it.",
+        e429="You have as many VMs as allowed.",
+        e503="The pool is full, or the backend does not answer.",
+    ),
 )
 async def create_vm(
     request: Request, caller: Caller, body: CreateVM, idempotency_key: IdempotencyKey = None
