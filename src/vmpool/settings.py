@@ -16,7 +16,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -191,7 +191,9 @@ class Periods(Section):
 class Log(Section):
     """The server's own log."""
 
-    level: Literal["debug", "info", "warning", "error"] = "info"
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="The least severe entries that are written."
+    )
     format: Literal["auto", "console", "json"] = Field(
         default="auto", description="auto: console on a terminal."
     )
@@ -215,6 +217,7 @@ class Settings(BaseSettings):
         extra="forbid",
         frozen=True,
         nested_model_default_partial_update=True,
+        env_ignore_empty=True,
     )
 
     state_dir: Path = Field(default_factory=lambda: default_state_dir(), description="All the server keeps.")
@@ -238,6 +241,11 @@ class Settings(BaseSettings):
     log: Log = Log()
     auth: Auth = Auth()
 
+    @field_validator("state_dir")
+    @classmethod
+    def _made_absolute(cls, path: Path) -> Path:
+        return path.expanduser().absolute()
+
     @property
     def database(self) -> str:
         """The URL for `vmpool.store.open_store`."""
@@ -248,16 +256,20 @@ def default_state_dir() -> Path:
     """Root's is the system's; anybody else's lies in their home."""
     if os.geteuid() == 0:
         return Path("/var/lib/vmpool")
-    return _base_directory("XDG_STATE_HOME", ".local/state") / "vmpool"
+    base = _base_directory("XDG_STATE_HOME", ".local/state")
+    if base is None:
+        raise InvalidRequest("state_dir", "cannot be guessed without a home directory; set VMPOOL_STATE_DIR")
+    return base / "vmpool"
 
 
 def config_file() -> Path | None:
-    """The TOML file that counts, None if there is none; InvalidRequest if VMPOOL_CONFIG names none."""
+    """The TOML file that counts: the one VMPOOL_CONFIG names, there or not, else the first that exists."""
     named = os.environ.get(f"{PREFIX}CONFIG")
     if named:
         return Path(named)
-    own = _base_directory("XDG_CONFIG_HOME", ".config") / "vmpool" / "vmpool.toml"
-    return next((path for path in (own, SYSTEM_FILE) if path.is_file()), None)
+    base = _base_directory("XDG_CONFIG_HOME", ".config")
+    own = [] if base is None else [base / "vmpool" / "vmpool.toml"]
+    return next((path for path in (*own, SYSTEM_FILE) if path.is_file()), None)
 
 
 def load_settings(config: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
@@ -306,10 +318,15 @@ def describe_settings() -> Iterator[tuple[str, str, object, str]]:
             )
 
 
-def _base_directory(variable: str, fallback: str) -> Path:
+def _base_directory(variable: str, fallback: str) -> Path | None:
     """A base directory as the XDG specification has it: a relative value counts as unset."""
     value = Path(os.environ.get(variable, ""))
-    return value if value.is_absolute() else Path.home() / fallback
+    if value.is_absolute():
+        return value
+    try:
+        return Path.home() / fallback
+    except RuntimeError:  # a user without an entry in the password database and without HOME
+        return None
 
 
 def _read(path: Path) -> dict[str, Any]:
