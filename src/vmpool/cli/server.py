@@ -52,8 +52,8 @@ def serve(
     options = {
         name: str(value)
         for name, value in (
-            ("VMPOOL_HOST", host),
-            ("VMPOOL_PORT", port),
+            (local.HOST_VARIABLE, host),
+            (local.PORT_VARIABLE, port),
             ("VMPOOL_BACKEND", backend),
             (local.STATE_VARIABLE, state_dir and state_dir.absolute()),
             ("VMPOOL_CONFIG", config and config.absolute()),

@@ -27,6 +27,7 @@ from vmpool.client.errors import NoServer
 
 URL_VARIABLE, KEY_VARIABLE = "VMPOOL_URL", "VMPOOL_API_KEY"
 STATE_VARIABLE = "VMPOOL_STATE_DIR"
+HOST_VARIABLE, PORT_VARIABLE = "VMPOOL_LISTEN__HOST", "VMPOOL_LISTEN__PORT"
 AUTOSTART_VARIABLE = "VMPOOL_AUTOSTART"
 """Set to 0 to have no server started: then a missing one is an error."""
 DEFAULT_PORT = 8321
@@ -91,8 +92,9 @@ def default_state_dir() -> Path:
         return Path(named)
     if os.geteuid() == 0:
         return Path("/var/lib/vmpool")
-    home = os.environ.get("XDG_STATE_HOME")
-    return (Path(home) if home else Path.home() / ".local" / "state") / "vmpool"
+    home = Path(os.environ.get("XDG_STATE_HOME", ""))
+    # The XDG specification: a relative path counts as none.
+    return (home if home.is_absolute() else Path.home() / ".local" / "state") / "vmpool"
 
 
 def running(state_dir: Path) -> Address | None:
@@ -164,7 +166,8 @@ def _start(state_dir: Path, options: dict[str, str]) -> Address:
     log = state_dir / "server.log"
     before = log.stat().st_size if log.exists() else 0
     environment = {**os.environ, STATE_VARIABLE: str(state_dir), **options}
-    environment.setdefault("VMPOOL_PORT", str(_free_port()))
+    if not _is_free(DEFAULT_PORT):
+        environment.setdefault(PORT_VARIABLE, "0")
     command = shlex.join(SERVER_COMMAND)
     # The shell between ends at once, so that the server is nobody's child and stays when we go.
     launched = subprocess.run(
@@ -197,15 +200,15 @@ def _alone(path: Path) -> Iterator[None]:
         yield
 
 
-def _free_port() -> int:
-    """The usual port, or 0 (any) where something else has it."""
+def _is_free(port: int) -> bool:
+    """Whether nothing listens on this port of this machine."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", DEFAULT_PORT))
+            probe.bind(("127.0.0.1", port))
         except OSError:
-            return 0
-    return DEFAULT_PORT
+            return False
+    return True
 
 
 def _accepts(url: str) -> bool:
