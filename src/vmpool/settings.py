@@ -150,13 +150,13 @@ class Output(Section):
 
 
 class RetentionSettings(Section):
-    """How much history is kept; 0 keeps everything."""
+    """How much history is kept.  Each bound holds, so that nothing grows for ever."""
 
     age: timedelta = Field(
-        default=timedelta(days=30), ge=timedelta(0), description="Seconds, or ISO 8601 like P30D."
+        default=timedelta(days=30), gt=timedelta(0), description="Seconds, or ISO 8601 like P30D."
     )
-    count: int = Field(default=10_000, ge=0, description="Executions per VM.")
-    bytes: int = Field(default=4 << 30, ge=0, description="All code and output together.")
+    count: Count = Field(default=10_000, description="Executions per VM.")
+    bytes: Count = Field(default=4 << 30, description="All code and output together.")
 
 
 class Lifetime(Section):
