@@ -89,7 +89,7 @@ class Expiry:
             logger.exception("VM %s could not be ended", vm.id)
 
     async def prune(self) -> None:
-        """Remove history past its retention, and rows of deleted VMs that have none left."""
+        """Remove what is past its retention: history, deleted VMs that have none left, idempotency keys."""
         settings, store = self._context.settings, self._context.store
         await store.executions.prune(
             Retention(
@@ -99,3 +99,4 @@ class Expiry:
             )
         )
         await store.vms.purge(self._context.clock() - timedelta(seconds=settings.keep_age))
+        await store.idempotency.prune()
