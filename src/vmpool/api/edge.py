@@ -10,6 +10,7 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable
 
+import anyio
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -70,6 +71,12 @@ class Edge:
             await respond_to(error, request_id)(scope, receive, sending)
         except HTTPException as error:
             await respond(edge_problem(error.status_code, error.detail, request_id))(scope, receive, sending)
+        except anyio.get_cancelled_exc_class():
+            # The server ends and this request has outlasted its patience.  The task ends here too, so the
+            # cancellation need not go further; the answer says what is known.
+            if begun:
+                raise
+            await respond_to(_cut(), request_id)(scope, receive, sending)
         except Exception:
             # The edge: whatever the routes did not foresee becomes a 500 that names the log's entry.
             log.exception("request %s failed: %s %s", request_id, scope["method"], scope["path"])
@@ -77,6 +84,13 @@ class Edge:
                 raise
             problem = edge_problem(500, f"internal error, in the log as {request_id}", request_id)
             await respond(problem)(scope, receive, sending)
+
+
+def _cut() -> errors.InfrastructureFailure:
+    return errors.InfrastructureFailure(
+        "the server is ending; what this request began may go on: look at the VM's executions",
+        dispatch="outcome_unknown",
+    )
 
 
 def _request_id(sent: str | None) -> str:
