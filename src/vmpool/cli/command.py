@@ -11,6 +11,7 @@ from vmpool import __version__
 from vmpool.cli import images, keys, pool, render, runs, server, snapshots, vms
 from vmpool.cli.status import INTERRUPTED, NOT_DONE
 from vmpool.client.errors import ClientError
+from vmpool.errors import VMPoolError
 
 app = typer.Typer(
     name="vm",
@@ -56,6 +57,9 @@ def run() -> int:
         app(standalone_mode=True)
     except ClientError as error:
         render.problem(error)
+        return NOT_DONE
+    except VMPoolError as error:  # from what works without a server
+        render.note(f"vm: {error.message}")
         return NOT_DONE
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -33,14 +33,14 @@ _HINTS = {
 """What to do next, by error code."""
 
 
-def show_json(value: BaseModel | Sequence[BaseModel]) -> None:
-    """`value` as the API sends it."""
-    plain = (
-        [item.model_dump(mode="json", by_alias=True) for item in value]
-        if isinstance(value, Sequence)
-        else value.model_dump(mode="json", by_alias=True)
-    )
+def show_json(value: BaseModel | Sequence[BaseModel | Mapping[str, object]]) -> None:
+    """`value` as JSON; models as the API sends them."""
+    plain = [_plain(item) for item in value] if isinstance(value, Sequence) else _plain(value)
     say(json.dumps(plain, indent=2, ensure_ascii=False))
+
+
+def _plain(value: BaseModel | Mapping[str, object]) -> object:
+    return value if isinstance(value, Mapping) else value.model_dump(mode="json", by_alias=True)
 
 
 def say(text: str) -> None:
@@ -94,6 +94,20 @@ def busy(doing: str) -> Iterator[None]:
 
     with Console(stderr=True).status(doing):
         yield
+
+
+@contextmanager
+def steps(doing: str) -> Iterator[Callable[[str], None]]:
+    """A spinner on a terminal whose text can be replaced by what is called with; nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda _text: None
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(stderr=True)
+    with console.status(doing) as status:
+        yield lambda text: status.update(Text(text[: console.width - 4]))
 
 
 def problem(error: ClientError) -> None:
