@@ -103,9 +103,11 @@ class VMPoolManager:
         self._context.closing = True
         for vm in self._context.registry.all():
             self._context.feed.close(vm.id)
-        with anyio.move_on_after(self.settings.cleanup_timeout, shield=True):
-            await self._context.registry.flush()
-        await self._exit.aclose()
+        try:
+            with anyio.move_on_after(self.settings.cleanup_timeout, shield=True):
+                await self._context.registry.flush()
+        finally:
+            await self._exit.aclose()
 
     @property
     def backend_info(self) -> BackendInfo:
