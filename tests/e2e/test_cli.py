@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import signal
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -189,6 +190,34 @@ def test_run_makes_a_vm_and_leaves_none(site: Site, tmp_path: Path) -> None:
         "from standard input\n"
     )
     assert site.data("list") == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_run_ended_by_a_signal_deletes_its_vm(site: Site, tmp_path: Path, number: int) -> None:
+    program = tmp_path / "long.sh"
+    program.write_text("sleep 60")
+    with subprocess.Popen(
+        [VM, "run", program], env=site.env, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as running:
+        deadline = time.monotonic() + 30
+        while not any(vm["status"] == "running" for vm in site.data("list")):
+            assert time.monotonic() < deadline
+        time.sleep(0.5)  # until the program runs; before that the test holds as well
+        running.send_signal(number)
+        assert running.wait(30) == 128 + number
+        assert running.stderr is not None
+        assert running.stderr.read() == ""
+    assert site.data("list") == []
+
+
+def test_users(site: Site) -> None:
+    made = site.vm("user", "create", "ada")
+    assert made.returncode == 0, made.stderr
+    assert site.vm("list", "--json", VMPOOL_API_KEY=made.stdout.strip()).stdout == "[]\n"
+    assert "ada" in site.done("user", "list")
+    refused = site.vm("user", "create", "ada")
+    assert (refused.returncode, refused.stdout) == (125, "")
+    assert "ada" in refused.stderr
 
 
 def test_keys(site: Site) -> None:

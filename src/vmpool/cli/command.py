@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from vmpool import __version__
-from vmpool.cli import images, keys, pool, render, runs, server, snapshots, vms
-from vmpool.cli.status import INTERRUPTED, NOT_DONE
+from vmpool.cli import images, keys, pool, render, runs, server, snapshots, users, vms
+from vmpool.cli.status import NOT_DONE
 from vmpool.client.errors import ClientError
 from vmpool.errors import VMPoolError
 
@@ -25,6 +25,7 @@ app = typer.Typer(
 for group in (vms, runs, snapshots, pool, server):
     group.register(app)
 app.add_typer(keys.app, name="key")
+app.add_typer(users.app, name="user")
 app.add_typer(images.app, name="images")
 
 
@@ -61,8 +62,6 @@ def run() -> int:
     except VMPoolError as error:  # from what works without a server
         render.note(f"vm: {error.message}")
         return NOT_DONE
-    except KeyboardInterrupt:
-        return INTERRUPTED
     except SystemExit as ended:  # what Typer ends with in every case
         sys.stdout.flush()
         return ended.code if isinstance(ended.code, int) else 0

@@ -1,4 +1,7 @@
-"""Exit statuses of `vm`; `execute` and `run` end with the program's own where there is one."""
+"""Exit statuses of `vm`; `execute` and `run` end with the program's own where there is one.
+
+After a signal it is 128 and the signal's number: 130 for Ctrl-C.
+"""
 
 from __future__ import annotations
 
@@ -8,5 +11,3 @@ USAGE = 2
 """The command line is wrong."""
 NOT_DONE = 125
 """vmpool could not do it: no server, no such VM, refused, or something of its own failed."""
-INTERRUPTED = 130
-"""Ended by Ctrl-C."""

@@ -15,7 +15,11 @@ from vmpool.domain import LANGUAGES, language_named
 
 EIGHT = ("create", "list", "start", "stop", "execute", "status", "delete", "batch")
 FURTHER = ("serve", "logs", "restart", "snapshot", "snapshots", "restore", "run", "pool")
-GROUPS = {"key": ("create", "list", "revoke"), "images": ("base", "build", "list")}
+GROUPS = {
+    "key": ("create", "list", "revoke"),
+    "user": ("create", "list"),
+    "images": ("base", "build", "list"),
+}
 EVERY = [
     *([name] for name in (*EIGHT, *FURTHER)),
     *([group, name] for group, names in GROUPS.items() for name in names),
@@ -112,6 +116,16 @@ def test_without_a_server_it_is_125_and_one_block(
     assert captured.out == ""
     assert captured.err.startswith("vm: no server is running; start one with 'vm serve'")
     assert "Traceback" not in captured.err
+
+
+def test_without_an_engine_images_say_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/engine")
+    assert vm(monkeypatch, "images", "list") == 125
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("vm: no Docker engine answers")
 
 
 def test_pairs() -> None:
