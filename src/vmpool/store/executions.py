@@ -7,7 +7,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, UpdateBase, delete, func, insert, select, update
+from sqlalchemy import (
+    Connection,
+    Row,
+    Select,
+    UpdateBase,
+    delete,
+    func,
+    insert,
+    literal_column,
+    select,
+    update,
+)
 
 from vmpool.domain import Execution, ExecutionState, Outcome
 from vmpool.errors import ExecutionNotFound
@@ -15,7 +26,8 @@ from vmpool.store.database import Database
 from vmpool.store.models import VMExecution
 from vmpool.store.text import stored_size
 
-_RUNNING = VMExecution.state == ExecutionState.RUNNING.value
+_RUNNING = VMExecution.state == literal_column(f"'{ExecutionState.RUNNING}'")
+"""Not a bound value: a partial index serves only what is seen to imply its condition."""
 PRUNE_CHUNK = 500
 """Rows removed in one transaction, so that pruning never makes an execution wait long."""
 

@@ -144,7 +144,7 @@ class VMExecution(Base):
         Index("ix_vm_executions_executed_at", "executed_at"),
         Index(
             "ix_vm_executions_running",
-            "vm_id",
+            "id",
             sqlite_where=text("state = 'running'"),
             postgresql_where=text("state = 'running'"),
         ),

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Connection, Executable, Row, delete, exists, insert, select, update
+from sqlalchemy import Connection, Executable, Row, delete, exists, insert, literal_column, select, update
 from sqlalchemy.exc import IntegrityError
 
 from vmpool.domain import VM, Snapshot, SnapshotState
@@ -95,7 +95,9 @@ class Snapshots:
     async def pending(self) -> list[Snapshot]:
         """Those announced and not settled (PENDING, DELETING), oldest first, for the reconciler."""
         statement = (
-            select(SnapshotRow).where(SnapshotRow.state != SnapshotState.READY.value).order_by(SnapshotRow.id)
+            select(SnapshotRow).where(
+                SnapshotRow.state != literal_column(f"'{SnapshotState.READY}'")
+            )  # as the partial index has it.order_by(SnapshotRow.id)
         )
         return await self._database.read(lambda connection: _all(connection, statement))
 

@@ -15,6 +15,7 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    literal_column,
     or_,
     select,
     text,
@@ -31,7 +32,8 @@ from vmpool.store.models import SnapshotRow, VirtualMachine, VMExecution
 ADMISSION_LOCK = 0x766D_7001
 """PostgreSQL's advisory lock around counting and inserting; SQLite has one writer anyway."""
 
-_LIVE = VirtualMachine.status != VMState.DELETED.value
+_LIVE = VirtualMachine.status != literal_column(f"'{VMState.DELETED}'")
+"""Not a bound value: a partial index serves only what is seen to imply its condition."""
 
 
 class Facts(TypedDict, total=False):

@@ -185,7 +185,7 @@ def _vm_executions() -> None:
     op.create_index(
         "ix_vm_executions_running",
         "vm_executions",
-        ["vm_id"],
+        ["id"],
         unique=False,
         sqlite_where=RUNNING,
         postgresql_where=RUNNING,
