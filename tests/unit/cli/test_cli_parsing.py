@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from pathlib import Path
 
 import pytest
 import typer
@@ -148,3 +150,13 @@ def test_the_languages_are_the_servers() -> None:
 def test_completion_never_starts_a_server_nor_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(local.AUTOSTART_VARIABLE)
     assert arguments.vm_names("te") == []
+
+
+def test_the_page_lists_every_command() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "command.md").read_text().replace("\\|", "|")
+    listed = set()
+    for words in re.findall(r"^\| `vm ([^`]+)`", page, re.MULTILINE):
+        first, _, rest = words.partition(" ")
+        subcommands = rest.split("|") if first in GROUPS else [""]
+        listed |= {f"{first} {subcommand}".strip() for subcommand in subcommands}
+    assert listed == {" ".join(words) for words in EVERY}
