@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -28,11 +29,13 @@ void enter_own_user_namespace(void) {
 static int namespace_with(const char *map) {
     char path[64], byte;
     int ready[2], fd;
-    pid_t child;
+    pid_t launcher = getpid(), child;
 
     if (pipe2(ready, O_CLOEXEC) < 0 || (child = fork()) < 0)
         die("cannot make a user namespace");
     if (child == 0) {
+        if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || getppid() != launcher)
+            _exit(1);
         if (unshare(CLONE_NEWUSER) < 0)
             die("the host refuses a user namespace");
         if (write(ready[1], "1", 1) == 1)

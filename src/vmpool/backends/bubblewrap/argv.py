@@ -123,7 +123,7 @@ def _writable_root(launch: Launch) -> list[str]:
         words = ["image", str(launch.paths.image), "image", "bind", "image", "disk", "own"]
     else:
         words = ["bind", str(launch.paths.tree), "disk", "own"]
-    words += [*_sources(launch, "system"), "dir", "vm", *_overlay("vm", "own:base", "root")]
+    words += [*_sources(launch, "system"), "dir", "vm", *_overlay("vm", "own:base", "top")]
     for top in launch.system:
         words += _overlay(f"vm/{top}", f"system-{top}", f"system-{top}")
     for tool in launch.record.toolchains:

@@ -38,7 +38,7 @@ THREADS = 64
 class BubblewrapBackend(Backend):
     """VMs made of namespaces, over an allow-list of the host's files.
 
-    state_dir: the server's state directory; the backend keeps to `bubblewrap/` in it.  pool_id: names the
+    state_dir: a directory of the backend's own.  pool_id: names the
     control groups and id ranges of this pool.  grade: settle for this grade only (default: the best the
     host allows).
     """
@@ -46,7 +46,7 @@ class BubblewrapBackend(Backend):
     name = "bubblewrap"
 
     def __init__(self, state_dir: Path, *, pool_id: str = "default", grade: Grade | None = None) -> None:
-        self._layout = Layout(Path(state_dir).absolute() / "bubblewrap")
+        self._layout = Layout(Path(state_dir).absolute())
         self._pool_id = pool_id
         self._grade = grade
         self._settled: Machines | None = None
@@ -60,7 +60,10 @@ class BubblewrapBackend(Backend):
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        self._settled = None
+        machines, self._settled = self._settled, None
+        if machines is not None:
+            with anyio.CancelScope(shield=True):
+                await self._run(machines.cgroups.remove_parents)
 
     def _settle(self) -> Machines:
         self._layout.make()

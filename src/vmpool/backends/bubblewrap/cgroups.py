@@ -7,6 +7,7 @@ reads and writes small files, which never blocks for long.
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -68,7 +69,10 @@ class CgroupTree:
         return tuple(group / "cgroup.procs" for group in groups)
 
     def remove(self, name: str) -> None:
-        """Remove the VM's groups, whose last process has just ended; absent ones are right."""
+        """Remove the VM's groups; absent ones are right.
+
+        The VM's first process has ended.  What is in a group nevertheless was left by a killed launcher.
+        """
         deadline = time.monotonic() + REMOVE_SECONDS
         for group in self._groups(name):
             while True:
@@ -79,6 +83,7 @@ class CgroupTree:
                 except OSError:
                     if time.monotonic() > deadline:
                         raise
+                    _kill_members(group)
                     time.sleep(0.002)  # the kernel counts an ended process out a moment later
                 else:
                     break
@@ -156,6 +161,18 @@ class CgroupTree:
         for file, value in files:
             if file.exists():
                 file.write_text(value, encoding="ascii")
+
+
+def _kill_members(group: Path) -> None:
+    try:
+        members = (group / "cgroup.procs").read_text(encoding="ascii").split()
+    except OSError:
+        return
+    for member in members:
+        try:
+            os.kill(int(member), signal.SIGKILL)
+        except ProcessLookupError:
+            continue
 
 
 def _settings(version: int, limits: Limits) -> list[tuple[str, str, str, bool]]:

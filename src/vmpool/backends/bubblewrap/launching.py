@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -28,22 +29,27 @@ def launch(programs: Programs, plan: bytes, descriptors: tuple[int, ...]) -> Non
     A launcher that is killed takes a VM that does not stand yet with it.
     """
     try:
-        done = subprocess.run(
+        launcher = subprocess.Popen(
             [programs.launcher],
-            input=plan,
-            capture_output=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             pass_fds=descriptors,
             start_new_session=True,
             cwd="/",
-            timeout=LAUNCH_SECONDS,
-            check=False,
         )
-    except subprocess.TimeoutExpired as late:
-        raise BackendFailed(f"the VM did not start within {LAUNCH_SECONDS:g} s") from late
     except OSError as failed:
         raise BackendFailed(f"cannot run {programs.launcher.name}: {failed.strerror}") from failed
-    if done.returncode != 0:
-        raise BackendFailed(f"the VM did not start: {_bounded(done.stderr)}")
+    with launcher:
+        try:
+            _, errors = launcher.communicate(plan, timeout=LAUNCH_SECONDS)
+        except BaseException as failed:
+            os.killpg(launcher.pid, signal.SIGKILL)  # with what it started, at whatever point that is
+            if isinstance(failed, subprocess.TimeoutExpired):
+                raise BackendFailed(f"the VM did not start within {LAUNCH_SECONDS:g} s") from failed
+            raise
+    if launcher.returncode != 0:
+        raise BackendFailed(f"the VM did not start: {_bounded(errors)}")
 
 
 def as_root(programs: Programs, *command: str) -> None:

@@ -2,7 +2,7 @@
 
 ::
 
-    bubblewrap/
+    state_dir/
       base/<name>/root/          what every VM's root stands on (see skeleton.py)
       images/<MB>.ext4           an empty formatted disk, copied for each VM of that size
       snapshots/<reference>/     record.json, and the disk's file or tree
@@ -98,6 +98,7 @@ class Layout:
     def make(self) -> None:
         """Readable by the server's user only: a VM never reaches its files by name."""
         self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.home.chmod(0o700)
         for directory in (self.bases, self.images, self.snapshots, self.vms):
             directory.mkdir(exist_ok=True)
 
@@ -136,7 +137,7 @@ class Record:
     @classmethod
     def load(cls, text: str) -> Record:
         """The inverse of `dump`; ValueError, KeyError or TypeError for anything else."""
-        data: dict[str, Any] = json.loads(text)
+        data: dict[str, Any] = dict(json.loads(text))
         spec = dict(data.pop("spec"))
         spec["limits"] = Limits(**spec["limits"])
         toolchains = tuple(Toolchain(**entry) for entry in data.pop("toolchains"))

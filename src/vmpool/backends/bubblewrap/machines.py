@@ -221,7 +221,9 @@ class Machines:
     def destroy(self, key: MachineKey) -> None:
         """End it and remove all that belongs to it."""
         self.end(key)
-        self.remove_tree(self.layout.vm(key).home)
+        paths = self.layout.vm(key)
+        paths.made.unlink(missing_ok=True)  # what a crash leaves of it is never taken for a stopped VM
+        self.remove_tree(paths.home)
 
     def remove_tree(self, directory: Path) -> None:
         """Remove a directory with whatever modes and owners a VM left in it."""

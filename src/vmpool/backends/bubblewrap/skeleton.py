@@ -155,32 +155,14 @@ def _allowed_etc() -> Iterator[Path]:
 def _copy(source: Path, target: Path) -> None:
     """Copy what this user may read; the rest is not for a VM either."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        if source.is_dir() and not source.is_symlink():
-            shutil.copytree(
-                source,
-                target,
-                symlinks=True,
-                ignore=_unreadable,
-                dirs_exist_ok=True,
-                copy_function=_copy_file,
-            )
-        elif source.is_symlink() or os.access(source, os.R_OK):
-            shutil.copy2(source, target, follow_symlinks=False)
-    except (PermissionError, shutil.Error):
-        return
-
-
-def _copy_file(source: str, target: str) -> str:
-    return shutil.copy2(source, target, follow_symlinks=False)
-
-
-def _unreadable(directory: str, names: list[str]) -> list[str]:
-    return [
-        name
-        for name in names
-        if not Path(directory, name).is_symlink() and not os.access(Path(directory, name), os.R_OK)
-    ]
+    if source.is_symlink():
+        target.symlink_to(source.readlink())
+    elif source.is_dir() and os.access(source, os.R_OK | os.X_OK):
+        target.mkdir(exist_ok=True)
+        for entry in source.iterdir():
+            _copy(entry, target / entry.name)
+    elif source.is_file() and os.access(source, os.R_OK):
+        shutil.copyfile(source, target)
 
 
 def _relocate_scripts(toolchain: Toolchain, layer: Path) -> None:

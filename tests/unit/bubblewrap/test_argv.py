@@ -1,0 +1,152 @@
+"""The launch plan is a pure function of values."""
+
+from __future__ import annotations
+
+import resource
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from vmpool.backends.base import MachineSpec
+from vmpool.backends.bubblewrap.argv import Launch, bubblewrap, first_program, plan, rlimits, tmp_size
+from vmpool.backends.bubblewrap.host import Grade, Programs
+from vmpool.backends.bubblewrap.layout import Record, VMPaths
+from vmpool.backends.bubblewrap.toolchains import Toolchain
+from vmpool.domain import Limits
+
+SECRET_PLACE = "/srv/secret/state"
+
+
+def launch(grade: Grade, *, image: bool = True, own: frozenset[str] = frozenset()) -> Launch:
+    return Launch(
+        paths=VMPaths(Path(SECRET_PLACE, "vms/vm-7-1")),
+        record=Record(
+            spec=MachineSpec("box", "python", Limits(memory=256, processes=50), env={"TOKEN": "hush"}),
+            grade=grade,
+            image=image,
+            disk=100,
+            base="b",
+            tree="b-1",
+            toolchains=(Toolchain("rust", f"{SECRET_PLACE}/rust"),),
+        ),
+        programs=Programs(Path("/x/bwrap"), Path("/x/bin"), "x86_64"),
+        base=Path(SECRET_PLACE, "base/b-1"),
+        system=("usr",),
+        own_toolchains=own,
+        pidfile=Path(SECRET_PLACE, "pid"),
+        cgroups=(Path("/cg/memory/cgroup.procs"),),
+        cgroup_limits=frozenset({"memory", "processes"}),
+        lock_fd=8,
+        listen_fd=9,
+        ids=65536,
+    )
+
+
+def words(of: Launch) -> list[str]:
+    text = plan(of)
+    assert text.endswith(b"\0end\0")
+    return text.decode().split("\0")[:-1]
+
+
+def overlays(of: Launch) -> dict[str, str]:
+    said = words(of)
+    return {said[at + 1]: said[at + 2] for at, word in enumerate(said) if word == "overlay"}
+
+
+def test_root_has_an_upper_layer_everywhere_but_over_the_agent() -> None:
+    made = overlays(launch(Grade.ROOT))
+    assert set(made) == {"vm", "vm/usr", "vm/opt/rust", "vm/.vmpool"}
+    assert [target for target, options in made.items() if "upperdir" not in options] == ["vm/.vmpool"]
+
+
+def test_user_can_write_home_and_its_own_toolchains_only() -> None:
+    made = overlays(launch(Grade.USER))
+    assert [target for target, options in made.items() if "upperdir" in options] == ["home"]
+    made = overlays(launch(Grade.USER, own=frozenset({"rust"})))
+    assert [target for target, options in made.items() if "upperdir" in options] == ["opt-rust", "home"]
+
+
+@pytest.mark.parametrize("grade", Grade)
+def test_no_overlay_names_a_path_of_the_host(grade: Grade) -> None:
+    for target, options in overlays(launch(grade)).items():
+        assert "/srv" not in options
+        assert not target.startswith("/")
+        assert ":/" not in options and "=/" not in options
+
+
+@pytest.mark.parametrize("grade", Grade)
+def test_the_environment_of_the_vm_is_not_in_the_plan(grade: Grade) -> None:
+    assert b"hush" not in plan(launch(grade))
+
+
+@pytest.mark.parametrize("grade", Grade)
+def test_what_the_vm_sees_of_its_own_command_line(grade: Grade) -> None:
+    program = first_program(launch(grade))
+    agent = program[program.index("--") + 1 :]
+    assert agent == ["/.vmpool/vmpool-agent-x86_64", "--listen-fd", "3"]
+    assert "/srv" not in " ".join(program)
+
+
+@pytest.mark.parametrize("grade", Grade)
+@pytest.mark.parametrize("space", ["pid", "ipc", "uts", "net", "cgroup"])
+def test_every_namespace_is_its_own(grade: Grade, space: str) -> None:
+    assert f"--unshare-{space}" in bubblewrap(launch(grade))
+
+
+def test_user_namespaces() -> None:
+    """The launcher makes root's, with a range of ids; bubblewrap makes the user's, with one."""
+    root, user = launch(Grade.ROOT), launch(Grade.USER)
+    assert "--unshare-user" not in bubblewrap(root)
+    assert "--userns" in first_program(root)
+    assert ["range", "65536"] == words(root)[words(root).index("range") :][:2]
+    assert "--unshare-user" in bubblewrap(user)
+    assert "--userns" not in first_program(user)
+
+
+@pytest.mark.parametrize("grade", Grade)
+def test_every_tmpfs_is_sized(grade: Grade) -> None:
+    said = bubblewrap(launch(grade))
+    for at, word in enumerate(said):
+        if word == "--tmpfs":
+            assert said[at - 2] == "--size"
+    assert said[said.index("--remount-ro") + 1] == "/dev"
+
+
+def test_disk_image_or_directory() -> None:
+    assert "image" in words(launch(Grade.ROOT))
+    directory = words(launch(Grade.ROOT, image=False))
+    assert "image" not in directory
+    assert directory[directory.index(f"{SECRET_PLACE}/vms/vm-7-1/disk") + 1 :][:2] == ["disk", "own"]
+
+
+@pytest.mark.parametrize(
+    ("held", "expected"),
+    [
+        ({"memory", "processes"}, set()),
+        ({"processes"}, {resource.RLIMIT_DATA}),
+        ({"memory"}, {resource.RLIMIT_NPROC}),
+        (set(), {resource.RLIMIT_DATA, resource.RLIMIT_NPROC}),
+    ],
+)
+def test_rlimits_stand_in_for_groups(held: set[str], expected: set[int]) -> None:
+    numbers = {int(limit.split(":")[0]) for limit in rlimits(Limits(), frozenset(held))}
+    assert numbers == {resource.RLIMIT_CORE, resource.RLIMIT_NOFILE} | expected
+    assert resource.RLIMIT_AS not in numbers
+
+
+def test_rlimit_values() -> None:
+    limits = dict(limit.split(":", 1) for limit in rlimits(Limits(memory=3, processes=4), frozenset()))
+    assert limits[str(resource.RLIMIT_DATA)] == "3145728:3145728"
+    assert limits[str(resource.RLIMIT_NPROC)] == "4:4"
+    assert limits[str(resource.RLIMIT_CORE)] == "0:0"
+    assert limits[str(resource.RLIMIT_NOFILE)] == "1024:4096"
+
+
+def test_tmp_is_half_the_memory() -> None:
+    assert tmp_size(Limits(memory=512)) == 256 << 20
+    assert tmp_size(Limits(memory=8)) == 16 << 20
+
+
+def test_a_probe_runs_another_program() -> None:
+    assert first_program(replace(launch(Grade.USER), program=("/bin/true",)))[-2:] == ["--", "/bin/true"]
