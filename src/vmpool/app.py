@@ -99,6 +99,7 @@ def pool_settings(settings: Settings) -> PoolSettings:
         max_timeout=limits.max_execution_time,
         max_in_flight=limits.max_executions_in_flight,
         max_code=limits.max_code,
+        max_stdin=limits.max_stdin,
         max_output=settings.output.inline_limit,
         warm_spares=settings.warm.spares,
         create_timeout=periods.create_timeout,

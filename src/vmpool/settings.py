@@ -60,7 +60,7 @@ class Listen(Section):
     drain: float = Field(
         default=10, ge=0, allow_inf_nan=False, description="Seconds requests in progress get at the end."
     )
-    max_body: Count = Field(default=16 << 20, description="Bytes of a request's body.")
+    max_body: Count = Field(default=32 << 20, description="Bytes of a request's body.")
     access_log: bool = Field(default=False, description="Write a line for each request.")
 
 
@@ -116,9 +116,10 @@ class LimitSettings(Section):
     max_executions_in_flight: Count = Field(
         default=MAX_EXECUTIONS_IN_FLIGHT, description="Executions at once in one VM."
     )
-    max_code: Count = Field(
-        default=4 << 20, description="Bytes of code, command or standard input in one request."
+    max_code: Annotated[int, Field(ge=1, le=960 << 10)] = Field(
+        default=960 << 10, description="Bytes of code in one request."
     )
+    max_stdin: Count = Field(default=16 << 20, description="Bytes of standard input in one request.")
     memory_overcommit: float = Field(
         default=2.0,
         gt=0,

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from .process import server, spawn
+from tests.server_process import server, spawn
 
 
 @pytest.fixture

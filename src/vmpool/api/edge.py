@@ -21,7 +21,7 @@ from vmpool.domain.user import User
 
 log = logging.getLogger(__name__)
 
-MAX_BODY_BYTES = 16 << 20
+MAX_BODY_BYTES = 32 << 20
 OPEN_PATHS = frozenset({"/health", "/ready", "/openapi.json"})
 """What is answered without a key."""
 

@@ -14,7 +14,8 @@ from pydantic_core import PydanticCustomError
 
 from vmpool.domain import ExecutionState, VMState
 
-MAX_CODE_CHARACTERS = 4 << 20
+MAX_CODE_CHARACTERS = 1 << 20
+MAX_STDIN_CHARACTERS = 16 << 20
 MAX_VARIABLES = 256
 LARGEST = (1 << 31) - 1
 """Of whole numbers a VM is described by: what the database's columns take."""
@@ -195,7 +196,7 @@ class Runnable(Request):
         default=None, description="Wall-clock seconds after which it is ended. Default: the server's, 300."
     )
     env: Variables = Field(default_factory=dict, description="Variables beside the VM's own.")
-    stdin: Annotated[str, StringConstraints(max_length=MAX_CODE_CHARACTERS)] | None = Field(
+    stdin: Annotated[str, StringConstraints(max_length=MAX_STDIN_CHARACTERS)] | None = Field(
         default=None, description="Text on standard input, which then ends. Default: empty."
     )
     cwd: Annotated[str, StringConstraints(min_length=1, max_length=4096)] | None = Field(

@@ -1,0 +1,159 @@
+"""The composition root: the owner's key, and the backend that is chosen once."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from vmpool import app, backend_choice
+from vmpool.api.requests import Defaults
+from vmpool.backends.base import Backend, BackendInfo
+from vmpool.backends.fake import FakeBackend
+from vmpool.domain import ApiKey, Census, NewVM, User, VMState
+from vmpool.errors import BackendUnreachable, Conflict
+from vmpool.pool.settings import PoolSettings
+from vmpool.settings import Settings
+from vmpool.store import Store, open_store
+from vmpool.store.statedir import StateDirectory
+
+pytestmark = pytest.mark.anyio
+
+
+class Engine(FakeBackend):
+    """A backend by another name.  templates: None stands for an engine that does not answer."""
+
+    def __init__(self, name: str, templates: tuple[str, ...] | None) -> None:
+        super().__init__()
+        self.name = name
+        self.templates = templates
+
+    async def describe(self) -> BackendInfo:
+        if self.templates is None:
+            raise BackendUnreachable("there is no engine")
+        return BackendInfo(self.name, "20.10", "container", "full", self.templates, {}, ())
+
+
+@asynccontextmanager
+async def chosen(
+    directory: StateDirectory, docker: tuple[str, ...] | None, monkeypatch: pytest.MonkeyPatch, backend: str
+) -> AsyncIterator[tuple[str, str, Store]]:
+    """What is chosen on a host whose Docker engine has these templates."""
+
+    def make(name: str, *_: object) -> Backend:
+        return Engine(name, docker if name == "docker" else ("python",))
+
+    monkeypatch.setattr(backend_choice, "make", make)
+    settings = Settings(state_dir=directory.path, backend=backend)  # type: ignore[arg-type]
+    async with (
+        open_store(settings.database) as store,
+        backend_choice.open_backend(settings, directory, store) as (found, reason),
+    ):
+        yield found.name, reason, store
+
+
+@pytest.mark.parametrize(
+    ("docker", "name", "reason"),
+    [
+        (("python", "go"), "docker", "Docker Engine 20.10 answers and has images for python, go"),
+        ((), "bubblewrap", "Docker Engine 20.10 answers but has none of vmpool's images"),
+        (None, "bubblewrap", "no Docker engine can be used (there is no engine)"),
+    ],
+)
+async def test_auto(
+    directory: StateDirectory,
+    monkeypatch: pytest.MonkeyPatch,
+    docker: tuple[str, ...] | None,
+    name: str,
+    reason: str,
+) -> None:
+    async with chosen(directory, docker, monkeypatch, "auto") as (found, why, _):
+        assert found == name
+        assert why.startswith(reason)
+
+
+async def test_auto_is_decided_once(directory: StateDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with chosen(directory, None, monkeypatch, "auto") as first:
+        pass
+    async with chosen(directory, ("python",), monkeypatch, "auto") as second:
+        assert second[:2] == first[:2]
+
+
+async def test_a_setting_wins(directory: StateDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with chosen(directory, None, monkeypatch, "auto"):
+        pass
+    async with chosen(directory, ("python",), monkeypatch, "docker") as found:
+        assert found[:2] == ("docker", backend_choice.BY_SETTING)
+    async with chosen(directory, None, monkeypatch, "bubblewrap") as found:
+        assert found[0] == "bubblewrap"
+
+
+async def test_vms_are_not_stranded(directory: StateDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with chosen(directory, None, monkeypatch, "auto") as (_, _, store):
+        user = await store.users.ensure("ada")
+
+        def admit(_: Census) -> None:
+            pass
+
+        new = NewVM(
+            user_id=user.id,
+            name="box",
+            language="python",
+            template="python",
+            backend="bubblewrap",
+            isolation="",
+        )
+        vm = await store.vms.insert(new, admit)
+    with pytest.raises(Conflict, match="1 VMs on the bubblewrap backend"):
+        async with chosen(directory, ("python",), monkeypatch, "docker"):
+            raise AssertionError("was opened")
+    async with chosen(directory, None, monkeypatch, "bubblewrap") as (_, _, store):
+        for source, to in ((VMState.CREATING, VMState.DELETING), (VMState.DELETING, VMState.DELETED)):
+            await store.vms.transition(vm.id, (source,), to)
+    async with chosen(directory, ("python",), monkeypatch, "docker") as found:
+        assert found[0] == "docker"
+
+
+async def test_the_owner_is_made_once(directory: StateDirectory, settings: Settings) -> None:
+    key_file = directory.path / "owner.key"
+    async with open_store(settings.database) as store:
+        await app.ensure_owner(store, directory)
+        first = key_file.read_text()
+        await app.ensure_owner(store, directory)
+        assert key_file.read_text() == first
+        owner, _ = await _authenticated(store, first)
+        assert (owner.name, owner.admin) == (app.OWNER, True)
+
+
+async def test_a_key_that_was_not_written_down_is_replaced(
+    directory: StateDirectory, settings: Settings
+) -> None:
+    async with open_store(settings.database) as store:
+        owner = await store.users.ensure(app.OWNER, admin=True)
+        await store.keys.create(owner.id, "lost in a crash")
+        await app.ensure_owner(store, directory)
+        found, _ = await _authenticated(store, (directory.path / "owner.key").read_text())
+        assert found == owner
+
+
+async def test_a_server_with_users_gets_no_owner(directory: StateDirectory, settings: Settings) -> None:
+    async with open_store(settings.database) as store:
+        await store.users.ensure("ada")
+        await app.ensure_owner(store, directory)
+        assert [user.name for user in await store.users.list()] == ["ada"]
+    assert directory.owner_key is None
+
+
+def test_every_setting_of_the_pool_is_passed_on(tmp_path: Path) -> None:
+    """With no setting named, the pool's own defaults come out."""
+    settings = Settings(state_dir=tmp_path)
+    assert app.pool_settings(settings) == PoolSettings()
+    assert app.defaults(settings) == Defaults()
+
+
+async def _authenticated(store: Store, text: str) -> tuple[User, ApiKey]:
+    found = await store.keys.authenticate(text.strip())
+    assert found is not None
+    return found
