@@ -81,8 +81,9 @@ void executions_supervisor_reaped(struct agent *agent, pid_t pid) {
 size_t executions_supervisors(const struct agent *agent, pid_t *pids, size_t capacity) {
   size_t count = 0;
   list_each(at, next, &agent->supervised) {
-    if (count < capacity) {
-      pids[count++] = container_of(at, struct execution, supervised)->supervisor;
+    const struct execution *execution = container_of(at, struct execution, supervised);
+    if (!execution->lost && count < capacity) {
+      pids[count++] = execution->supervisor;
     }
   }
   return count;

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FIELD_HEADER_BYTES = 8, BYTES_KEPT_WHEN_EMPTY = 65536 };
+enum { FIELD_HEADER_BYTES = 8, BYTES_KEPT_WHEN_EMPTY = 524288 };
 
 static uint16_t load_u16(const uint8_t *bytes) {
   return (uint16_t)(bytes[0] | bytes[1] << 8);

@@ -2,6 +2,8 @@
  *
  *   vmpool-agent --listen-fd N      serve the host on a listening socket passed in
  *   vmpool-agent --socket PATH      bind that socket first
+ *      --home PATH                  instead of /home/user
+ *      --no-seccomp                 for emulators that cannot filter
  *   vmpool-agent connect PATH       carry standard input and output to the socket of an agent
  *   vmpool-agent --version
  */
@@ -21,6 +23,7 @@
 
 #include "agent.h"
 #include "bridge.h"
+#include "seccomp.h"
 
 enum { STOP_LIMIT_US = 3000000, BACKLOG = 128 };
 
@@ -28,15 +31,21 @@ struct options {
   int listen_fd;
   const char *socket;
   const char *home;
+  bool filtered;
 };
 
 static _Noreturn void usage(void) {
-  die("usage: vmpool-agent (--listen-fd N | --socket PATH) [--home PATH] | connect PATH | --version");
+  die("usage: vmpool-agent (--listen-fd N | --socket PATH) [--home PATH] [--no-seccomp] | connect PATH | --version");
 }
 
 static struct options parse(int argc, char **argv) {
-  struct options options = {.listen_fd = -1, .home = "/home/user"};
+  struct options options = {.listen_fd = -1, .home = "/home/user", .filtered = true};
   for (int i = 1; i < argc; i += 2) {
+    if (strcmp(argv[i], "--no-seccomp") == 0) {
+      options.filtered = false;
+      i--;
+      continue;
+    }
     if (i + 1 >= argc) {
       usage();
     }
@@ -185,6 +194,9 @@ int main(int argc, char **argv) {
     die_errno("cannot enter /");
   }
   set_apart();
+  if (options.filtered && seccomp_apply() != 0) {
+    die_errno("cannot filter system calls");
+  }
   static struct agent agent;
   open_agent(&agent, &options, 3);
   serve(&agent);
