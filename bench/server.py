@@ -43,7 +43,7 @@ def running_server(backend: str, **settings: str) -> Iterator[Server]:
             **os.environ,
             "VMPOOL_STATE_DIR": directory,
             "VMPOOL_BACKEND": backend,
-            "VMPOOL_PORT": "0",
+            "VMPOOL_LISTEN__PORT": "0",
             **{f"VMPOOL_{name.upper()}": value for name, value in settings.items()},
         }
         log = Path(directory, "bench.log")
