@@ -24,7 +24,7 @@ async def ask(client: AsyncClient, language: str) -> str:
     async with await client.create_vm(f"version-{language}", language) as vm:
         result = await vm.execute(PROGRAMS[language], timeout=120)
         answer = result.output if result.ok else f"exit {result.exit_code}: {result.error}"
-        return f"{language:8} {(answer or '').strip()}  ({result.execution_time:.2f} s)"
+        return f"{language:8} {answer.strip()}  ({result.execution_time:.2f} s)"
 
 
 async def main(languages: list[str]) -> None:

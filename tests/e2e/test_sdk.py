@@ -147,7 +147,7 @@ def test_a_walk_through_the_asynchronous_client(here: Site) -> None:
     async def main() -> None:
         async with AsyncClient(here.url, here.key) as client:
             async with await client.create_vm("a", "python") as vm:
-                outputs: dict[int, str | None] = {}
+                outputs: dict[int, str] = {}
 
                 async def run(number: int) -> None:
                     outputs[number] = (await vm.execute(f"print({number} ** 2)")).output

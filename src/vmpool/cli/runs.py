@@ -258,8 +258,8 @@ def _piped_input() -> str | None:
 
 def _replay(result: Execution) -> None:
     """What the program wrote, where it wrote it, and a note for what its exit status does not tell."""
-    _write(False, result.output or "")
-    _write(True, result.error or "")
+    _write(False, result.output)
+    _write(True, result.error)
     for wrong, what in (
         (result.timed_out, f"ended at its time limit, after {result.execution_time or 0:.1f} s"),
         (result.oom_killed, "ended for want of memory; a VM with a larger memory limit would help"),

@@ -7,11 +7,14 @@ fields are kept (`model_dump()` shows them), and closed lists such as `status` a
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 
 from vmpool.client.errors import APIError, Dispatch, error_class
+
+Text = Annotated[str, BeforeValidator(lambda sent: "" if sent is None else sent)]
+"""What a program wrote: nothing yet, which the server sends as null, reads as nothing."""
 
 
 class Answer(BaseModel):
@@ -127,16 +130,17 @@ class LogEntry(Answer):
 class Execution(Answer):
     """One run of code.  A program that fails is a result: see `exit_code`.
 
-    output, error: what the program wrote to standard output and standard error.  exit_code: as a shell
-    reports it (128 + n after signal n).  execution_time, cpu_time: seconds.  max_memory: bytes.
-    truncated: more was written than was kept.  state: running, finished, or lost (see `failure`).
+    output, error: what the program wrote to standard output and standard error; empty while it runs.
+    exit_code: as a shell reports it (128 + n after signal n).  execution_time, cpu_time: seconds.
+    max_memory: bytes.  truncated: more was written than was kept.  state: running, finished, or lost (see
+    `failure`).
     """
 
     id: int
     vm_id: int
     code: str
-    output: str | None
-    error: str | None
+    output: Text
+    error: Text
     exit_code: int | None
     execution_time: float | None
     executed_at: datetime

@@ -99,6 +99,8 @@ def test_each_model_is_the_schema_of_the_same_name(name: str) -> None:
         if field not in convenience
     }
     theirs = {field: _kind(schema, SCHEMAS) for field, schema in SCHEMAS[name]["properties"].items()}
+    if name == "Execution":  # null reads as the empty text
+        mine |= {field: frozenset({("string", None), "null"}) for field in ("output", "error")}
     if name == "Problem":  # a proxy's problem may lack it
         mine["request_id"] = ("string", None)
     assert mine == theirs
@@ -121,6 +123,13 @@ def test_the_optional_arguments_are_the_fields_of_the_request(
 def test_fields_of_a_newer_server_are_kept() -> None:
     execution = models.Execution.model_validate({**EXECUTION, "from_tomorrow": [1]})
     assert execution.model_dump()["from_tomorrow"] == [1]
+
+
+def test_what_a_running_program_has_not_written_reads_as_nothing() -> None:
+    running = models.Execution.model_validate(
+        {**EXECUTION, "output": None, "error": None, "state": "running"}
+    )
+    assert (running.output, running.error) == ("", "")
 
 
 def test_a_result_is_ok_when_the_program_ended_by_itself_with_0() -> None:
