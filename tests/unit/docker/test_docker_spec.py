@@ -73,11 +73,15 @@ def test_a_container_is_described_in_full() -> None:
                     "VolumeOptions": {"NoCopy": True},
                 }
             ],
-            "Tmpfs": {
-                "/run/vmpool": "rw,noexec,nosuid,nodev,size=64k,nr_inodes=16,mode=0700,uid=1000,gid=1000"
-            },
+            "Tmpfs": {"/run/vmpool": "rw,noexec,nosuid,nodev,size=64k,mode=1777,uid=1000,gid=1000"},
         },
     }
+
+
+def test_podmans_tmpfs_takes_no_owner() -> None:
+    placement = Placement("p1", "v", podman=True)
+    host = container_config(KEY, MachineSpec("box", "go"), "i", "b", placement)["HostConfig"]
+    assert host["Tmpfs"] == {"/run/vmpool": "rw,noexec,nosuid,nodev,size=64k,mode=1777"}
 
 
 def test_a_runtime_is_named_only_when_chosen() -> None:

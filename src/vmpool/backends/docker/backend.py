@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import json
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -63,6 +63,7 @@ from vmpool.backends.docker.spec import (
 from vmpool.errors import (
     AgentUnreachable,
     BackendFailed,
+    BackendUnreachable,
     SnapshotMismatch,
     SnapshotNotFound,
     TemplateNotFound,
@@ -118,10 +119,9 @@ class DockerBackend(Backend):
     async def __aexit__(self, *exc_info: object) -> None:
         with anyio.move_on_after(CLEANUP_SECONDS, shield=True):
             async with self._stack:
-                # Only what no VM stands on goes: the engine refuses the rest.
-                if self._agent_volume is not None:
-                    with docker_errors("remove unused agent volumes"):
-                        await drop_agent_volumes(self._client, self._pool_id)
+                # Only what no VM stands on goes: the engine refuses the rest.  One that went away keeps all.
+                with suppress(BackendUnreachable), docker_errors("remove unused agent volumes"):
+                    await drop_agent_volumes(self._client, self._pool_id)
 
     async def describe(self) -> BackendInfo:
         """The engine's version, its runtime as isolation, and which templates have an image."""
@@ -149,7 +149,7 @@ class DockerBackend(Backend):
 
     async def _create(self, key: MachineKey, spec: MachineSpec) -> Machine:
         image, base, ours = await self._image_for(spec)
-        placement = Placement(self._pool_id, await self._volume(image), self._runtime)
+        placement = Placement(self._pool_id, await self._volume(image), self._runtime, self._engine.podman)
         config = container_config(key, spec, image, base, placement)
         name = container_name(self._pool_id, key)
         made = False
@@ -321,7 +321,7 @@ class DockerBackend(Backend):
                 facts = await self._facts(key)
                 if facts is None:
                     raise BackendFailed(f"{key} is not there to be kept")
-                return await snapshots.keep(self._client, self._container(key), facts, name, reference)
+                return await snapshots.keep(self._client, self._container(key), facts, name)
 
     async def delete_snapshot(self, reference: str) -> None:
         """Its name goes; its layers stay for as long as a VM or another snapshot stands on them."""

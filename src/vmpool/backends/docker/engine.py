@@ -88,7 +88,7 @@ class Engine:
     """What an engine says of itself, as far as VMs are concerned.
 
     runtime: the one in use.  isolation: the wall it builds.  memory, cpu, pids: whether the engine can
-    limit them.  cgroup: "1" or "2".
+    limit them.  cgroup: "1" or "2".  podman: it is Podman in Docker's clothes.
     """
 
     version: str
@@ -98,6 +98,7 @@ class Engine:
     memory: bool
     cpu: bool
     pids: bool
+    podman: bool = False
 
     @property
     def isolation(self) -> str:
@@ -142,6 +143,7 @@ def engine_facts(info: Mapping[str, Any], runtime: str | None) -> Engine:
         memory=bool(info.get("MemoryLimit")),
         cpu=bool(info.get("CpuCfsQuota")),
         pids=bool(info.get("PidsLimit")),
+        podman="BuildahVersion" in info,
     )
 
 

@@ -39,5 +39,5 @@ def is_missing(error: DockerError) -> bool:
 
 
 def is_conflict(error: DockerError) -> bool:
-    """The name is taken, or the thing is in use or being removed."""
-    return error.status == 409
+    """The name is taken, or the thing is in use or being removed; Podman says so only in words."""
+    return error.status == 409 or (error.status == 500 and "in use" in error.message)

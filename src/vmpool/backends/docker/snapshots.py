@@ -13,24 +13,31 @@ from aiodocker.exceptions import DockerError
 from vmpool.backends.base import StoredSnapshot
 from vmpool.backends.docker.engine import find_image
 from vmpool.backends.docker.errors import is_conflict, is_missing
-from vmpool.backends.docker.spec import LABEL_BASE, LABEL_POOL, LABEL_SNAPSHOT
+from vmpool.backends.docker.spec import LABEL_BASE, LABEL_POOL, LABEL_SNAPSHOT, LABEL_TEMPLATE
 
 
 async def keep(
-    client: Docker, container: DockerContainer, facts: Mapping[str, Any], name: str, reference: str
+    client: Docker, container: DockerContainer, facts: Mapping[str, Any], name: str
 ) -> StoredSnapshot:
     """Commit the container as image `name`, its processes frozen meanwhile.
 
-    The engine makes the image at once or not at all, and undoes the freeze itself.  Its labels are the
-    container's, of which the base and the template matter, and the reference.
+    The engine makes the image at once or not at all, and undoes the freeze itself.
     """
+    repository, _, reference = name.rpartition(":")
     stored = await find_image(client, name)
     if stored is None:
-        repository, _, tag = name.rpartition(":")
+        # Docker hands the container's labels on, Podman does not.
+        labels = facts["Config"]["Labels"]
+        kept = {label: labels[label] for label in (LABEL_POOL, LABEL_TEMPLATE, LABEL_BASE)}
+        kept[LABEL_SNAPSHOT] = reference
         # The engine's own undoing of a half-made image is not ours to interrupt.
         with anyio.CancelScope(shield=True):
             await container.commit(
-                repository=repository, tag=tag, changes=f"LABEL {LABEL_SNAPSHOT}={reference}", pause=True
+                repository=repository,
+                tag=reference,
+                changes="LABEL " + " ".join(f'{label}="{value}"' for label, value in kept.items()),
+                config={},  # Podman wants one to be there
+                pause=True,
             )
         stored = await find_image(client, name)
         assert stored is not None, "the engine names what it has just committed"

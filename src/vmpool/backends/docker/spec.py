@@ -33,6 +33,8 @@ AGENT_DIR = "/.vmpool"
 AGENT = f"{AGENT_DIR}/vmpool-agent"
 SOCKET_DIR = "/run/vmpool"
 SOCKET = f"{SOCKET_DIR}/agent.sock"
+_SOCKET_TMPFS = "rw,noexec,nosuid,nodev,size=64k,mode=1777"
+"""Open to all: runc forgets the mode on a second start and keeps the owner, crun forgets neither."""
 
 _POOL_ID = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 _REFERENCE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
@@ -43,12 +45,13 @@ class Placement:
     """Where and how on one engine: the same for every VM of a pool.
 
     runtime: the OCI runtime's name, None for the engine's default.  agent_volume: the volume that holds
-    the agent's binary.
+    the agent's binary.  podman: the engine is Podman, whose tmpfs take no owner.
     """
 
     pool_id: str
     agent_volume: str
     runtime: str | None = None
+    podman: bool = False
 
 
 def checked_pool_id(pool_id: str) -> str:
@@ -149,7 +152,7 @@ def _host_config(spec: MachineSpec, placement: Placement) -> JSONDict:
                 "VolumeOptions": {"NoCopy": True},
             }
         ],
-        "Tmpfs": {SOCKET_DIR: "rw,noexec,nosuid,nodev,size=64k,nr_inodes=16,mode=0700,uid=1000,gid=1000"},
+        "Tmpfs": {SOCKET_DIR: _SOCKET_TMPFS if placement.podman else f"{_SOCKET_TMPFS},uid=1000,gid=1000"},
     }
     if placement.runtime is not None:
         config["Runtime"] = placement.runtime

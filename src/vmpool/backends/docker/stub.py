@@ -9,10 +9,11 @@ from __future__ import annotations
 import aiohttp
 import anyio
 from aiodocker.containers import DockerContainer
+from aiodocker.exceptions import DockerError
 from aiodocker.stream import Stream
 from anyio.abc import ByteStream
 
-from vmpool.backends.docker.errors import docker_errors
+from vmpool.backends.docker.errors import NO_CONNECTION, docker_errors
 from vmpool.backends.docker.spec import AGENT, SOCKET, USER
 from vmpool.errors import AgentUnreachable
 
@@ -85,17 +86,29 @@ class ExecStream(ByteStream):
 
 
 async def dial_stub(container: DockerContainer) -> ExecStream:
-    """Start a stub and wait until it has reached the agent; AgentUnreachable if it cannot."""
+    """Start a stub and wait until it has reached the agent.
+
+    AgentUnreachable if it cannot, or if the container does not run; BackendUnreachable.
+    """
     with docker_errors("reach the agent through the engine"):
-        command = await container.exec((AGENT, "connect", SOCKET), stdin=True, user=USER, workdir="/")
-        stream = ExecStream(command.start(detach=False))
         try:
-            if await stream.connected():
-                return stream
-        except BaseException:
-            with anyio.CancelScope(shield=True):
-                await stream.aclose()
-            raise
-        await stream.aclose()
+            return await _started(container)
+        except DockerError as error:
+            if error.status == NO_CONNECTION:
+                raise
+            raise AgentUnreachable(f"the engine starts no stub: {error.message}") from error
+
+
+async def _started(container: DockerContainer) -> ExecStream:
+    command = await container.exec((AGENT, "connect", SOCKET), stdin=True, user=USER, workdir="/")
+    stream = ExecStream(command.start(detach=False))
+    try:
+        if await stream.connected():
+            return stream
+    except BaseException:
+        with anyio.CancelScope(shield=True):
+            await stream.aclose()
+        raise
+    await stream.aclose()
     complaint = stream.complaint.decode(errors="replace").strip()
     raise AgentUnreachable(f"the stub could not reach the agent{': ' + complaint if complaint else ''}")
