@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import anyio
 
 from vmpool.agent.base import Exit, Output, Process
 from vmpool.agent.messages import Reason
 from vmpool.backends.base import MachineKey
-from vmpool.domain import VM, Execution, ExecutionRequest, VMState
+from vmpool.domain import VM, Execution, ExecutionRequest, ExecutionState, VMState
 from vmpool.errors import (
     AgentRefused,
     AgentUnreachable,
@@ -29,6 +30,8 @@ from vmpool.pool.spool import SpooledOutput
 
 logger = logging.getLogger(__name__)
 
+RECORD_AGAIN = 1.0
+"""Seconds until an end that the database did not take is written again."""
 KILL_WAIT = 5.0
 """Seconds an execution past every time limit is given to end after SIGKILL."""
 
@@ -44,6 +47,7 @@ class Executions:
         self._context = context
         self._runs: dict[int, set[Run]] = {}
         self._oom_kills: dict[MachineKey, int] = {}
+        self._settling: dict[int, Execution] = {}
 
     # -- what callers ask
 
@@ -60,7 +64,7 @@ class Executions:
         if vm.state is not VMState.RUNNING:
             raise VMNotRunning(vm.id, vm.state.value)
         of_vm = self._runs.setdefault(vm.id, set())
-        if len(of_vm) >= context.settings.max_in_flight:
+        if self.in_flight(vm.id) >= context.settings.max_in_flight:
             raise TooManyExecutions(vm.id, context.settings.max_in_flight)
         run = Run(vm, context.settings.max_output, self._oom_kills.get(key_of(vm), 0))
         of_vm.add(run)
@@ -70,11 +74,15 @@ class Executions:
 
     def in_flight(self, vm_id: int) -> int:
         """How many run in this VM now."""
-        return len(self._runs.get(vm_id, ()))
+        return sum(not run.done.is_set() for run in self._runs.get(vm_id, ()))
 
     def total_in_flight(self) -> int:
         """How many run in all VMs."""
-        return sum(map(len, self._runs.values()))
+        return sum(map(self.in_flight, self._runs))
+
+    def newest(self, row: Execution) -> Execution:
+        """The execution as its caller knows it: an answer may be a moment ahead of its row."""
+        return self._settling.get(row.id, row)
 
     def live(self, vm_id: int) -> list[Run]:
         """Those running in this VM, oldest first, as far as they have a row."""
@@ -99,7 +107,7 @@ class Executions:
     async def settled(self, vm_id: int) -> None:
         """Until everything that runs in this VM now is recorded."""
         for run in list(self._runs.get(vm_id, ())):
-            await run.done.wait()
+            await run.recorded.wait()
 
     def forget_machine(self, key: MachineKey) -> None:
         """The machine stopped: its counters begin anew."""
@@ -181,6 +189,7 @@ class Executions:
                 execution_id=run.execution.id,
             )
         run.done.set()
+        run.recorded.set()
 
     async def _follow(self, run: Run, execution: Execution, process: Process, spool: SpooledOutput) -> None:
         """Take everything the program writes until it ends, then record it and let the agent forget it."""
@@ -212,12 +221,29 @@ class Executions:
         raise AgentUnreachable("the agent's events ended early", dispatch="outcome_unknown")
 
     async def _record(self, run: Run, execution: Execution, exit: Exit) -> None:
+        """Answer the caller, then write the row.
+
+        Until the row is written the agent keeps the output and the end (`release` comes after), so a
+        server that dies in between costs the history nothing.
+        """
         outcome = run.outcome(exit, oom_killed=await self._oom_killed(run, exit))
+        failure = _ended(run.ended_by) if run.ended_by and (exit.cancelled or exit.signal) else None
+        state = ExecutionState.LOST if failure else ExecutionState.FINISHED
+        run.execution = replace(execution, state=state, outcome=outcome, failure=failure)
+        self._settling[execution.id] = run.execution
+        run.done.set()
         executions = self._context.store.executions
-        if run.ended_by and (exit.cancelled or exit.signal):
-            run.execution = await executions.lose(execution.id, _ended(run.ended_by), outcome)
-        else:
-            run.execution = await executions.finish(execution.id, outcome)
+        while True:
+            try:
+                if failure:
+                    await executions.lose(execution.id, failure, outcome)
+                else:
+                    await executions.finish(execution.id, outcome)
+                break
+            except VMPoolError:
+                logger.exception("execution %s is not recorded yet", execution.id)
+                await anyio.sleep(RECORD_AGAIN)
+        del self._settling[execution.id]
 
     async def _oom_killed(self, run: Run, exit: Exit) -> bool:
         """A kill alone does not say for what; the machine's counter having risen meanwhile does."""

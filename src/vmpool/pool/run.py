@@ -19,7 +19,11 @@ KILLED = 137
 
 
 class Run:
-    """An execution in flight.  ended_by: the verb that is ending it ("stopped", "deleted", "restored")."""
+    """An execution in flight.
+
+    ended_by: the verb that is ending it ("stopped", "deleted", "restored").  done: its caller can be
+    answered.  recorded: its row is settled too, or never will be by this server.
+    """
 
     __slots__ = (
         "_live",
@@ -29,6 +33,7 @@ class Run:
         "failure",
         "key",
         "oom_kills_before",
+        "recorded",
         "spool",
         "stderr",
         "stdout",
@@ -46,6 +51,7 @@ class Run:
         self.failure: Exception | None = None
         self.spool: SpooledOutput | None = None
         self.done = anyio.Event()
+        self.recorded = anyio.Event()
         self._live: dict[Stream, LiveText] = {}
 
     def capture(self, stream: Stream) -> Capture:

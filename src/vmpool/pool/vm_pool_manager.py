@@ -172,12 +172,13 @@ class VMPoolManager:
     ) -> list[Execution]:
         """A VM's history, newest first; by id also of a VM the user has deleted."""
         vm = await self._known(user_id, reference)
-        return await self._store.executions.list(vm.id, limit=limit, before_id=before_id)
+        rows = await self._store.executions.list(vm.id, limit=limit, before_id=before_id)
+        return [self._executions.newest(row) for row in rows]
 
     async def get_execution(self, user_id: int, reference: Reference, execution_id: int) -> Execution:
         """One execution of a VM, running or settled; ExecutionNotFound."""
         vm = await self._known(user_id, reference)
-        return await self._store.executions.get(vm.id, execution_id)
+        return self._executions.newest(await self._store.executions.get(vm.id, execution_id))
 
     async def logs(self, user_id: int, reference: Reference, tail: int = DEFAULT_TAIL) -> list[LogEntry]:
         """Output of the last `tail` executions, oldest first, those that still run included."""

@@ -229,7 +229,7 @@ class TestTakingOver:
                 assert execution.outcome.truncated
                 assert execution.outcome.output.startswith("a" * (limit // 2))
                 assert execution.outcome.output.endswith("b" * (limit // 2 - 1) + "\n")
-        assert list((world.state_dir / "spool").iterdir()) == []
+            await eventually(world.spool_is_empty)
 
     async def test_an_execution_that_was_announced_and_never_sent_is_lost(self, world: World) -> None:
         async with world.server() as pool:

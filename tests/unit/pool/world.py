@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
@@ -76,6 +77,10 @@ class World:
     async def nothing_runs(self) -> bool:
         """Whether every execution is settled."""
         return not await self.store.executions.running()
+
+    async def spool_is_empty(self) -> bool:
+        """Whether no output lies on disk."""
+        return not os.listdir(self.state_dir / "spool")  # noqa: PTH208
 
     async def host_is_empty(self) -> bool:
         """Whether no machine is there."""
