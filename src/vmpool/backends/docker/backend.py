@@ -321,7 +321,7 @@ class DockerBackend(Backend):
                 facts = await self._facts(key)
                 if facts is None:
                     raise BackendFailed(f"{key} is not there to be kept")
-                return await snapshots.keep(self._client, self._container(key), facts, name)
+                return await snapshots.keep(self._client, self._container(key), name)
 
     async def delete_snapshot(self, reference: str) -> None:
         """Its name goes; its layers stay for as long as a VM or another snapshot stands on them."""

@@ -153,12 +153,17 @@ def machine_of(info: Mapping[str, Any]) -> str:
     return {"amd64": "x86_64", "arm64": "aarch64"}.get(architecture, architecture)
 
 
+def familiar(tag: str) -> str:
+    """An image's name as we gave it: Podman puts a registry's name before it."""
+    return tag.removeprefix("localhost/").removeprefix("docker.io/")
+
+
 async def template_images(client: Docker, prefix: str) -> dict[str, str]:
     """The templates the engine has, by name, each with its image's id."""
     found: dict[str, str] = {}
     for image in await client.images.list(filters={"label": [LABEL_TEMPLATE]}):
         for tag in image.get("RepoTags") or ():
-            name, _, version = tag.removeprefix("localhost/").rpartition(":")
+            name, _, version = familiar(tag).rpartition(":")
             if name.startswith(prefix) and version == "latest":
                 found[name.removeprefix(prefix)] = image["Id"]
     return dict(sorted(found.items()))

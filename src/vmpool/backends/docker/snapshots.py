@@ -11,31 +11,29 @@ from aiodocker.containers import DockerContainer
 from aiodocker.exceptions import DockerError
 
 from vmpool.backends.base import StoredSnapshot
-from vmpool.backends.docker.engine import find_image
+from vmpool.backends.docker.engine import familiar, find_image
 from vmpool.backends.docker.errors import is_conflict, is_missing
-from vmpool.backends.docker.spec import LABEL_BASE, LABEL_POOL, LABEL_SNAPSHOT, LABEL_TEMPLATE
+from vmpool.backends.docker.spec import LABEL_BASE, LABEL_POOL, LABEL_SNAPSHOT
+
+_FORGOTTEN = "vmpool-forgotten/"
+"""Prefix of the name a deleted snapshot bears for as long as VMs stand on it."""
 
 
-async def keep(
-    client: Docker, container: DockerContainer, facts: Mapping[str, Any], name: str
-) -> StoredSnapshot:
+async def keep(client: Docker, container: DockerContainer, name: str) -> StoredSnapshot:
     """Commit the container as image `name`, its processes frozen meanwhile.
 
-    The engine makes the image at once or not at all, and undoes the freeze itself.
+    The engine makes the image at once or not at all, and undoes the freeze itself.  The image's labels are
+    the container's, of which pool, template and base matter, and the reference.
     """
     repository, _, reference = name.rpartition(":")
     stored = await find_image(client, name)
     if stored is None:
-        # Docker hands the container's labels on, Podman does not.
-        labels = facts["Config"]["Labels"]
-        kept = {label: labels[label] for label in (LABEL_POOL, LABEL_TEMPLATE, LABEL_BASE)}
-        kept[LABEL_SNAPSHOT] = reference
         # The engine's own undoing of a half-made image is not ours to interrupt.
         with anyio.CancelScope(shield=True):
             await container.commit(
                 repository=repository,
                 tag=reference,
-                changes="LABEL " + " ".join(f'{label}="{value}"' for label, value in kept.items()),
+                changes=f"LABEL {LABEL_SNAPSHOT}={reference}",
                 config={},  # Podman wants one to be there
                 pause=True,
             )
@@ -45,22 +43,28 @@ async def keep(
 
 
 async def delete(client: Docker, name: str) -> None:
-    """Remove the image's name, and the image unless something stands on it."""
+    """Take the image's name away, and remove the image unless a VM stands on it.
+
+    Not by force: Docker then keeps an image nobody finds again, and Podman removes the VMs with it.
+    """
+    repository, _, reference = name.rpartition(":")
+    pool_id = repository.rpartition("/")[2]
     try:
-        # Without force the engine refuses while any VM made from it is there.
-        await client.images.delete(name, force=True)
+        await client.images.tag(name, f"{_FORGOTTEN}{pool_id}", tag=reference)
+        await client.images.delete(name)
     except DockerError as error:
         if not is_missing(error):
             raise
+    await _remove_unless_used(client, f"{_FORGOTTEN}{pool_id}:{reference}")
 
 
 async def listed(client: Docker, pool_id: str) -> list[StoredSnapshot]:
     """Every snapshot that still has its name."""
-    wanted = {"label": [f"{LABEL_POOL}={pool_id}", LABEL_SNAPSHOT]}
+    wanted = {"label": [f"{LABEL_POOL}={pool_id}"]}
     found = []
     for image in await client.images.list(filters=wanted):
         for tag in image.get("RepoTags") or ():
-            repository, _, reference = tag.removeprefix("localhost/").rpartition(":")
+            repository, _, reference = familiar(tag).rpartition(":")
             if repository == f"vmpool-snap/{pool_id}":
                 size = await _size(client, image["Id"])
                 found.append(StoredSnapshot(reference, image["Labels"].get(LABEL_BASE, ""), size))
@@ -75,12 +79,15 @@ def base_of(image: Mapping[str, Any]) -> str:
 async def drop_if_forgotten(client: Docker, image_id: str) -> None:
     """Remove the image of a deleted snapshot once the last VM made from it is gone."""
     image = await find_image(client, image_id)
-    if image is None or image.get("RepoTags"):
-        return
-    if LABEL_SNAPSHOT not in (image["Config"].get("Labels") or {}):
-        return
+    names = [familiar(name) for name in image.get("RepoTags") or ()] if image is not None else []
+    if all(name.startswith(_FORGOTTEN) for name in names):
+        for name in names:
+            await _remove_unless_used(client, name)
+
+
+async def _remove_unless_used(client: Docker, name: str) -> None:
     try:
-        await client.images.delete(image_id)
+        await client.images.delete(name)
     except DockerError as error:
         if not (is_missing(error) or is_conflict(error)):
             raise
