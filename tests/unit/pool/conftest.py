@@ -1,27 +1,15 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from blockbuster import blockbuster_ctx
 
 from vmpool.backends.fake import FakeHost
 from vmpool.pool.vm_pool_manager import VMPoolManager
 from vmpool.store import Store, open_store
 
 from .world import World
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(autouse=True)
-def no_blocking_calls() -> Iterator[None]:
-    with blockbuster_ctx("vmpool.pool"):
-        yield
 
 
 @pytest.fixture
