@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.pools import Pool, delete_vms, running_pool, why_missing
 from vmpool import Client
 
 VM = Path(sys.executable).with_name("vm")
@@ -129,3 +130,24 @@ def fresh(tmp_path: Path) -> Iterator[Site]:
     if (site.state_dir / "server.json").exists():
         delete_all(site)
         site.done("serve", "--stop")
+
+
+@pytest.fixture(scope="session", params=["bubblewrap", "docker"])
+def pool_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
+    """One server for each real backend."""
+    backend: str = request.param
+    missing = why_missing(backend)
+    if missing is not None:
+        if backend in request.config.getoption("--require-backend"):
+            pytest.fail(f"{backend} is required: {missing}")
+        pytest.skip(f"{backend}: {missing}")
+    with running_pool(backend, tmp_path_factory.mktemp(backend)) as pool:
+        yield pool
+
+
+@pytest.fixture
+def pool(pool_server: Pool) -> Iterator[Pool]:
+    """The same server with no VM in it, before and after."""
+    delete_vms(pool_server)
+    yield pool_server
+    delete_vms(pool_server)
