@@ -150,3 +150,9 @@ def test_tmp_is_half_the_memory() -> None:
 
 def test_a_probe_runs_another_program() -> None:
     assert first_program(replace(launch(Grade.USER), program=("/bin/true",)))[-2:] == ["--", "/bin/true"]
+
+
+@pytest.mark.parametrize("grade", Grade)
+def test_hidden_files_are_a_layer_over_the_system(grade: Grade) -> None:
+    made = overlays(replace(launch(grade), hidden=frozenset({"usr"})))
+    assert made["vm/usr"].startswith("lowerdir=hidden-usr:system-usr")

@@ -36,7 +36,8 @@ class Launch:
     base: directory of the base.  system: top directories taken from the host.  own_toolchains: names of
     those the server's user owns (the user grade can make these writable).  cgroups: `cgroup.procs` files
     to join.  cgroup_limits: which of "memory" and "processes" a cgroup holds.  lock_fd, listen_fd: inherited
-    descriptors.  ids: first id of the VM's range.
+    descriptors.  ids: first id of the VM's range.  hidden: those of `system` over which the base has a layer
+    that hides files.  program: what runs in place of the agent.
     """
 
     paths: VMPaths
@@ -51,6 +52,7 @@ class Launch:
     lock_fd: int
     listen_fd: int
     ids: int
+    hidden: frozenset[str] = frozenset()
     program: tuple[str, ...] | None = None
 
     @property
@@ -100,6 +102,7 @@ def _sources(launch: Launch, how: str) -> list[str]:
         (launch.paths.root, "own"),
         (launch.base / "root", "base"),
         *((Path("/", top), f"system-{top}") for top in launch.system),
+        *((launch.base / "hidden" / top, f"hidden-{top}") for top in sorted(launch.hidden)),
         *((Path(t.source), f"tool-{t.name}") for t in launch.record.toolchains),
         *((launch.base / f"scripts-{t.name}", f"scripts-{t.name}") for t in launch.record.toolchains),
     ):
@@ -117,6 +120,10 @@ def _overlay(target: str, lower: str, upper: str | None = None, options: str = "
     ]
 
 
+def _system_layers(launch: Launch, top: str) -> str:
+    return f"hidden-{top}:system-{top}" if top in launch.hidden else f"system-{top}"
+
+
 def _writable_root(launch: Launch) -> list[str]:
     """Full root: every part of the tree has an upper layer on the VM's own disk."""
     if launch.record.image:
@@ -125,7 +132,7 @@ def _writable_root(launch: Launch) -> list[str]:
         words = ["bind", str(launch.paths.tree), "disk", "own"]
     words += [*_sources(launch, "system"), "dir", "vm", *_overlay("vm", "own:base", "top")]
     for top in launch.system:
-        words += _overlay(f"vm/{top}", f"system-{top}", f"system-{top}")
+        words += _overlay(f"vm/{top}", _system_layers(launch, top), f"system-{top}")
     for tool in launch.record.toolchains:
         words += _overlay(f"vm/opt/{tool.name}", f"scripts-{tool.name}:tool-{tool.name}", f"tool-{tool.name}")
     return [*words, *_overlay("vm/.vmpool", "agent:empty")]
@@ -139,7 +146,7 @@ def _read_only_root(launch: Launch) -> list[str]:
     words = ["bind", str(launch.paths.tree), "disk", "plain", *_sources(launch, "plain")]
     words += ["dir", "vm", *_overlay("vm", "own:base"), *_overlay("vm/.vmpool", "agent:empty")]
     for top in launch.system:
-        words += _overlay(f"vm/{top}", f"system-{top}:empty")
+        words += _overlay(f"vm/{top}", f"{_system_layers(launch, top)}:empty")
     for tool in launch.record.toolchains:
         lower = f"scripts-{tool.name}:tool-{tool.name}"
         if tool.name in launch.own_toolchains:

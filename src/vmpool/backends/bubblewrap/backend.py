@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -78,8 +79,14 @@ class BubblewrapBackend(Backend):
         return self._settled
 
     async def _run(self, call: Callable[..., T], *arguments: object) -> T:
-        """Run a blocking verb to its end in a thread, whatever is cancelled meanwhile."""
-        return await anyio.to_thread.run_sync(call, *arguments, limiter=self._threads)
+        """Run a blocking verb to its end in a thread, whatever is cancelled meanwhile.
+
+        What the host refuses (a full disk, a directory that is gone) comes out as BackendFailed.
+        """
+        try:
+            return await anyio.to_thread.run_sync(call, *arguments, limiter=self._threads)
+        except (OSError, subprocess.SubprocessError) as failed:
+            raise BackendFailed(f"the host refused: {failed}") from failed
 
     @asynccontextmanager
     async def _alone(self, key: MachineKey) -> AsyncIterator[None]:

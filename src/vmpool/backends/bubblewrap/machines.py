@@ -18,7 +18,7 @@ from vmpool.backends.bubblewrap.cgroups import CgroupTree
 from vmpool.backends.bubblewrap.host import Grade, Host
 from vmpool.backends.bubblewrap.layout import Layout, Record, VMPaths, read_record, write_record
 from vmpool.backends.bubblewrap.processes import ProcessId
-from vmpool.backends.bubblewrap.toolchains import Toolchains
+from vmpool.backends.bubblewrap.toolchains import Toolchain, Toolchains
 from vmpool.errors import BackendFailed
 
 ISOLATION = "namespaces"
@@ -31,6 +31,15 @@ def first_id(pool_id: str, key: MachineKey) -> int:
     """Where the VM's range of ids starts: its own among those of some 57000 VMs."""
     slot = zlib.crc32(pool_id.encode()) + key.vm_id * 31 + key.generation
     return FIRST_ID + slot % RANGES * RANGE_IDS
+
+
+def _own(toolchains: tuple[Toolchain, ...]) -> frozenset[str]:
+    """Names of those that belong to the server's user, unless that is root."""
+    user = os.geteuid()
+    present = ((tool.name, Path(tool.source)) for tool in toolchains)
+    return frozenset(
+        name for name, source in present if source.exists() and source.stat().st_uid == user != 0
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +176,7 @@ class Machines:
         record = read_record(paths.record)
         if record is None:
             raise BackendFailed(f"the record of machine {key} is damaged; delete it")
+        base = self.layout.bases / record.tree
         self._prepare(paths, record)
         self.cgroups.remove(str(key))
         with launching.held(paths.lock) as lock, launching.listening_socket(paths) as listener:
@@ -174,23 +184,19 @@ class Machines:
                 paths=paths,
                 record=record,
                 programs=self.host.programs,
-                base=self.layout.bases / record.tree,
+                base=base,
                 system=self.system,
-                own_toolchains=self._own_toolchains(),
+                own_toolchains=_own(record.toolchains),
                 pidfile=paths.pidfile(self.boot),
                 cgroups=self.cgroups.make(str(key), record.spec.limits),
                 cgroup_limits=self.cgroups.holds,
                 lock_fd=lock,
                 listen_fd=listener.fileno(),
                 ids=first_id(self.pool_id, key),
+                hidden=frozenset(top for top in self.system if (base / "hidden" / top).is_dir()),
                 program=program,
             )
             launching.launch(self.host.programs, plan(launch), (lock, listener.fileno()))
-
-    def _own_toolchains(self) -> frozenset[str]:
-        return frozenset(
-            t.name for t in self.toolchains.prefixes if Path(t.source).stat().st_uid == os.geteuid() != 0
-        )
 
     def _prepare(self, paths: VMPaths, record: Record) -> None:
         name = record.spec.hostname

@@ -41,20 +41,21 @@ def settle(layout: Layout, pool_id: str, wanted: Grade | None = None) -> Machine
     """
     programs, version = find_programs()
     toolchains = discover()
-    tree = cgroups.find_tree(pool_id)
+    system, tree = skeleton.system_directories(), cgroups.find_tree(pool_id)
     refusals = []
     for grade, images in _ways(wanted):
         host = Host(grade, images, programs, version)
         digest = skeleton.base_digest(toolchains.prefixes, storage_of(host))
-        name = skeleton.base_name(digest, toolchains.prefixes)
+        hidden = skeleton.root_only(system) if os.geteuid() == 0 else ()
+        name = skeleton.base_name(digest, toolchains.prefixes, hidden)
         machines = Machines(
             layout=layout,
             host=host,
             cgroups=tree,
             toolchains=toolchains,
-            system=skeleton.system_directories(),
+            system=system,
             base=digest,
-            base_tree=skeleton.ensure_base(layout.bases, name, toolchains.prefixes),
+            base_tree=skeleton.ensure_base(layout.bases, name, toolchains.prefixes, hidden),
             boot=boot_id(),
             pool_id=pool_id,
         )

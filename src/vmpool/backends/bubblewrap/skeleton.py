@@ -11,6 +11,8 @@ import json
 import os
 import platform
 import shutil
+import stat
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import mkdtemp
@@ -87,13 +89,26 @@ def base_digest(toolchains: tuple[Toolchain, ...], storage: str) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def base_name(digest: str, toolchains: tuple[Toolchain, ...]) -> str:
+def root_only(system: tuple[str, ...]) -> tuple[str, ...]:
+    """What of the system not everybody may read, relative to /.
+
+    Where the server is root, a VM's user owns what the host's root owns; these must not be there at all.
+    Looks at every file below the system's directories: about a second for a large /usr.
+    """
+    closed = ("-type", "d", "!", "-perm", "-o=rx", "-print0", "-prune")
+    unreadable = ("!", "-type", "d", "!", "-type", "l", "!", "-perm", "-o=r", "-print0")
+    command = ("find", *(f"/{top}" for top in system), "-xdev", *closed, "-o", *unreadable)
+    answer = subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL)
+    return tuple(sorted(os.fsdecode(path[1:]) for path in answer.stdout.split(b"\0") if path))
+
+
+def base_name(digest: str, toolchains: tuple[Toolchain, ...], hidden: tuple[str, ...]) -> str:
     """The base's directory: `digest` and what its files are copied from, so that one never changes.
 
     The host's certificates and library cache move on between two servers, while a running VM still reads
     the files it was started with.
     """
-    seen = hashlib.sha256(json.dumps(GENERATED, sort_keys=True).encode())
+    seen = hashlib.sha256(json.dumps([GENERATED, hidden], sort_keys=True).encode())
     sources = [path for entry in _allowed_etc() for path in (entry, *sorted(entry.rglob("*")))]
     sources += [Path(toolchain.source, "bin") for toolchain in toolchains]
     for path in sources:
@@ -102,8 +117,11 @@ def base_name(digest: str, toolchains: tuple[Toolchain, ...]) -> str:
     return f"{digest}-{seen.hexdigest()[:12]}"
 
 
-def ensure_base(bases: Path, name: str, toolchains: tuple[Toolchain, ...]) -> Path:
-    """The base of this name below `bases`, made if it is not there."""
+def ensure_base(bases: Path, name: str, toolchains: tuple[Toolchain, ...], hidden: tuple[str, ...]) -> Path:
+    """The base of this name below `bases`, made if it is not there.
+
+    hidden: paths of the system no VM may see, relative to /.
+    """
     target = bases / name
     if target.exists():
         return target
@@ -113,6 +131,8 @@ def ensure_base(bases: Path, name: str, toolchains: tuple[Toolchain, ...]) -> Pa
         _make_root(building / "root")
         for toolchain in toolchains:
             _relocate_scripts(toolchain, building / f"scripts-{toolchain.name}")
+        for path in hidden:
+            _hide(path, building / "hidden")
         building.rename(target)
     finally:
         shutil.rmtree(building, ignore_errors=True)
@@ -163,6 +183,14 @@ def _copy(source: Path, target: Path) -> None:
             _copy(entry, target / entry.name)
     elif source.is_file() and os.access(source, os.R_OK):
         shutil.copyfile(source, target)
+
+
+def _hide(path: str, layer: Path) -> None:
+    """A whiteout in a layer over the system, in directories that are as the host's."""
+    for parent in reversed(Path(path).parents):
+        if not (layer / parent).exists():
+            (layer / parent).mkdir(mode=0o755)
+    os.mknod(layer / path, stat.S_IFCHR, os.makedev(0, 0))
 
 
 def _relocate_scripts(toolchain: Toolchain, layer: Path) -> None:
