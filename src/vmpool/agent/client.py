@@ -180,13 +180,15 @@ async def open_client(dial: Dial, *, patience: float = DEFAULT_PATIENCE) -> Asyn
     patience: seconds for which a broken connection is re-tried.  What the block raises comes out as it is,
     not wrapped in a group.
     """
-    failure: Exception | None = None
+    failure: BaseException | None = None
     async with anyio.create_task_group() as tasks:
         client = Client(dial, patience=patience)
         tasks.start_soon(client.run)
         try:
             yield client
-        except Exception as error:
+        except anyio.get_cancelled_exc_class():
+            raise
+        except BaseException as error:  # carried past the group, which would wrap it
             failure = error
         finally:
             client._link.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -43,9 +44,7 @@ def test_frames_come_out_as_they_went_in_however_the_bytes_are_cut(
     sent: list[Frame], sizes: list[int]
 ) -> None:
     decoder = Decoder()
-    received = [
-        frame for piece in pieces(b"".join(map(wire, sent)), sizes) for frame in decoder.feed(piece)
-    ]
+    received = [frame for piece in pieces(b"".join(map(wire, sent)), sizes) for frame in decoder.feed(piece)]
     assert received == sent
     assert decoder.pending == 0
 
@@ -82,7 +81,7 @@ def test_hostile_payloads_give_fields_or_a_protocol_error(message: Message, payl
 @given(st.data())
 def test_fields_come_out_as_they_went_in(data: st.DataObject) -> None:
     message = data.draw(st.sampled_from(sorted(FIELDS)))
-    values = {}
+    values: dict[str, Any] = {}
     for name, field in FIELDS[message].items():
         if data.draw(st.booleans()):
             value = VALUES[field.kind]

@@ -29,7 +29,7 @@ _MAX_READ = 512 << 10
 class FakeAgent:
     """PID 1 of one fake machine, from one start of it to its end.
 
-    generation: what it answers to HELLO, to play an old agent.
+    generation: what it answers to HELLO, to play an old agent.  warmed: spares asked for, by name.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class FakeAgent:
     ) -> None:
         self.files = files
         self.executions: dict[int, Execution] = {}
+        self.warmed: dict[str, int] = {}
         self.boot_id = secrets.randbits(63)
         self.generation = generation
         self.started_executions = 0
@@ -166,7 +167,8 @@ class _Session:
                         self._handle(frame)
             except (*STREAM_ERRORS, ProtocolError):
                 tasks.cancel_scope.cancel()
-        await anyio.aclose_forcefully(self.stream)
+            finally:
+                self.stream.cut()
 
     async def _write(self) -> None:
         try:
@@ -199,6 +201,8 @@ class _Session:
             case Message.STATS:
                 self.reply(frame, Message.STATS_OK, agent.stats())
             case Message.WARM:
+                warm = unpack(Message.WARM, frame.payload)
+                agent.warmed[warm.text("name")] = warm.u64("spares")
                 self.reply(frame, Message.DONE)
             case Message.SHUTDOWN:
                 self.reply(frame, Message.DONE)

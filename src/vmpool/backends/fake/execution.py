@@ -10,6 +10,7 @@ import anyio
 from vmpool.agent.codec import Fields, Frame, encode, pack
 from vmpool.agent.messages import STDERR, STDOUT, WINDOW_BYTES, Message
 from vmpool.backends.fake.files import Files
+from vmpool.backends.fake.process import Much
 from vmpool.backends.fake.shell import run_program
 
 Send = Callable[[bytes], None]
@@ -85,17 +86,17 @@ class Execution:
             out.data += piece
             self._send(encode(Message.OUTPUT, self.id, piece, stream=stream, offset=offset))
 
-    async def read(self, *, line: bool = False) -> bytes:
+    async def read(self, much: Much = "all") -> bytes:
         collected = bytearray()
         while True:
-            end = self._stdin.find(b"\n") + 1 if line else 0
+            end = self._stdin.find(b"\n") + 1 if much == "line" else 0
             taken = end or len(self._stdin)
             collected += self._stdin[:taken]
             del self._stdin[:taken]
             if taken and self._stdin_open:
                 self._stdin_read += taken
                 self._send(encode(Message.STDIN_ACK, self.id, offset=self._stdin_read))
-            if end or not self._stdin_open:
+            if end or not self._stdin_open or (collected and much == "some"):
                 return bytes(collected)
             await self._change()
 

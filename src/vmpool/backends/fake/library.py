@@ -42,7 +42,7 @@ class Stdin:
     binary: bool = False
 
     async def call(self, method: str, arguments: list[Any]) -> str | bytes:
-        data = await self.inside.read(line=method == "readline")
+        data = await self.inside.read("line" if method == "readline" else "all")
         return data if self.binary else data.decode("utf-8", "surrogateescape")
 
 
@@ -87,7 +87,7 @@ async def _print(
 
 async def _input(inside: Inside, prompt: str = "") -> str:
     await _write(inside, 1, prompt.encode())
-    line = await inside.read(line=True)
+    line = await inside.read("line")
     if not line:
         raise Raised("EOFError", "EOF when reading a line")
     return line.decode("utf-8", "surrogateescape").rstrip("\n")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Literal, Protocol
 
 from vmpool.backends.fake.files import Files
+
+Much = Literal["all", "line", "some"]
+"""How much of standard input to wait for."""
 
 
 class Exited(Exception):
@@ -29,5 +32,5 @@ class Inside(Protocol):
     async def write(self, stream: int, data: bytes) -> None:
         """Write to standard output (1) or standard error (2), waiting while nobody reads."""
 
-    async def read(self, *, line: bool = False) -> bytes:
-        """From standard input: all that comes, or one line with its end; empty at the end."""
+    async def read(self, much: Much = "all") -> bytes:
+        """From standard input: all until its end, a line with its end, or what is there; empty at the end."""

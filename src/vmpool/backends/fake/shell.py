@@ -9,12 +9,15 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from vmpool.backends.fake.process import Exited, Inside
+from vmpool.backends.fake.process import Exited, Inside, Much
 from vmpool.backends.fake.python import run_python
 
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+|\$|\?))")
+_ERRORS = re.compile(r"(?<!\S)2(?=>)")
+_MARK = "\x02"
+"""Stands for the 2 of `2>` while words are cut, which would lose whether a space was between."""
 _OPERATORS = frozenset({";", "&&", "||", "\n"})
-_REDIRECTIONS = frozenset({">", ">>", "<", ">&", "2>", "2>&"})
+_REDIRECTIONS = frozenset({">", ">>", "<", ">&"})
 
 
 @dataclass(slots=True)
@@ -64,7 +67,8 @@ async def run_shell(inside: Inside, script: str) -> int:
 
 def _parse(script: str) -> list[tuple[list[str], str]]:
     """Words of each simple command with the operator after it.  Single-quoted words keep their `$`."""
-    lexer = shlex.shlex(script.replace("\n", " ; "), posix=False, punctuation_chars=";&|<>")
+    script = _ERRORS.sub(_MARK, script.replace("\n", " ; "))
+    lexer = shlex.shlex(script, posix=False, punctuation_chars=";&|<>")
     lexer.whitespace_split = True
     lexer.commenters = "#"
     commands: list[tuple[list[str], str]] = []
@@ -84,11 +88,11 @@ def _parse(script: str) -> list[tuple[list[str], str]]:
 def _unquote(shell: _Shell, token: str) -> str:
     parts = re.findall(r"'[^']*'|\"(?:[^\"\\]|\\.)*\"|[^'\"]+", token)
     text = ""
-    for part in parts:
+    for part in parts:  # a mark inside of quotes was no redirection
         if part.startswith("'"):
-            text += part[1:-1]
+            text += part[1:-1].replace(_MARK, "2")
         elif part.startswith('"'):
-            text += shell.expand(re.sub(r'\\(["\\$])', r"\1", part[1:-1]))
+            text += shell.expand(re.sub(r'\\(["\\$])', r"\1", part[1:-1]).replace(_MARK, "2"))
         else:
             text += shell.expand(part)
     return text
@@ -100,7 +104,7 @@ def _read_command(shell: _Shell, tokens: list[str]) -> _Command:
     for token in rest:
         if token in _REDIRECTIONS:
             stream = 1
-            if command.words and command.words[-1] == "2" and token.startswith(">"):
+            if command.words and command.words[-1] == _MARK and token.startswith(">"):
                 command.words.pop()
                 stream = 2
             target = _unquote(shell, next(rest, ""))
@@ -153,10 +157,10 @@ class _Redirected:
             path = self.files.resolve(target, self.cwd)
             self.files.write(path, self.files.read(path).data + data)
 
-    async def read(self, *, line: bool = False) -> bytes:
+    async def read(self, much: Much = "all") -> bytes:
         if self._source is None:
-            return await self._inside.read(line=line)
-        end = self._source.find(b"\n") + 1 if line else 0
+            return await self._inside.read(much)
+        end = self._source.find(b"\n") + 1 if much == "line" else 0
         end = end or len(self._source)
         data, self._source = self._source[:end], self._source[end:]
         return data
@@ -197,7 +201,7 @@ async def _echo(inside: Inside, words: list[str]) -> int:
 
 async def _cat(inside: Inside, words: list[str]) -> int:
     if not words:
-        while data := await inside.read(line=True):
+        while data := await inside.read("some"):
             await inside.write(1, data)
     for word in words:
         await inside.write(1, inside.files.read(inside.files.resolve(word, inside.cwd)).data)
