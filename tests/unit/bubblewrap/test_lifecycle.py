@@ -82,6 +82,17 @@ async def test_a_pid_of_another_boot_or_process_is_nobodys(backend: BubblewrapBa
         bystander.wait()
 
 
+async def test_a_start_after_the_host_went_down(backend: BubblewrapBackend) -> None:
+    await backend.create(KEY, SPEC)
+    await shell(backend, KEY, "echo kept > ~/file")
+    await backend.stop(KEY)
+    paths = backend._machines.layout.vm(KEY)
+    paths.pidfile("an-earlier-boot").write_text("1 1\n")
+    await backend.start(KEY)
+    assert not paths.pidfile("an-earlier-boot").exists()
+    assert (await shell(backend, KEY, "cat file")).text == "kept\n"
+
+
 async def test_two_creations_at_once_make_one(backend: BubblewrapBackend) -> None:
     async with anyio.create_task_group() as tasks:
         for _ in range(4):

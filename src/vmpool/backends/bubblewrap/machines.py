@@ -166,9 +166,18 @@ class Machines:
         record = read_record(paths.record)
         if record is None or not paths.made.exists():
             raise BackendFailed(f"machine {key} was never made; create it")
+        self._after_a_crash(paths, record)
         if record.tree != self.base_tree.name:
             write_record(paths.record, replace(record, tree=self.base_tree.name))
         self.launch(key)
+
+    def _after_a_crash(self, paths: VMPaths, record: Record) -> None:
+        """A pid of an earlier boot: the host went down while the VM ran."""
+        earlier = [file for file in paths.home.glob("pid.*") if file != paths.pidfile(self.boot)]
+        if earlier and record.image:
+            disks.repair(paths.image)
+        for file in earlier:
+            file.unlink()
 
     def launch(self, key: MachineKey, program: tuple[str, ...] | None = None) -> None:
         """Start the VM's processes.  program: what to run in place of the agent."""

@@ -18,7 +18,7 @@ from vmpool.backends.bubblewrap.machines import Machines
 from vmpool.errors import BackendFailed, InvalidRequest, SnapshotMismatch, SnapshotNotFound
 
 REFERENCE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-RECORD = "record.json"
+RECORD, SIZE = "record.json", "size"
 HELD = "held"
 """A file in the VM's directory while its processes are held, so that a later server can let them go."""
 
@@ -33,11 +33,7 @@ def _stored(directory: Path) -> StoredSnapshot | None:
     record = read_record(directory / RECORD)
     if record is None:
         return None
-    if record.image:
-        size = (directory / "disk.ext4").stat().st_blocks * 512
-    else:
-        size = disks.tree_use(directory / "disk")
-    return StoredSnapshot(directory.name, record.base, size)
+    return StoredSnapshot(directory.name, record.base, int((directory / SIZE).read_text(encoding="ascii")))
 
 
 def starting_point(machines: Machines, record: Record) -> tuple[Record, Path | None]:
@@ -84,6 +80,8 @@ def take(machines: Machines, key: MachineKey, reference: str) -> StoredSnapshot:
                 launching.as_root(
                     machines.host.programs, *disks.COPY_TREE, str(paths.tree), str(building / "disk")
                 )
+        _write_out(building)
+        (building / SIZE).write_text(str(disks.tree_use(building)), encoding="ascii")
         write_record(building / RECORD, record)
         building.rename(directory)
     finally:
@@ -128,13 +126,13 @@ def let_go(machines: Machines, key: MachineKey) -> None:
     (paths.home / HELD).unlink(missing_ok=True)
 
 
-def _write_out(root: Path) -> None:
-    """syncfs(2), which the standard library lacks."""
+def _write_out(directory: Path) -> None:
+    """Write out the file system `directory` is on: syncfs(2), which the standard library lacks."""
     libc = ctypes.CDLL(None, use_errno=True)
-    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         if libc.syncfs(fd) != 0:
-            raise BackendFailed(f"cannot write out the VM's disk: {os.strerror(ctypes.get_errno())}")
+            raise BackendFailed(f"cannot write to disk: {os.strerror(ctypes.get_errno())}")
     finally:
         os.close(fd)
 
