@@ -3,6 +3,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -32,20 +33,21 @@ def pool_id() -> str:
 
 
 @pytest.fixture
-def make_backend(engine: None, tmp_path: Path, pool_id: str) -> MakeBackend:
-    def make(**options: object) -> DockerBackend:
-        settings: dict[str, object] = {"pool_id": pool_id, **options}
-        return DockerBackend(tmp_path, **settings)  # type: ignore[arg-type]
+async def make_backend(engine: None, tmp_path: Path, pool_id: str) -> AsyncIterator[MakeBackend]:
+    """Makes backends of this test's pool; whatever they made is gone afterwards."""
 
-    return make
+    def make(**options: Any) -> DockerBackend:
+        return DockerBackend(tmp_path, **{"pool_id": pool_id, **options})
+
+    yield make
+    async with make() as cleaner:
+        for machine in await cleaner.list():
+            await cleaner.destroy(machine.key)
+        for snapshot in await cleaner.list_snapshots():
+            await cleaner.delete_snapshot(snapshot.reference)
 
 
 @pytest.fixture
 async def backend(make_backend: MakeBackend) -> AsyncIterator[DockerBackend]:
-    """A backend of its own; whatever it made is gone afterwards."""
     async with make_backend() as opened:
         yield opened
-        for machine in await opened.list():
-            await opened.destroy(machine.key)
-        for snapshot in await opened.list_snapshots():
-            await opened.delete_snapshot(snapshot.reference)

@@ -78,10 +78,11 @@ def test_a_container_is_described_in_full() -> None:
     }
 
 
-def test_podmans_tmpfs_takes_no_owner() -> None:
+def test_podman_is_asked_for_what_it_can_give() -> None:
     placement = Placement("p1", "v", podman=True)
     host = container_config(KEY, MachineSpec("box", "go"), "i", "b", placement)["HostConfig"]
     assert host["Tmpfs"] == {"/run/vmpool": "rw,noexec,nosuid,nodev,size=64k,mode=1777"}
+    assert host["Ulimits"][-1] == {"Name": "nproc", "Soft": 32768, "Hard": 32768}
 
 
 def test_a_runtime_is_named_only_when_chosen() -> None:

@@ -154,6 +154,10 @@ def _host_config(spec: MachineSpec, placement: Placement) -> JSONDict:
         ],
         "Tmpfs": {SOCKET_DIR: _SOCKET_TMPFS if placement.podman else f"{_SOCKET_TMPFS},uid=1000,gid=1000"},
     }
+    if placement.podman:
+        # It would ask for a million by itself, which a host without CAP_SYS_RESOURCE refuses; this is as
+        # many as it may have itself, for all VMs together.
+        config["Ulimits"].append({"Name": "nproc", "Soft": 32768, "Hard": 32768})
     if placement.runtime is not None:
         config["Runtime"] = placement.runtime
     return config
