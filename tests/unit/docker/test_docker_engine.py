@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -400,3 +401,16 @@ async def test_an_engine_that_goes_away(tmp_path: Path, pool_id: str, engine: No
                 ):
                     with pytest.raises(BackendUnreachable):
                         await verb()
+
+
+@pytest.mark.root
+async def test_a_server_that_may_not_enter_the_container_goes_through_the_engine(
+    engine: None, pool_id: str
+) -> None:
+    """Root without CAP_SYS_PTRACE sees the process and not its root, as any other user does."""
+    script = Path(__file__).with_name("unprivileged.py")
+    done = await anyio.run_process(
+        ["setpriv", "--bounding-set=-sys_ptrace", sys.executable, "-W", "error", str(script), pool_id],
+        check=False,
+    )
+    assert (done.stderr, done.stdout) == (b"", b"ExecStream [7] True\n")
