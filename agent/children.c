@@ -8,6 +8,7 @@
 
 #include "agent.h"
 #include "tree.h"
+#include "warm.h"
 
 enum { STRAYS_PAUSE_US = 5000, KNOWN_MAX = 8192, STOP_SLACK_US = 3000000 };
 
@@ -22,6 +23,7 @@ static void reap(struct agent *agent) {
       kill(pid, SIGCONT); /* nobody but us may stop a supervisor */
     } else {
       executions_supervisor_reaped(agent, pid);
+      warms_reaped(agent, pid);
     }
   }
 }
@@ -66,6 +68,7 @@ void children_due(struct agent *agent, uint64_t now) {
   }
   static pid_t known[KNOWN_MAX];
   size_t count = executions_supervisors(agent, known, KNOWN_MAX);
+  count += warms_known(agent, known + count, KNOWN_MAX - count);
   if (tree_end_step(getpid(), known, count, agent->strays_round++) == 0) {
     agent->strays = false;
     executions_orphans_gone(agent);
@@ -77,5 +80,6 @@ void children_due(struct agent *agent, uint64_t now) {
 void agent_stop(struct agent *agent, uint64_t grace_us) {
   agent->stopping = true;
   agent->stopping_kill_us = now_us() + grace_us;
+  warms_end(agent);
   executions_end_all(agent, SIGTERM);
 }

@@ -7,18 +7,18 @@
 
 #include "base.h"
 
-int control_send(int socket, const void *message, size_t size, int fd) {
-  char space[CMSG_SPACE(sizeof(int))] __attribute__((aligned(8))) = {0};
+int control_send(int socket, const void *message, size_t size, const int *fds, size_t count) {
+  char space[CMSG_SPACE(CONTROL_FDS_MAX * sizeof(int))] __attribute__((aligned(8))) = {0};
   struct iovec part = {.iov_base = (void *)(uintptr_t)message, .iov_len = size};
   struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
-  if (fd >= 0) {
+  if (count != 0) {
     header.msg_control = space;
-    header.msg_controllen = sizeof space;
-    struct cmsghdr *attached = CMSG_FIRSTHDR(&header);
+    header.msg_controllen = (socklen_t)CMSG_SPACE(count * sizeof *fds);
+    struct cmsghdr *attached = (struct cmsghdr *)(void *)space;
     attached->cmsg_level = SOL_SOCKET;
     attached->cmsg_type = SCM_RIGHTS;
-    attached->cmsg_len = CMSG_LEN(sizeof fd);
-    memcpy(CMSG_DATA(attached), &fd, sizeof fd);
+    attached->cmsg_len = (socklen_t)CMSG_LEN(count * sizeof *fds);
+    memcpy(CMSG_DATA(attached), fds, count * sizeof *fds);
   }
   ssize_t sent;
   do {

@@ -13,7 +13,7 @@ enum report_kind {
   REPORT_TREE_GONE,   /* no descendant is left and the files are removed; the supervisor ends */
 };
 
-enum stage { STAGE_SPAWN, STAGE_CWD, STAGE_SOURCE, STAGE_SCRATCH, STAGE_MEMORY };
+enum stage { STAGE_SPAWN, STAGE_CWD, STAGE_SOURCE, STAGE_SCRATCH, STAGE_MEMORY, STAGE_SPARE };
 
 struct report {
   uint32_t kind;
@@ -38,8 +38,10 @@ struct order {
   uint32_t payload_bytes;
 };
 
-/* 0, or -1 with errno; never blocks longer than the socket does.  `fd` -1 for none. */
-int control_send(int socket, const void *message, size_t size, int fd);
+enum { CONTROL_FDS_MAX = 4 };
+
+/* 0, or -1 with errno; never blocks longer than the socket does. */
+int control_send(int socket, const void *message, size_t size, const int *fds, size_t count);
 
 /* Bytes, 0 at the end, -1 with errno.  `*fd` is -1 or a received descriptor the caller now owns;
    `*peer` (may be NULL) the kernel's word for who sent it. */

@@ -2,23 +2,19 @@
 #include "execution.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
-#include "supervisor.h"
 #include "workspace.h"
 
-static struct link *bucket_of(struct agent *agent, uint64_t id) {
+struct link *execution_bucket(struct agent *agent, uint64_t id) {
   return &agent->buckets[(id * 0x9e3779b97f4a7c15ULL >> 32) % EXECUTION_BUCKETS];
 }
 
 struct execution *execution_find(struct agent *agent, uint64_t id) {
-  struct link *bucket = bucket_of(agent, id);
+  struct link *bucket = execution_bucket(agent, id);
   list_each(at, next, bucket) {
     struct execution *execution = container_of(at, struct execution, bucket);
     if (execution->id == id) {
@@ -28,7 +24,7 @@ struct execution *execution_find(struct agent *agent, uint64_t id) {
   return NULL;
 }
 
-static void attach(struct execution *execution, struct connection *connection) {
+void execution_attach_to(struct execution *execution, struct connection *connection) {
   list_remove(&execution->attached);
   list_append(connection_attached(connection), &execution->attached);
   execution->connection = connection;
@@ -44,7 +40,7 @@ void executions_detach(struct connection *connection) {
   }
 }
 
-static void reply_started(struct execution *execution, bool already) {
+void execution_reply_started(struct execution *execution, bool already) {
   struct bytes *out = connection_out(execution->connection);
   size_t begun = message_begin(out, MESSAGE_STARTED, execution->id);
   message_u64(out, STARTED_PID, (uint64_t)execution->main);
@@ -72,6 +68,7 @@ void execution_destroy(struct execution *execution) {
   outlets_close(execution);
   inlet_close(execution);
   watch_close(&agent->loop, &execution->control);
+  close_owned(&execution->request);
   free((void *)(uintptr_t)execution->files.source_path);
   free((void *)(uintptr_t)execution->files.scratch);
   loop_discard(&agent->loop, &execution->garbage);
@@ -151,7 +148,7 @@ void execution_advance(struct execution *execution) {
 void execution_order(struct execution *execution, enum order_kind kind, int signal, bool tree) {
   struct order order = {.kind = kind, .signal = signal, .tree = tree};
   if (execution->control.fd >= 0) {
-    control_send(execution->control.fd, &order, sizeof order, -1);
+    control_send(execution->control.fd, &order, sizeof order, NULL, 0);
   }
 }
 
@@ -181,10 +178,14 @@ static void main_ended(struct execution *execution, const struct report *report)
 }
 
 /* The supervisor has gone without having said that nothing is left: somebody killed it. */
-static void lost(struct execution *execution) {
+void execution_lost(struct execution *execution) {
   watch_close(&execution->agent->loop, &execution->control);
   if (execution->supervisor != 0) {
     kill(execution->supervisor, SIGKILL);
+  }
+  if (execution->state == STATE_STARTING && execution_begin_cold(execution)) {
+    children_lost(execution->agent);
+    return;
   }
   execution->lost = true;
   if (!execution->main_ended) {
@@ -194,7 +195,7 @@ static void lost(struct execution *execution) {
   if (execution->state == STATE_STARTING) {
     execution->state = STATE_RUNNING;
     if (execution->connection != NULL) {
-      reply_started(execution, false);
+      execution_reply_started(execution, false);
     }
   }
   children_lost(execution->agent);
@@ -216,6 +217,9 @@ void execution_orphans_gone(struct execution *execution) {
 }
 
 static void take_failed(struct execution *execution, const struct report *report) {
+  if (report->stage == STAGE_SPARE && execution_begin_cold(execution)) {
+    return;
+  }
   switch (report->stage) {
     case STAGE_CWD:
       execution_fail(execution, reason_of(report->error), "the working directory cannot be entered", report->error);
@@ -232,17 +236,18 @@ static void take_failed(struct execution *execution, const struct report *report
 }
 
 static void take_started(struct execution *execution, const struct report *report) {
+  close_owned(&execution->request);
   execution->main = report->pid;
   if (execution->state == STATE_STARTING) {
     execution->state = STATE_RUNNING;
     if (execution->connection != NULL) {
-      reply_started(execution, false);
+      execution_reply_started(execution, false);
       inlet_report(execution);
     }
   }
 }
 
-static void control_ready(struct watch *watch, uint32_t events) {
+void execution_control_ready(struct watch *watch, uint32_t events) {
   (void)events;
   struct execution *execution = container_of(watch, struct execution, control);
   struct report report;
@@ -251,7 +256,7 @@ static void control_ready(struct watch *watch, uint32_t events) {
     return;
   }
   if (got != sizeof report) {
-    lost(execution);
+    execution_lost(execution);
     return;
   }
   switch (report.kind) {
@@ -273,114 +278,6 @@ static void control_ready(struct watch *watch, uint32_t events) {
       break;
   }
   execution_advance(execution);
-}
-
-/* Fork the supervisor.  The child never returns. */
-static bool fork_supervisor(struct execution *execution, const struct start *start) {
-  int pair[2] = {-1, -1};
-  cleanup_fd int in = -1, out = -1, err = -1, theirs = -1;
-  int ends[2] = {-1, -1};
-  bool opened = outlets_open(execution, ends) && inlet_open(execution, start, &in) &&
-                socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0;
-  out = ends[0];
-  err = ends[1];
-  if (!opened) {
-    return false;
-  }
-  theirs = pair[1];
-  execution->control.fd = pair[0];
-  execution->control.ready = control_ready;
-  fcntl(pair[0], F_SETFL, O_NONBLOCK);
-  if (!watch_for(&execution->agent->loop, &execution->control, EPOLLIN)) {
-    return false;
-  }
-  execution->supervisor = fork();
-  if (execution->supervisor == 0) {
-    if (chdir(execution->agent->home) != 0) {
-      /* an absolute working directory may still be there */
-    }
-    supervisor_run(theirs, start, &(struct stdio){.fds = {in, out, err}});
-  }
-  if (execution->supervisor < 0) {
-    execution->supervisor = 0;
-    return false;
-  }
-  list_append(&execution->agent->supervised, &execution->supervised);
-  return true;
-}
-
-static struct execution *create(struct agent *agent, uint64_t id, const struct start *start) {
-  struct execution *execution = calloc(1, sizeof *execution);
-  if (execution == NULL) {
-    return NULL;
-  }
-  execution->agent = agent;
-  execution->id = id;
-  execution->background = start->background;
-  execution->control.fd = execution->inlet.watch.fd = -1;
-  list_init(&execution->attached);
-  list_init(&execution->supervised);
-  list_append(bucket_of(agent, id), &execution->bucket);
-  list_append(&agent->running, &execution->order);
-  agent->running_count++;
-  for (int i = 0; i < 2; i++) {
-    execution->outlets[i].execution = execution;
-    execution->outlets[i].watch.fd = -1;
-  }
-  execution->files.source_path = start->source_path ? strdup(start->source_path) : NULL;
-  execution->files.scratch = start->scratch ? strdup(start->scratch) : NULL;
-  execution->began_us = now_us();
-  execution->grace_us = start->exit_grace_ms * 1000;
-  if (start->timeout_ms != 0) {
-    execution->deadline_us = execution->began_us + start->timeout_ms * 1000;
-  }
-  return execution;
-}
-
-static void start_again(struct execution *execution, struct connection *connection) {
-  attach(execution, connection);
-  for (int i = 0; i < 2; i++) {
-    stream_rewind(&execution->outlets[i].stream, execution->outlets[i].stream.base);
-  }
-  if (execution->state != STATE_STARTING) {
-    reply_started(execution, true);
-    inlet_report(execution);
-  }
-}
-
-void execution_start(struct connection *connection, const struct frame *frame) {
-  struct agent *agent = connection_agent(connection);
-  uint64_t id = frame->channel;
-  struct execution *known = execution_find(agent, id);
-  if (known != NULL) {
-    start_again(known, connection);
-    return;
-  }
-  struct start start;
-  const char *problem = "malformed fields";
-  enum start_result decoded = start_decode(frame->payload, frame->length, &start, &problem);
-  if (decoded == START_NO_MEMORY) {
-    connection_reply_failed(connection, id, "no_memory", "no memory for the request", ENOMEM);
-  } else if (decoded != START_OK) {
-    connection_reply_failed(connection, id, "bad_request", problem, EINVAL);
-  }
-  if (decoded != START_OK) {
-    return;
-  }
-  struct execution *execution = NULL;
-  if (agent->stopping) {
-    connection_reply_failed(connection, id, "gone", "the machine is shutting down", ESHUTDOWN);
-  } else if (agent->running_count >= RUNNING_MAX) {
-    connection_reply_failed(connection, id, "too_many_executions", "as many run as the agent takes", EAGAIN);
-  } else if ((execution = create(agent, id, &start)) == NULL) {
-    connection_reply_failed(connection, id, "no_memory", "no memory for an execution", ENOMEM);
-  } else {
-    attach(execution, connection);
-    if (!fork_supervisor(execution, &start)) {
-      execution_fail(execution, "spawn_failed", "no process could be made", errno);
-    }
-  }
-  start_free(&start);
 }
 
 void execution_attach(struct connection *connection, const struct frame *frame) {
@@ -407,9 +304,9 @@ void execution_attach(struct connection *connection, const struct frame *frame) 
   for (int i = 0; i < 2; i++) {
     stream_rewind(&execution->outlets[i].stream, offsets[i]);
   }
-  attach(execution, connection);
+  execution_attach_to(execution, connection);
   if (execution->state != STATE_STARTING) {
-    reply_started(execution, true);
+    execution_reply_started(execution, true);
     inlet_report(execution);
   }
 }

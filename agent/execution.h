@@ -59,9 +59,17 @@ struct execution {
   uint64_t grace_us;
   uint64_t kill_us;     /* 0: not waiting to kill */
   uint64_t give_up_us;  /* 0: the supervisor was not told to end everything */
+  int request; /* warm: the START payload until the spare has taken it, -1 else */
+  uint32_t request_bytes;
   struct start files;   /* its paths only, for when the supervisor cannot remove them any more */
 };
 
+/* execution.c */
+struct link *execution_bucket(struct agent *agent, uint64_t id);
+void execution_attach_to(struct execution *execution, struct connection *connection);
+void execution_reply_started(struct execution *execution, bool already);
+void execution_control_ready(struct watch *watch, uint32_t events);
+void execution_lost(struct execution *execution);
 struct execution *execution_find(struct agent *agent, uint64_t id);
 void execution_fail(struct execution *execution, const char *reason, const char *message, int error);
 void execution_destroy(struct execution *execution);
@@ -76,12 +84,18 @@ void execution_forget(struct execution *execution);
 void execution_orphans_gone(struct execution *execution);
 void execution_order(struct execution *execution, enum order_kind kind, int signal, bool tree);
 
+/* begin.c */
+bool execution_begin_cold(struct execution *execution);
+
 /* output.c */
 bool outlets_open(struct execution *execution, int ends[2]);
+/* The same with pipes that are there already. */
+bool outlets_adopt(struct execution *execution, int ends[2]);
 void outlets_pump(struct execution *execution);
 void outlets_close(struct execution *execution);
 
 /* input.c: `*end` is the program's side. */
 bool inlet_open(struct execution *execution, const struct start *start, int *end);
+bool inlet_adopt(struct execution *execution, const struct start *start, int end);
 void inlet_close(struct execution *execution);
 void inlet_report(struct execution *execution);

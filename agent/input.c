@@ -64,27 +64,32 @@ static bool keep(struct inlet *inlet, const uint8_t *data, size_t size) {
   return !inlet->waiting.failed;
 }
 
-bool inlet_open(struct execution *execution, const struct start *start, int *end) {
+bool inlet_adopt(struct execution *execution, const struct start *start, int end) {
   struct inlet *inlet = &execution->inlet;
   if (!start->stdin_open && start->stdin_data == NULL) {
     inlet->broken = true;
-    *end = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    return *end >= 0;
+    close_owned(&end);
+    return true;
   }
-  int both[2];
-  if (pipe2(both, O_CLOEXEC) != 0) {
-    return false;
-  }
-  *end = both[0];
-  inlet->watch.fd = both[1];
+  inlet->watch.fd = end;
   inlet->watch.ready = inlet_ready;
   inlet->open = inlet->reports = start->stdin_open;
-  fcntl(both[1], F_SETFL, O_NONBLOCK);
+  fcntl(end, F_SETFL, O_NONBLOCK);
   if (!keep(inlet, start->stdin_data, start->stdin_size)) {
     return false;
   }
   pump(execution);
   return true;
+}
+
+bool inlet_open(struct execution *execution, const struct start *start, int *end) {
+  int both[2] = {-1, -1};
+  if (!start->stdin_open && start->stdin_data == NULL) {
+    *end = open("/dev/null", O_RDONLY | O_CLOEXEC);
+  } else if (pipe2(both, O_CLOEXEC) == 0) {
+    *end = both[0];
+  }
+  return *end >= 0 && inlet_adopt(execution, start, both[1]);
 }
 
 void inlet_close(struct execution *execution) {

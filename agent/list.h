@@ -30,6 +30,6 @@ static inline void list_remove(struct link *item) {
   list_init(item);
 }
 
-/* `next` is read before the body runs, so that the body may remove `at`. */
-#define list_each(at, next, list) \
-  for (struct link *at = (list)->next, *next = at->next; at != (list); at = next, next = at->next)
+/* `after` is read before the body runs, so that the body may remove `at`. */
+#define list_each(at, after, list) \
+  for (struct link *at = (list)->next, *after = at->next; at != (list); at = after, after = at->next)

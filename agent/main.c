@@ -5,6 +5,7 @@
  *      --home PATH                  instead of /home/user
  *      --no-seccomp                 for emulators that cannot filter
  *   vmpool-agent connect PATH       carry standard input and output to the socket of an agent
+ *   vmpool-agent supervise FD PID FD   what a warm interpreter executes beside a spare it has forked
  *   vmpool-agent --version
  */
 #include <errno.h>
@@ -24,6 +25,8 @@
 #include "agent.h"
 #include "bridge.h"
 #include "seccomp.h"
+#include "supervisor.h"
+#include "warm.h"
 
 enum { STOP_LIMIT_US = 3000000, BACKLOG = 128 };
 
@@ -38,6 +41,15 @@ static _Noreturn void usage(void) {
   die("usage: vmpool-agent (--listen-fd N | --socket PATH) [--home PATH] [--no-seccomp] | connect PATH | --version");
 }
 
+static int number(const char *text) {
+  char *end;
+  long value = strtol(text, &end, 10);
+  if (*text == '\0' || *end != '\0' || value < 0 || value > INT32_MAX) {
+    usage();
+  }
+  return (int)value;
+}
+
 static struct options parse(int argc, char **argv) {
   struct options options = {.listen_fd = -1, .home = "/home/user", .filtered = true};
   for (int i = 1; i < argc; i += 2) {
@@ -49,12 +61,8 @@ static struct options parse(int argc, char **argv) {
     if (i + 1 >= argc) {
       usage();
     }
-    char *end = argv[i + 1];
     if (strcmp(argv[i], "--listen-fd") == 0) {
-      options.listen_fd = (int)strtol(argv[i + 1], &end, 10);
-      if (*end != '\0') {
-        usage();
-      }
+      options.listen_fd = number(argv[i + 1]);
     } else if (strcmp(argv[i], "--socket") == 0) {
       options.socket = argv[i + 1];
     } else if (strcmp(argv[i], "--home") == 0) {
@@ -139,6 +147,10 @@ static void open_agent(struct agent *agent, const struct options *options, int l
 /* Milliseconds until the next thing to be done without an event; -1 if there is none. */
 static int pause_ms(const struct agent *agent, uint64_t now) {
   uint64_t due = executions_next_due(agent);
+  uint64_t warm_due = warms_next_due(agent);
+  if (warm_due != 0 && (due == 0 || warm_due < due)) {
+    due = warm_due;
+  }
   if (agent->strays && (due == 0 || agent->strays_due_us < due)) {
     due = agent->strays_due_us;
   }
@@ -163,6 +175,7 @@ static void serve(struct agent *agent) {
       executions_end_all(agent, SIGKILL);
     }
     connections_flush(agent);
+    warms_due(agent, now);
     if (agent->stopping && (agent->running_count == 0 || now >= agent->stopping_kill_us + STOP_LIMIT_US)) {
       return;
     }
@@ -187,6 +200,9 @@ int main(int argc, char **argv) {
   }
   if (argc == 3 && strcmp(argv[1], "connect") == 0) {
     return bridge_run(argv[2]);
+  }
+  if (argc == 5 && strcmp(argv[1], "supervise") == 0) {
+    supervisor_run_warm(number(argv[2]), number(argv[3]), number(argv[4]));
   }
   struct options options = parse(argc, argv);
   keep_descriptors(options.socket != NULL ? bind_socket(options.socket) : options.listen_fd);

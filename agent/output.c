@@ -54,23 +54,28 @@ static void outlet_ready(struct watch *watch, uint32_t events) {
   execution_advance(outlet->execution);
 }
 
-bool outlets_open(struct execution *execution, int ends[2]) {
-  ends[0] = ends[1] = -1;
+bool outlets_adopt(struct execution *execution, int ends[2]) {
+  bool watched = true;
   for (int i = 0; i < 2; i++) {
-    int both[2];
-    if (pipe2(both, O_CLOEXEC) != 0) {
-      return false;
-    }
     struct outlet *outlet = &execution->outlets[i];
-    ends[i] = both[1];
-    outlet->watch.fd = both[0];
+    outlet->watch.fd = take_fd(&ends[i]);
     outlet->watch.ready = outlet_ready;
-    fcntl(both[0], F_SETFL, O_NONBLOCK);
-    if (!watch_for(&execution->agent->loop, &outlet->watch, EPOLLIN)) {
-      return false;
-    }
+    fcntl(outlet->watch.fd, F_SETFL, O_NONBLOCK);
+    watched &= watch_for(&execution->agent->loop, &outlet->watch, EPOLLIN);
   }
-  return true;
+  return watched;
+}
+
+bool outlets_open(struct execution *execution, int ends[2]) {
+  int out[2] = {-1, -1}, err[2] = {-1, -1};
+  bool opened = pipe2(out, O_CLOEXEC) == 0 && pipe2(err, O_CLOEXEC) == 0;
+  ends[0] = out[1];
+  ends[1] = err[1];
+  if (!opened) {
+    close_owned(&out[0]);
+    return false;
+  }
+  return outlets_adopt(execution, (int[2]){out[0], err[0]});
 }
 
 void outlets_pump(struct execution *execution) {

@@ -129,12 +129,16 @@ static _Noreturn void execute_on_path(char *const *argv, char *const *env) {
   cannot_run(command, worst);
 }
 
-void program_run(const struct start *start, char *const *argv, const struct stdio *stdio) {
+void program_execute(char *const *argv, char *const *env) {
   setsid();
   become_ordinary();
   set_oom_score(OOM_SCORE);
+  execute_on_path(argv, env);
+}
+
+void program_run(const struct start *start, char *const *argv, const struct stdio *stdio) {
   umask(start->umask);
   place_stdio(stdio);
   set_limits(start);
-  execute_on_path(argv, start->env);
+  program_execute(argv, start->env);
 }

@@ -17,3 +17,6 @@ _Noreturn void program_run(const struct start *start, char *const *argv, const s
 
 /* The limits of an execution: those asked for, and the VM's defaults for what was not. */
 size_t program_limits(const struct start *start, struct limit limits[LIMITS_MAX + 2]);
+
+/* Become `argv` with ordinary signals; descriptors and working directory are as they should be. */
+_Noreturn void program_execute(char *const *argv, char *const *env);

@@ -5,6 +5,7 @@
 
 #include "agent.h"
 #include "tree.h"
+#include "warm.h"
 
 /* The one number of a small message, `otherwise` if it is absent or no u64. */
 static uint64_t number(const struct frame *frame, unsigned tag, uint64_t otherwise) {
@@ -117,6 +118,9 @@ bool request_answer(struct connection *connection, const struct frame *frame) {
       break;
     case MESSAGE_PING:
       reply_empty(connection, MESSAGE_PONG, frame->channel);
+      break;
+    case MESSAGE_WARM:
+      warm_answer(connection, frame);
       break;
     case MESSAGE_SHUTDOWN:
       reply_empty(connection, MESSAGE_DONE, frame->channel);

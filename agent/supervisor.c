@@ -2,8 +2,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -15,6 +17,7 @@
 
 #include "base.h"
 #include "control.h"
+#include "frame.h"
 #include "tree.h"
 #include "workspace.h"
 
@@ -32,7 +35,7 @@ struct supervisor {
 };
 
 static void report(const struct supervisor *self, const struct report *message) {
-  control_send(self->control, message, sizeof *message, -1);
+  control_send(self->control, message, sizeof *message, NULL, 0);
 }
 
 static _Noreturn void fail(const struct supervisor *self, enum stage stage, int error) {
@@ -196,6 +199,118 @@ void supervisor_run(int control, const struct start *start, const struct stdio *
   }
   self.building = start->build[0] != NULL;
   spawn_main(&self, self.building ? start->build : start->argv);
+  supervise(&self);
+  _exit(0);
+}
+
+/* Lower the spare's limits; its own process could not be lower than the warm interpreter's before. */
+static void limit_spare(const struct supervisor *self) {
+  struct limit limits[LIMITS_MAX + 2];
+  size_t count = program_limits(self->start, limits);
+  for (size_t i = 0; i < count; i++) {
+    struct rlimit now;
+    int resource = (int)limits[i].resource;
+    if (prlimit(self->main, resource, NULL, &now) != 0) {
+      continue;
+    }
+    rlim_t hard = limits[i].hard < now.rlim_max ? limits[i].hard : now.rlim_max;
+    struct rlimit wanted = {.rlim_cur = limits[i].soft < hard ? limits[i].soft : hard, .rlim_max = hard};
+    prlimit(self->main, resource, &wanted, NULL);
+  }
+}
+
+static void append_word(struct bytes *job, const char *word) {
+  bytes_append(job, word, strlen(word) + 1);
+}
+
+/* What warm_python.py reads: umask, whether stdin is empty, directory, count of arguments, arguments,
+   environment; each ended by a zero byte. */
+static bool send_job(const struct start *start, int pipe, const char *directory) {
+  struct bytes job = {0};
+  char number[32];
+  snprintf(number, sizeof number, "%u", start->umask);
+  append_word(&job, number);
+  append_word(&job, start->stdin_open || start->stdin_data != NULL ? "0" : "1");
+  append_word(&job, directory);
+  size_t count = 0;
+  while (start->argv[count] != NULL) {
+    count++;
+  }
+  snprintf(number, sizeof number, "%zu", count);
+  append_word(&job, number);
+  for (char **word = start->argv; *word != NULL; word++) {
+    append_word(&job, *word);
+  }
+  for (char **word = start->env; *word != NULL; word++) {
+    append_word(&job, *word);
+  }
+  bool sent = !job.failed && write_all(pipe, job.data, job.size) == 0;
+  bytes_free(&job);
+  return sent;
+}
+
+/* Wait, with the spare, for an order; ends the process when it was not needed. */
+static void await_start(struct supervisor *self, struct start *start) {
+  struct order order;
+  int payload = -1;
+  struct pollfd waited[] = {{.fd = self->control, .events = POLLIN}, {.fd = self->children, .events = POLLIN}};
+  do {
+    poll(waited, 2, -1);
+  } while (waited[0].revents == 0 && waited[1].revents == 0);
+  ssize_t got = waited[0].revents == 0 ? 0 : control_receive(self->control, &order, sizeof order, &payload, NULL);
+  if (got != sizeof order || order.kind != ORDER_START || payload < 0 ||
+      order.payload_bytes > FRAME_MAX_PAYLOAD_BYTES) {
+    kill(self->main, SIGKILL);
+    _exit(0);
+  }
+  void *bytes = mmap(NULL, order.payload_bytes, PROT_READ, MAP_PRIVATE, payload, 0);
+  const char *problem;
+  if (bytes == MAP_FAILED || start_decode(bytes, order.payload_bytes, start, &problem) != START_OK) {
+    kill(self->main, SIGKILL);
+    fail(self, STAGE_SPARE, ENOMEM);
+  }
+  close(payload);
+}
+
+static _Noreturn void fail_warm(const struct supervisor *self, enum stage stage, int error) {
+  kill(self->main, SIGKILL);
+  fail(self, stage, error);
+}
+
+void supervisor_run_warm(int control, pid_t spare, int job) {
+  struct start start;
+  struct supervisor self = {.control = dup2(control, 3), .main = spare, .start = &start, .stdio.fds = {-1, -1, -1}};
+  int pipe = dup2(job, 4);
+  dup2(STDERR_FILENO, job); /* the last copy of the pipe's end is ours to close */
+  job = pipe;
+  close_from(5);
+  fcntl(3, F_SETFD, FD_CLOEXEC);
+  fcntl(4, F_SETFD, FD_CLOEXEC);
+  set_apart(&self);
+  report(&self, &(struct report){.kind = REPORT_READY, .pid = spare});
+  await_start(&self, &start);
+  uint32_t stage;
+  char directory[PATH_MAX];
+  if (waitpid(spare, NULL, WNOHANG) != 0) {
+    fail(&self, STAGE_SPARE, ESRCH);
+  }
+  umask(022);
+  if (workspace_make(&start, &stage) != 0) {
+    fail_warm(&self, stage, errno);
+  }
+  if (chdir(start.cwd ? start.cwd : ".") != 0 || getcwd(directory, sizeof directory) == NULL) {
+    int error = errno;
+    workspace_remove(&start);
+    fail_warm(&self, STAGE_CWD, error);
+  }
+  limit_spare(&self);
+  kill(spare, SIGCONT);
+  if (!send_job(&start, job, directory)) {
+    workspace_remove(&start);
+    fail_warm(&self, STAGE_SPARE, errno);
+  }
+  close_owned(&job);
+  report(&self, &(struct report){.kind = REPORT_STARTED, .pid = spare});
   supervise(&self);
   _exit(0);
 }

@@ -1,0 +1,302 @@
+#include "warm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "program.h"
+
+enum {
+  PATIENCE_US = 10000000,     /* for a spare to report, before the interpreter counts as hung */
+  BACKOFF_LAST_US = 60000000,
+};
+
+/* What an interpreter reads of its environment only when it starts; the program's must be equal. */
+static const char *const FIXED_AT_START[] = {"PYTHON", "LANG",  "LC_",           "HOME=", "PATH=",
+                                             "TZ=",    "LD_",   "GLIBC_TUNABLES", "MALLOC_"};
+
+static bool is_fixed_at_start(const char *entry) {
+  for (size_t i = 0; i < sizeof FIXED_AT_START / sizeof *FIXED_AT_START; i++) {
+    if (strncmp(entry, FIXED_AT_START[i], strlen(FIXED_AT_START[i])) == 0) {
+      return true;
+    }
+  }
+  return false;
+}
+
+static bool contains(char *const *env, const char *entry) {
+  for (; *env != NULL; env++) {
+    if (strcmp(*env, entry) == 0) {
+      return true;
+    }
+  }
+  return false;
+}
+
+static bool fixed_part_within(char *const *env, char *const *other) {
+  for (; *env != NULL; env++) {
+    if (is_fixed_at_start(*env) && !contains(other, *env)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+static bool ends_with(const char *text, const char *end) {
+  size_t length = strlen(text), tail = strlen(end);
+  return length >= tail && strcmp(text + length - tail, end) == 0;
+}
+
+/* Only `INTERPRETER SOURCE.py ARGUMENT...` with the very source it brings. */
+static bool is_suitable(const struct warm *warm, const struct start *start) {
+  return start->build[0] == NULL && start->source_path != NULL && strcmp(start->argv[0], warm->argv[0]) == 0 &&
+         start->argv[1] != NULL && strcmp(start->argv[1], start->source_path) == 0 &&
+         ends_with(start->source_path, ".py") && fixed_part_within(start->env, warm->env) &&
+         fixed_part_within(warm->env, start->env);
+}
+
+struct warm *warm_find(struct agent *agent, const char *name) {
+  list_each(at, next, &agent->warms) {
+    struct warm *warm = container_of(at, struct warm, order);
+    if (strcmp(warm->name, name) == 0) {
+      return warm;
+    }
+  }
+  return NULL;
+}
+
+void spare_discard(struct spare *spare) {
+  for (int i = 0; i < 3; i++) {
+    close_owned(&spare->stdio[i]);
+  }
+  watch_close(&spare->agent->loop, &spare->control); /* its supervisor ends it */
+  list_remove(&spare->order);
+  spare->warm->spare_count--;
+  loop_discard(&spare->agent->loop, &spare->garbage);
+}
+
+struct spare *warm_take(struct agent *agent, const struct start *start) {
+  struct warm *warm = start->warm ? warm_find(agent, start->warm) : NULL;
+  if (warm == NULL || !is_suitable(warm, start)) {
+    return NULL;
+  }
+  list_each(at, next, &warm->spares) {
+    struct spare *spare = container_of(at, struct spare, order);
+    if (spare->supervisor != 0) {
+      return spare;
+    }
+  }
+  return NULL;
+}
+
+static bool is_our_child(pid_t pid) {
+  siginfo_t info;
+  return pid > 1 && waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
+}
+
+/* The supervisor of a spare reports once, then is silent until the spare is used: anything else is its end. */
+static void spare_ready(struct watch *watch, uint32_t events) {
+  (void)events;
+  struct spare *spare = container_of(watch, struct spare, control);
+  struct report report;
+  pid_t peer = 0;
+  ssize_t got = control_receive(watch->fd, &report, sizeof report, NULL, &peer);
+  if (got < 0 && errno == EAGAIN) {
+    return;
+  }
+  if (got != sizeof report || report.kind != REPORT_READY || spare->supervisor != 0 || !is_our_child(peer)) {
+    spare_discard(spare);
+    return;
+  }
+  spare->supervisor = peer;
+  spare->main = report.pid;
+  spare->warm->backoff_us = BACKOFF_FIRST_US;
+}
+
+/* Pipes for its standard descriptors and a pair for its supervisor, whose far ends go to the interpreter. */
+static bool connect_spare(struct spare *spare, int theirs[CONTROL_FDS_MAX]) {
+  int pair[2];
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) {
+    return false;
+  }
+  spare->control.fd = pair[0];
+  theirs[0] = pair[1];
+  int on = 1;
+  fcntl(pair[0], F_SETFL, O_NONBLOCK);
+  if (setsockopt(pair[0], SOL_SOCKET, SO_PASSCRED, &on, sizeof on) != 0) {
+    return false;
+  }
+  for (int i = 0; i < 3; i++) {
+    int both[2];
+    if (pipe2(both, O_CLOEXEC) != 0) {
+      return false;
+    }
+    int ours = i == 0 ? 1 : 0;
+    spare->stdio[i] = both[ours];
+    theirs[i + 1] = both[1 - ours];
+    fcntl(both[ours], F_SETFL, O_NONBLOCK);
+  }
+  return watch_for(&spare->agent->loop, &spare->control, EPOLLIN);
+}
+
+static bool ask_for_spare(struct warm *warm, uint64_t now) {
+  struct spare *spare = calloc(1, sizeof *spare);
+  if (spare == NULL) {
+    return false;
+  }
+  *spare = (struct spare){.agent = warm->agent, .warm = warm, .stdio = {-1, -1, -1}, .asked_us = now};
+  spare->control = (struct watch){.fd = -1, .ready = spare_ready};
+  list_append(&warm->spares, &spare->order);
+  warm->spare_count++;
+  int theirs[CONTROL_FDS_MAX] = {-1, -1, -1, -1};
+  bool asked = connect_spare(spare, theirs) && control_send(warm->control.fd, "S", 1, theirs, CONTROL_FDS_MAX) == 0;
+  for (int i = 0; i < CONTROL_FDS_MAX; i++) {
+    close_owned(&theirs[i]);
+  }
+  if (!asked) {
+    spare_discard(spare);
+  }
+  return asked;
+}
+
+static void stop_interpreter(struct warm *warm) {
+  watch_close(&warm->agent->loop, &warm->control);
+  list_each(at, next, &warm->spares) {
+    spare_discard(container_of(at, struct spare, order));
+  }
+  if (warm->pid != 0) {
+    kill(warm->pid, SIGKILL);
+  }
+  warm->retry_us = now_us() + warm->backoff_us;
+  warm->backoff_us = warm->backoff_us * 2 < BACKOFF_LAST_US ? warm->backoff_us * 2 : BACKOFF_LAST_US;
+}
+
+/* The interpreter never says anything: readable means that it ended. */
+void warm_interpreter_ready(struct watch *watch, uint32_t events) {
+  (void)events;
+  stop_interpreter(container_of(watch, struct warm, control));
+}
+
+/* Role: the warm interpreter, until it executes itself.  Parent: the agent.  Ends: when the agent closes the
+   control socket.  Its streams are pipes that lead nowhere, like those its spares will have. */
+static _Noreturn void run_interpreter(const struct warm *warm, int control) {
+  int in[2], out[2];
+  if (chdir(warm->agent->home) != 0 || pipe(in) != 0 || pipe(out) != 0) {
+    _exit(EXIT_NOT_EXECUTABLE);
+  }
+  int high[3] = {fcntl(control, F_DUPFD, 64), fcntl(warm->agent->executable, F_DUPFD, 64), fcntl(out[1], F_DUPFD, 64)};
+  dup2(in[0], 0);
+  dup2(high[2], 1);
+  dup2(high[2], 2);
+  dup2(high[0], 3);
+  dup2(high[1], 4);
+  close_from(5);
+  program_execute(warm->argv, warm->env);
+}
+
+static void start_interpreter(struct warm *warm) {
+  int pair[2] = {-1, -1};
+  warm->retry_us = 0;
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) {
+    stop_interpreter(warm);
+    return;
+  }
+  cleanup_fd int theirs = pair[1];
+  warm->control.fd = pair[0];
+  fcntl(pair[0], F_SETFL, O_NONBLOCK);
+  pid_t pid = watch_for(&warm->agent->loop, &warm->control, EPOLLIN) ? fork() : -1;
+  if (pid == 0) {
+    run_interpreter(warm, theirs);
+  }
+  warm->pid = pid > 0 ? pid : 0;
+  if (pid < 0) {
+    stop_interpreter(warm);
+  }
+}
+
+static bool is_hung(const struct warm *warm, uint64_t now) {
+  list_each(at, next, &warm->spares) {
+    const struct spare *spare = container_of(at, struct spare, order);
+    if (spare->supervisor == 0 && spare->asked_us + PATIENCE_US <= now) {
+      return true;
+    }
+  }
+  return false;
+}
+
+void warm_forget(struct warm *warm) {
+  stop_interpreter(warm);
+  list_remove(&warm->order);
+  free(warm->name);
+  free(warm->argv);
+  loop_discard(&warm->agent->loop, &warm->garbage);
+}
+
+void warms_due(struct agent *agent, uint64_t now) {
+  list_each(at, next, &agent->warms) {
+    struct warm *warm = container_of(at, struct warm, order);
+    if (warm->control.fd >= 0 && is_hung(warm, now)) {
+      stop_interpreter(warm);
+    }
+    if (warm->control.fd < 0 && warm->pid == 0 && warm->retry_us <= now) {
+      start_interpreter(warm);
+    }
+    while (warm->control.fd >= 0 && warm->spare_count < warm->wanted && ask_for_spare(warm, now)) {
+    }
+  }
+}
+
+uint64_t warms_next_due(const struct agent *agent) {
+  uint64_t due = 0;
+  list_each(at, next, &agent->warms) {
+    const struct warm *warm = container_of(at, struct warm, order);
+    uint64_t wanted = warm->control.fd < 0 && warm->pid == 0 ? warm->retry_us : 0;
+    list_each(one, following, &warm->spares) {
+      const struct spare *spare = container_of(one, struct spare, order);
+      if (spare->supervisor == 0 && (wanted == 0 || spare->asked_us + PATIENCE_US < wanted)) {
+        wanted = spare->asked_us + PATIENCE_US;
+      }
+    }
+    due = due == 0 || (wanted != 0 && wanted < due) ? wanted : due;
+  }
+  return due;
+}
+
+void warms_reaped(struct agent *agent, pid_t pid) {
+  list_each(at, next, &agent->warms) {
+    struct warm *warm = container_of(at, struct warm, order);
+    if (warm->pid == pid) {
+      warm->pid = 0;
+    }
+  }
+}
+
+size_t warms_known(const struct agent *agent, pid_t *pids, size_t capacity) {
+  size_t count = 0;
+  list_each(at, next, &agent->warms) {
+    const struct warm *warm = container_of(at, struct warm, order);
+    if (warm->pid != 0 && count < capacity) {
+      pids[count++] = warm->pid;
+    }
+    list_each(one, following, &warm->spares) {
+      pid_t supervisor = container_of(one, struct spare, order)->supervisor;
+      if (supervisor != 0 && count < capacity) {
+        pids[count++] = supervisor;
+      }
+    }
+  }
+  return count;
+}
+
+void warms_end(struct agent *agent) {
+  list_each(at, next, &agent->warms) {
+    warm_forget(container_of(at, struct warm, order));
+  }
+}

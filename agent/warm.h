@@ -1,0 +1,54 @@
+/* Interpreters kept ready, and the spares they have forked. */
+#pragma once
+
+#include "agent.h"
+#include "control.h"
+
+enum { BACKOFF_FIRST_US = 500000 }; /* before an interpreter that ended is started again */
+
+/* One interpreter the host asked for. */
+struct warm {
+  struct garbage garbage;
+  struct agent *agent;
+  struct link order;
+  char *name;
+  char **argv; /* owned, in one block */
+  char **env;
+  unsigned wanted;
+  pid_t pid; /* 0: not running */
+  struct watch control;
+  struct link spares;
+  unsigned spare_count;
+  uint64_t retry_us;   /* when to start it again */
+  uint64_t backoff_us;
+};
+
+/* A single-use child of a warm interpreter, waiting under its own supervisor. */
+struct spare {
+  struct garbage garbage;
+  struct agent *agent;
+  struct warm *warm;
+  struct link order;
+  struct watch control; /* to its supervisor */
+  pid_t supervisor;     /* 0 until it has reported */
+  pid_t main;
+  int stdio[3];         /* our ends */
+  uint64_t asked_us;
+};
+
+/* A ready spare that does exactly what a cold start of `start` would; NULL if there is none.  The caller
+   takes its descriptors and gives it to spare_discard. */
+struct spare *warm_take(struct agent *agent, const struct start *start);
+void spare_discard(struct spare *spare);
+
+struct warm *warm_find(struct agent *agent, const char *name);
+void warm_forget(struct warm *warm);
+void warm_interpreter_ready(struct watch *watch, uint32_t events);
+
+/* warm_request.c */
+void warm_answer(struct connection *connection, const struct frame *frame);
+void warms_due(struct agent *agent, uint64_t now);
+uint64_t warms_next_due(const struct agent *agent);
+void warms_reaped(struct agent *agent, pid_t pid);
+size_t warms_known(const struct agent *agent, pid_t *pids, size_t capacity);
+void warms_end(struct agent *agent);
