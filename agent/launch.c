@@ -12,12 +12,12 @@
  *   user               ordinary user: a user namespace in which the caller is root
  *   range BASE         full root: the VM's ids start at BASE
  *   cgroup PATH        a cgroup.procs file the VM joins
+ *   run ARGUMENT... .  bubblewrap's arguments, up to a token "."
  *   stage DIRECTORY    the tree is put together here; names below are relative to it
  *   dir NAME           make a directory
  *   bind SOURCE NAME plain|system|own
  *   image FILE NAME    mount a disk image
  *   overlay NAME OPTIONS
- *   run ARGUMENT... .  bubblewrap's arguments, up to a token "."
  *   end
  *
  * Mounts live in the launcher's own mount namespace and go with its last process.  Errors go to standard
@@ -38,6 +38,12 @@
 
 enum { MAX_PLAN = 1 << 18, MAX_TOKENS = 4096, MAX_CGROUPS = 16, INFO_BYTES = 4096 };
 
+/* The process that becomes bubblewrap, and our ends of its pipes: `go` is written to let it run. */
+struct child {
+    pid_t pid;
+    int go, info, ready;
+};
+
 struct plan {
     struct id_maps maps;
     int lock, listen;
@@ -45,6 +51,7 @@ struct plan {
     const char *cgroups[MAX_CGROUPS];
     size_t cgroup_count;
     char **run;
+    struct child bubblewrap;
 };
 
 void die(const char *format, ...) {
@@ -136,6 +143,8 @@ static char **take_run(struct tokens *tokens) {
     return first;
 }
 
+static struct child start_child(const struct plan *plan);
+
 /* Carries out one directive; false for `end`. */
 static bool step(struct plan *plan, struct tokens *tokens) {
     const char *word = next_token(tokens);
@@ -155,7 +164,10 @@ static bool step(struct plan *plan, struct tokens *tokens) {
     else if (strcmp(word, "cgroup") == 0 && plan->cgroup_count < MAX_CGROUPS)
         plan->cgroups[plan->cgroup_count++] = next_token(tokens);
     else if (strcmp(word, "stage") == 0) {
+        if (plan->run == NULL || plan->listen < 0)
+            die_plain("the plan lacks run or listen before stage");
         private_mounts();
+        plan->bubblewrap = start_child(plan);
         mount_stage(next_token(tokens));
     } else if (strcmp(word, "dir") == 0)
         make_directory(next_token(tokens), &plan->maps);
@@ -191,8 +203,10 @@ static void place(int fd, int number) {
         die("descriptor %d", number);
 }
 
-/* The child that becomes bubblewrap: joins the VM's cgroups, puts descriptors where they are expected. */
-_Noreturn static void become_bubblewrap(const struct plan *plan, pid_t launcher, int info, int ready) {
+/* The child that becomes bubblewrap: joins the VM's cgroups while the launcher makes the mounts (moving a
+ * process can wait milliseconds for the kernel), then puts descriptors where they are expected. */
+_Noreturn static void become_bubblewrap(const struct plan *plan, pid_t launcher, int go, int info, int ready) {
+    char byte;
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     int listen = out_of_the_way(plan->listen);
     int userns = plan->maps.vm < 0 ? -1 : out_of_the_way(plan->maps.vm);
@@ -207,6 +221,8 @@ _Noreturn static void become_bubblewrap(const struct plan *plan, pid_t launcher,
             die("cannot join %s", plan->cgroups[at]);
         close(procs);
     }
+    if (read(go, &byte, 1) != 1)
+        _exit(1); /* the launcher has said why */
     info = out_of_the_way(info);
     ready = out_of_the_way(ready);
     place(null, STDIN_FILENO);
@@ -217,6 +233,23 @@ _Noreturn static void become_bubblewrap(const struct plan *plan, pid_t launcher,
     place(userns, USERNS_FD);
     execv(plan->run[0], plan->run);
     die("cannot run %s", plan->run[0]);
+}
+
+static struct child start_child(const struct plan *plan) {
+    int go[2], info[2], ready[2];
+    pid_t launcher = getpid(), pid;
+
+    if (pipe2(go, O_CLOEXEC) < 0 || pipe2(info, O_CLOEXEC) < 0 || pipe2(ready, O_CLOEXEC) < 0 ||
+        (pid = fork()) < 0)
+        die("cannot start bubblewrap");
+    if (pid == 0) {
+        close(go[1]);
+        become_bubblewrap(plan, launcher, go[0], info[1], ready[1]);
+    }
+    close(go[0]);
+    close(info[1]);
+    close(ready[1]);
+    return (struct child){.pid = pid, .go = go[1], .info = info[0], .ready = ready[0]};
 }
 
 /* PID of the VM's first process from bubblewrap's JSON; 0 if bubblewrap ended before. */
@@ -259,25 +292,20 @@ static void write_pidfile(const char *path, pid_t pid) {
         die("%s", path);
 }
 
-/* Starts bubblewrap and waits until the agent runs in it.  bubblewrap's monitor is then of no more use: the
+/* Lets bubblewrap go and waits until the agent runs in it.  bubblewrap's monitor is then of no more use: the
  * VM's first process is its PID 1 and is watched by a pidfd. */
 static int launch(const struct plan *plan) {
-    int info[2], ready[2];
+    pid_t monitor = plan->bubblewrap.pid, child;
+    int ready = plan->bubblewrap.ready;
     char answer[8];
     size_t length = 0;
     ssize_t got;
-    pid_t launcher = getpid(), monitor, child;
 
-    if (pipe2(info, O_CLOEXEC) < 0 || pipe2(ready, O_CLOEXEC) < 0 || (monitor = fork()) < 0)
-        die("cannot start bubblewrap");
-    if (monitor == 0)
-        become_bubblewrap(plan, launcher, info[1], ready[1]);
-    close(info[1]);
-    close(ready[1]);
-    child = read_child_pid(info[0]);
-    if (child > 0)
+    if (write(plan->bubblewrap.go, "1", 1) == 1 && (child = read_child_pid(plan->bubblewrap.info)) > 0)
         write_pidfile(plan->pidfile, child);
-    while (length < sizeof answer && (got = read(ready[0], answer + length, sizeof answer - length)) > 0)
+    else
+        child = 0;
+    while (length < sizeof answer && (got = read(ready, answer + length, sizeof answer - length)) > 0)
         length += (size_t) got;
     if (length == 1 && answer[0] == 'R') {
         kill(monitor, SIGKILL);
@@ -313,7 +341,7 @@ int main(int argc, char **argv) {
     tokens = read_plan();
     while (step(&plan, &tokens))
         ;
-    if (plan.run == NULL || plan.pidfile == NULL || plan.listen < 0)
-        die_plain("the plan lacks run, pidfile or listen");
+    if (plan.bubblewrap.pid == 0 || plan.pidfile == NULL)
+        die_plain("the plan lacks stage or pidfile");
     return launch(&plan);
 }

@@ -86,9 +86,9 @@ def plan(launch: Launch) -> bytes:
         *("pidfile", str(launch.pidfile)),
         *(("range", str(launch.ids)) if launch.root_grade else ("user",)),
         *(word for path in launch.cgroups for word in ("cgroup", str(path))),
+        *("run", *bubblewrap(launch), "."),
         *("stage", str(launch.paths.stage)),
         *(_writable_root(launch) if launch.root_grade else _read_only_root(launch)),
-        *("run", *bubblewrap(launch), "."),
         "end",
     ]
     return b"".join(word.encode() + b"\0" for word in words)
