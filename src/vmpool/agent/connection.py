@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
 import anyio
 from anyio.abc import ByteStream
@@ -18,6 +19,7 @@ STREAM_ERRORS = (OSError, anyio.EndOfStream, anyio.BrokenResourceError, anyio.Cl
 
 _RECEIVE_BYTES = 128 << 10
 _HEARTBEAT_SECONDS = 30.0
+_FLUSH_SECONDS = 0.25
 _HELLO_CHANNEL = 1 << 63
 
 
@@ -38,6 +40,7 @@ class Connection:
         self._decoder = decoder
         self._outgoing: deque[bytes] = deque()
         self._writable: anyio.Event | None = None
+        self._sending: anyio.CancelScope | None = None
         self.heard = False
         self._alive = True
 
@@ -82,7 +85,14 @@ class Connection:
                 tasks.cancel_scope.cancel()
             return reason
         finally:
+            await self._flush()
             await anyio.aclose_forcefully(self._stream)
+
+    async def _flush(self) -> None:
+        """Say what was queued before the end, such as a RELEASE, unless a frame is half out."""
+        if self._outgoing and self._sending is None:
+            with anyio.move_on_after(_FLUSH_SECONDS, shield=True), suppress(*STREAM_ERRORS):
+                await self._stream.send(b"".join(self._outgoing))
 
     async def _read(self, on_frame: Callable[[Frame], None]) -> Exception:
         try:
@@ -93,6 +103,9 @@ class Connection:
                     on_frame(frame)
         except (*STREAM_ERRORS, ProtocolError) as error:
             return error
+        finally:
+            if self._sending is not None:
+                self._sending.deadline = anyio.current_time() + _FLUSH_SECONDS
 
     async def _write(self) -> None:
         try:
@@ -102,7 +115,13 @@ class Connection:
                     await self._writable.wait()
                 batch = b"".join(self._outgoing)
                 self._outgoing.clear()
-                await self._stream.send(batch)
+                with anyio.CancelScope(
+                    shield=True
+                ) as self._sending:  # never half a batch
+                    await self._stream.send(batch)
+                if self._sending.cancelled_caught:
+                    return
+                self._sending = None
         except STREAM_ERRORS:
             await anyio.aclose_forcefully(self._stream)  # wakes the reader
 

@@ -196,6 +196,12 @@ async def test_shutdown_ends_the_agent(agent: Agent, client: Client) -> None:
             assert ended.cancelled
 
 
+async def test_a_release_just_before_closing_is_heard(agent: Agent) -> None:
+    for line in (b"one\n", b"two\n"):
+        async with open_client(agent.dial) as client:
+            assert (await run(client, 1, agent.shell(f"echo {line.decode()}"))).stdout == line
+
+
 async def test_an_error_in_the_block_comes_out_as_it_is(agent: Agent) -> None:
     with pytest.raises(LookupError):
         async with open_client(agent.dial):

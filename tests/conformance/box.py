@@ -1,0 +1,113 @@
+"""A running machine with a client to its agent, and short ways to run things in it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from tests.conformance.backends import KEY, World
+from vmpool.agent import Captured, Client, ProcessSpec, open_client, run
+from vmpool.backends.base import Backend, BackendInfo, Machine, MachineKey, MachineSpec
+from vmpool.domain import LANGUAGES, Language
+from vmpool.domain.language import VM_PATH
+
+HOME = "/home/user"
+ENV = {
+    "HOME": HOME,
+    "USER": "user",
+    "LOGNAME": "user",
+    "PATH": VM_PATH,
+    "LANG": "C.UTF-8",
+    "TZ": "UTC",
+}
+_IDS = itertools.count(1)
+
+
+def shell_spec(script: str, **more: Any) -> ProcessSpec:
+    """A line for the shell."""
+    return ProcessSpec(("/bin/sh", "-c", script), **{"env": ENV, "timeout": 50, **more})
+
+
+def source_spec(language: Language, code: str, execution_id: int, **more: Any) -> ProcessSpec:
+    """Source text, as the pool lays it out."""
+    scratch = None if language.beside else f"/tmp/.vmpool-{execution_id}"
+    source = (
+        f"{HOME}/.vmpool-{execution_id}-{language.source}"
+        if scratch is None
+        else f"{scratch}/{language.source}"
+    )
+
+    def filled(argv: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(word.replace("{source}", source).replace("{scratch}", scratch or HOME) for word in argv)
+
+    return ProcessSpec(
+        argv=filled(language.run),
+        build=filled(language.build),
+        source=(source, code.encode()),
+        scratch=scratch,
+        **{"env": {**ENV, **language.env}, "timeout": 50, **more},
+    )
+
+
+@dataclass(slots=True)
+class Box:
+    """One machine."""
+
+    world: World
+    backend: Backend
+    info: BackendInfo
+    machine: Machine
+    client: Client
+    languages: tuple[str, ...] = field(default=())
+
+    @property
+    def key(self) -> MachineKey:
+        return self.machine.key
+
+    async def sh(self, script: str, **more: Any) -> Captured:
+        return await run(self.client, next(_IDS), shell_spec(script, **more))
+
+    async def output(self, script: str, **more: Any) -> str:
+        """Standard output of a line that must succeed."""
+        captured = await self.sh(script, **more)
+        assert captured.exit.exit_code == 0, captured
+        return captured.stdout.decode().rstrip("\n")
+
+    async def python(self, code: str, *, inline_limit: int = 1 << 20, **more: Any) -> Captured:
+        return await self.code("python", code, inline_limit=inline_limit, **more)
+
+    async def code(self, language: str, code: str, *, inline_limit: int = 1 << 20, **more: Any) -> Captured:
+        number = next(_IDS)
+        spec = source_spec(LANGUAGES[language], code, number, **more)
+        return await run(self.client, number, spec, inline_limit=inline_limit)
+
+    async def figure(self, code: str, **more: Any) -> int:
+        """The integer a Python program prints."""
+        captured = await self.python(code, **more)
+        assert captured.exit.exit_code == 0, captured
+        return int(captured.stdout)
+
+
+def next_id() -> int:
+    """An execution id nobody has used."""
+    return next(_IDS)
+
+
+@asynccontextmanager
+async def open_box(
+    world: World, key: MachineKey = KEY, spec: MachineSpec | None = None
+) -> AsyncIterator[Box]:
+    """Create a machine and connect; it is left to the world to destroy it."""
+    async with world.backend() as backend:
+        machine = await backend.create(key, spec or world.spec())
+        async with open_client(lambda: backend.dial(key)) as client:
+            await client.ping()
+            yield Box(world, backend, await backend.describe(), machine, client)
+
+
+def limited(spec: MachineSpec, **limits: Any) -> MachineSpec:
+    """The same machine with other limits."""
+    return replace(spec, limits=replace(spec.limits, **limits))
