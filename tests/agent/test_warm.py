@@ -1,4 +1,6 @@
-"""A warm start does what a cold one does: every program here runs both ways and against a bare interpreter."""
+"""A warm start does what a cold one does: every program here runs both ways and bare."""
+
+# ruff: noqa: E501 - the programs below are tables, not text to be read
 
 from __future__ import annotations
 
@@ -9,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +22,7 @@ from vmpool.agent.warm_python import TEXT
 
 PYTHON = "/usr/bin/python3"
 
-PROGRAMS = {
+PROGRAMS: dict[str, str | bytes] = {
     "plain": "print(1 + 1)",
     "argv": "import sys; print(sys.argv, sys.orig_argv, sys.path[0], sys.flags, sys.executable)",
     "main": "print(sorted(globals().items(), key=str)[0:0] or sorted(globals()), __name__, __file__, __spec__, "
@@ -122,7 +125,7 @@ def start(
     env: Mapping[str, str] | None = None,
     name: str = "main.py",
     warm: bool = True,
-    **fields: int | str | bytes | None,
+    **fields: Any,
 ) -> None:
     wire.start(
         number,
@@ -137,12 +140,12 @@ def start(
     )
 
 
-def run(agent: Agent, wire: Wire, number: int, program: str | bytes, **fields: object) -> Result:
-    start(agent, wire, number, program, **fields)  # type: ignore[arg-type]
+def run(agent: Agent, wire: Wire, number: int, program: str | bytes, **fields: Any) -> Result:
+    start(agent, wire, number, program, **fields)
     return wire.finish(number)
 
 
-def run_warm(agent: Agent, wire: Wire, program: str | bytes, first: int = 1, **fields: object) -> Result:
+def run_warm(agent: Agent, wire: Wire, program: str | bytes, first: int = 1, **fields: Any) -> Result:
     """Until a spare was ready."""
     for number in range(first, first + 400):
         result = run(agent, wire, number, program, **fields)
@@ -227,7 +230,7 @@ def test_a_timeout_and_daemons_of_a_warm_program(warm_agent: tuple[Agent, Wire])
     ids=str,
 )
 def test_what_a_warm_start_cannot_be_is_cold(
-    warm_agent: tuple[Agent, Wire], difference: dict[str, object]
+    warm_agent: tuple[Agent, Wire], difference: dict[str, Any]
 ) -> None:
     agent, wire = warm_agent
     warm_up(agent, wire)
