@@ -83,10 +83,12 @@ class VMPool(Contender):
         self.version = f"vmpool on {pool['backend']}"
         self._names = count()
         self._ready: list[tuple[Client, bytes]] = []
+        self._made: list[int] = []
 
     def prepare(self, sandboxes: int) -> None:
         for _ in range(sandboxes):
             vm = self._make()
+            self._made.append(vm)
             client = Client(self._server)
             request = client.render("POST", f"/api/vms/{vm}/execute", {"code": CODE})
             client.send(request)  # the interpreter is warmed by the first use
@@ -105,8 +107,8 @@ class VMPool(Contender):
     def close(self) -> None:
         for client, _ in self._ready:
             client.__exit__()
-        for vm in self._control.get("/api/vms?limit=100"):
-            self._control.delete(f"/api/vms/{vm['id']}")
+        for vm in self._made:
+            self._control.delete(f"/api/vms/{vm}")
 
     def _make(self) -> int:
         body = {"name": f"bench-{next(self._names)}", "language": "python"}
