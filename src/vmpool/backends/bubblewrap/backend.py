@@ -6,6 +6,7 @@ import builtins
 import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Self, TypeVar
 from weakref import WeakValueDictionary
@@ -39,16 +40,17 @@ THREADS = 64
 class BubblewrapBackend(Backend):
     """VMs made of namespaces, over an allow-list of the host's files.
 
-    state_dir: a directory of the backend's own.  pool_id: names the
-    control groups and id ranges of this pool.  grade: settle for this grade only (default: the best the
-    host allows).
+    state_dir: a directory of the backend's own.  pool_id: names the control groups and id ranges of this
+    pool, which no other state directory may use (default: made from the directory's name).  grade: settle
+    for this grade only (default: the best the host allows).
     """
 
     name = "bubblewrap"
 
-    def __init__(self, state_dir: Path, *, pool_id: str = "default", grade: Grade | None = None) -> None:
-        self._layout = Layout(Path(state_dir).absolute())
-        self._pool_id = pool_id
+    def __init__(self, state_dir: Path, *, pool_id: str | None = None, grade: Grade | None = None) -> None:
+        home = Path(state_dir).absolute()
+        self._layout = Layout(home)
+        self._pool_id = pool_id or sha256(bytes(home)).hexdigest()[:12]
         self._grade = grade
         self._settled: Machines | None = None
         self._locks: WeakValueDictionary[MachineKey, anyio.Lock] = WeakValueDictionary()

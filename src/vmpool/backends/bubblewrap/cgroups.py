@@ -21,6 +21,7 @@ CPU_PERIOD_US = 100_000
 SMALLEST_QUOTA_US = 1000
 FREEZE_SECONDS = 5.0
 REMOVE_SECONDS = 2.0
+MAKE_ATTEMPTS = 100
 V1_CONTROLLERS = ("memory", "cpu", "cpuacct", "pids", "freezer")
 V2_CONTROLLERS = ("memory", "cpu", "pids")
 
@@ -61,7 +62,7 @@ class CgroupTree:
         """Make the VM's groups with its limits; their `cgroup.procs` files, to be joined."""
         groups = self._groups(name)
         for group in groups:
-            group.mkdir(parents=True, exist_ok=True)
+            _make_group(group)
         for controller, file, value, optional in _settings(self.version, limits):
             group_dir = self._group(controller, name)
             if group_dir is not None and (not optional or (group_dir / file).exists()):
@@ -87,6 +88,8 @@ class CgroupTree:
                     time.sleep(0.002)  # the kernel counts an ended process out a moment later
                 else:
                     break
+        if self.version == 1:  # on version 2 they hand controllers down, which takes time to set up again
+            self.remove_parents()
 
     def names(self) -> set[str]:
         """Every group below our parents."""
@@ -161,6 +164,17 @@ class CgroupTree:
         for file, value in files:
             if file.exists():
                 file.write_text(value, encoding="ascii")
+
+
+def _make_group(group: Path) -> None:
+    """Make it and its parents, which another thread may be removing because its VM was the last."""
+    for _ in range(MAKE_ATTEMPTS):
+        try:
+            group.mkdir(parents=True, exist_ok=True)
+        except FileNotFoundError:
+            continue
+        return
+    raise FileNotFoundError(f"{group} cannot be made")
 
 
 def _kill_members(group: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from vmpool.backends.bubblewrap import skeleton, snapshots
 from vmpool.backends.bubblewrap.layout import read_record
 from vmpool.backends.bubblewrap.machines import Machines
@@ -21,7 +23,8 @@ def recover(machines: Machines) -> None:
             machines.remove_tree(entry)
     names = {str(key) for key in keys}
     for orphan in machines.cgroups.names() - names:
-        machines.cgroups.remove(orphan)
+        with suppress(OSError):  # a later start tries again
+            machines.cgroups.remove(orphan)
     records = (read_record(layout.vm(key).record) for key in keys)
     used = {record.tree for record in records if record is not None}
     skeleton.remove_bases(layout.bases, frozenset({machines.base_tree.name, *used}))

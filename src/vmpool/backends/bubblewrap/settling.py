@@ -63,6 +63,7 @@ def settle(layout: Layout, pool_id: str, wanted: Grade | None = None) -> Machine
             return _proven(machines)
         except BackendFailed as failed:
             refusals.append(f"{grade}{' with disk images' if images else ''}: {failed.message}")
+    tree.remove_parents()
     raise BackendUnreachable("bubblewrap cannot make a VM here. " + "; ".join(refusals) + "\n" + REMEDIES)
 
 
