@@ -35,9 +35,7 @@ class AgentBuildHook(BuildHookInterface):  # type: ignore[type-arg]
             # zig is started as a module of the interpreter that runs this hook.
             environment = {**os.environ, "PYTHON": sys.executable}
             subprocess.run(["make", "-C", str(root / "agent")], check=True, env=environment)
-        carried = [
-            machine for machine in MACHINES if (binaries / f"vmpool-agent-{machine}").is_file()
-        ]
+        carried = [machine for machine in MACHINES if (binaries / f"vmpool-agent-{machine}").is_file()]
         if not carried:
             raise RuntimeError(f"no agent was built into {binaries}; see agent/Makefile")
         if version == "standard" and len(carried) < len(MACHINES):
