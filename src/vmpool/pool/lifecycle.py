@@ -60,7 +60,6 @@ class Lifecycle:
         except BaseException as error:
             await self._unmake(vm, error)
             raise
-        self._warmer.soon(vm)
         return vm
 
     async def _make(self, vm: VM) -> Machine:
@@ -77,8 +76,8 @@ class Lifecycle:
         raise BackendFailed(f"the machine was not there after {context.settings.create_timeout:g} seconds")
 
     async def running(self, vm: VM, machine: Machine) -> VM:
-        """Record that the machine runs."""
-        return await self._context.registry.move(
+        """Record that the machine runs, and begin to warm it."""
+        vm = await self._context.registry.move(
             vm,
             VMState.RUNNING,
             container_id=machine.container_id,
@@ -86,6 +85,8 @@ class Lifecycle:
             warnings=machine.warnings,
             error=None,
         )
+        self._warmer.soon(vm)
+        return vm
 
     async def _unmake(self, vm: VM, error: BaseException) -> None:
         """Leave nothing of a VM that was not made; what cannot be done in time is the reconciler's."""
@@ -112,9 +113,7 @@ class Lifecycle:
         context = self._context
         vm = await context.registry.move(vm, VMState.STARTING, sources=STARTABLE)
         async with self.failing(vm):
-            vm = await self.running(vm, await context.backend.start(key_of(vm)))
-        self._warmer.soon(vm)
-        return vm
+            return await self.running(vm, await context.backend.start(key_of(vm)))
 
     async def stop(self, vm: VM) -> VM:
         """End every process and keep the files; a stopped VM is answered as it is."""

@@ -32,6 +32,8 @@ RLIMITS: Mapping[int, tuple[int, int]] = MappingProxyType(
     }
 )
 
+READ_AT_START = ("PYTHON", "LD_", "LC_", "LANG", "GLIBC_", "MALLOC_", "HOME", "PATH", "TZ")
+"""Beginnings of variables that an interpreter or its libraries look at once, when they start."""
 SHELL = "/bin/sh"
 COMMAND_LANGUAGE = "bash"
 """What the history says of a `command`: it is a line for a shell."""
@@ -44,9 +46,14 @@ def working_directory(cwd: str | None) -> str:
     return cwd if cwd.startswith("/") else f"{HOME}/{cwd}"
 
 
-def environment(vm: VM, language: Language | None, request: ExecutionRequest) -> Mapping[str, str]:
-    """The whole environment of one execution."""
-    return {**BASE_ENV, **(language.env if language else {}), **vm.env, **request.env}
+def standing_environment(vm: VM, language: Language | None) -> Mapping[str, str]:
+    """What every execution in this VM starts with, before the request's own variables."""
+    return {**BASE_ENV, **(language.env if language else {}), **vm.env}
+
+
+def can_be_warm(language: Language, request: ExecutionRequest) -> bool:
+    """Whether a warm interpreter does the same as a fresh one: some variables are read only at its start."""
+    return language.warm is Warm.FORK and not any(name.startswith(READ_AT_START) for name in request.env)
 
 
 def language_of(vm: VM, request: ExecutionRequest) -> str:
@@ -67,7 +74,7 @@ def process_spec(vm: VM, request: ExecutionRequest, execution_id: int) -> Proces
     stdin = request.stdin.encode("utf-8", "replace") if request.stdin is not None else None
     if request.command is not None:
         argv = (SHELL, "-c", request.command)
-        env = environment(vm, None, request)
+        env = {**standing_environment(vm, None), **request.env}
         return ProcessSpec(argv=argv, env=env, cwd=cwd, stdin=stdin, timeout=request.timeout, rlimits=RLIMITS)
     language = language_named(request.language or vm.language)
     scratch = None if language.beside else f"/tmp/.vmpool-{execution_id}"
@@ -78,14 +85,14 @@ def process_spec(vm: VM, request: ExecutionRequest, execution_id: int) -> Proces
 
     return ProcessSpec(
         argv=filled(language.run),
-        env=environment(vm, language, request),
+        env={**standing_environment(vm, language), **request.env},
         cwd=cwd,
         build=filled(language.build),
         source=(source, (request.code or "").encode("utf-8", "replace")),
         scratch=scratch,
         stdin=stdin,
         timeout=request.timeout,
-        warm=language.name if language.warm is Warm.FORK else None,
+        warm=language.name if can_be_warm(language, request) else None,
         rlimits=RLIMITS,
     )
 

@@ -95,6 +95,9 @@ class VMPoolManager:
             tasks.start_soon(reconciler.run, name="reconciler")
             with anyio.move_on_after(FIRST_ROUND):
                 await reconciler.first_round.wait()
+            for vm in context.registry.all():
+                if vm.state is VMState.RUNNING:
+                    self._warmer.soon(vm)
             tasks.start_soon(expiry.run, name="expiry")
             self._exit = stack.pop_all()
         return self

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import logging
+
 import anyio
 
-from vmpool.domain import VM, VMState
+from vmpool.agent import warm_python
+from vmpool.domain import VM, VMState, language_named
+from vmpool.domain.language import Warm
 from vmpool.errors import InfrastructureFailure
 from vmpool.pool.context import Context, key_of
 from vmpool.pool.executions import Executions
+from vmpool.pool.runner import standing_environment
+
+logger = logging.getLogger(__name__)
 
 SETTLE = 0.05
 """Seconds left to an execution that follows the VM's start at once: it is not to share the CPU with us."""
+ARGV = {"python": ("python3", "-c", warm_python.TEXT)}
+"""What a warm interpreter is started as, by language."""
 
 
 class Warmer:
-    """Connects to a VM's agent in the background as soon as the VM runs."""
+    """Connects to a VM's agent and starts its warm interpreter, in the background, once the VM runs."""
 
     def __init__(self, context: Context, executions: Executions) -> None:
         self._context = context
@@ -32,7 +41,14 @@ class Warmer:
         current = self._context.registry.get(vm.id)
         if current is None or current.state is not VMState.RUNNING or key_of(current) != key:
             return
+        language, spares = language_named(vm.language), self._context.settings.warm_spares
         try:
-            await client.ping()
-        except InfrastructureFailure:
-            return
+            if language.warm is Warm.FORK and spares:
+                env = standing_environment(vm, language)
+                await client.warm(
+                    language.name, ARGV[language.name], env, strategy=language.warm.value, spares=spares
+                )
+            else:
+                await client.ping()
+        except InfrastructureFailure as error:  # an older agent, or no memory to spare: executions start cold
+            logger.info("VM %s stays cold: %s", vm.id, error)

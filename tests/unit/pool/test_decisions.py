@@ -98,6 +98,14 @@ class TestProcessSpec:
         assert spec.env == {**BASE_ENV, "A": "vm", "B": "request", "LANG": "vm"}
         assert spec.rlimits == RLIMITS
 
+    @pytest.mark.parametrize(
+        ("env", "warm"),
+        [({}, True), ({"A": "1", "APATH": "1"}, True), ({"PYTHONPATH": "x"}, False), ({"TZ": "x"}, False)],
+    )
+    def test_a_warm_interpreter_is_used_where_it_does_the_same(self, env: dict[str, str], warm: bool) -> None:
+        spec = process_spec(a_vm(), ExecutionRequest(code="", env=env), 1)
+        assert spec.warm == ("python" if warm else None)
+
     def test_the_language_may_be_another_than_the_vms(self) -> None:
         request = ExecutionRequest(code="echo", language="SH")
         assert language_of(a_vm(), request) == "bash"
