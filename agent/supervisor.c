@@ -13,6 +13,7 @@
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base.h"
@@ -30,6 +31,7 @@ struct supervisor {
   bool ending;  /* nothing may live any longer */
   unsigned round;
   bool building;
+  uint64_t spent_us; /* CPU time of a spare before it was used */
   const struct start *start;
   struct stdio stdio;
 };
@@ -105,7 +107,20 @@ static bool succeeded(int status) {
   return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
+/* CPU time of another process so far. */
+static uint64_t spent_by(pid_t pid) {
+  clockid_t clock;
+  struct timespec spent;
+  if (clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &spent) != 0) {
+    return 0;
+  }
+  return (uint64_t)spent.tv_sec * 1000000 + (uint64_t)spent.tv_nsec / 1000;
+}
+
 static void main_ended(struct supervisor *self, int status, const struct rusage *use) {
+  uint64_t user = microseconds(&use->ru_utime), system = microseconds(&use->ru_stime);
+  uint64_t from_user = self->spent_us < user ? self->spent_us : user;
+  uint64_t from_system = self->spent_us - from_user < system ? self->spent_us - from_user : system;
   self->main = 0;
   if (self->building && succeeded(status) && !self->ending) {
     self->building = false;
@@ -118,8 +133,8 @@ static void main_ended(struct supervisor *self, int status, const struct rusage 
                  .kind = REPORT_MAIN_ENDED,
                  .status = status,
                  .build_failed = self->building,
-                 .user_us = microseconds(&use->ru_utime),
-                 .system_us = microseconds(&use->ru_stime),
+                 .user_us = user - from_user,
+                 .system_us = system - from_system,
                  .max_rss_bytes = (uint64_t)use->ru_maxrss * 1024,
                });
 }
@@ -304,6 +319,7 @@ void supervisor_run_warm(int control, pid_t spare, int job) {
     fail_warm(&self, STAGE_CWD, error);
   }
   limit_spare(&self);
+  self.spent_us = spent_by(spare);
   kill(spare, SIGCONT);
   if (!send_job(&start, job, directory)) {
     workspace_remove(&start);

@@ -16,6 +16,7 @@
 enum {
   PATIENCE_US = 10000000,     /* for a spare to report, before the interpreter counts as hung */
   BACKOFF_LAST_US = 60000000,
+  REFILL_PAUSE_US = 10000,
 };
 
 /* What an interpreter reads of its environment only when it starts; the program's must be equal. */
@@ -87,13 +88,15 @@ struct spare *warm_take(struct agent *agent, const struct start *start) {
   if (warm == NULL || !is_suitable(warm, start)) {
     return NULL;
   }
+  struct spare *taken = NULL;
+  bool another = false;
   list_each(at, next, &warm->spares) {
     struct spare *spare = container_of(at, struct spare, order);
-    if (spare->supervisor != 0) {
-      return spare;
-    }
+    another |= taken != NULL && spare->supervisor != 0;
+    taken = taken == NULL && spare->supervisor != 0 ? spare : taken;
   }
-  return NULL;
+  warm->refill_us = another ? now_us() + REFILL_PAUSE_US : 0;
+  return taken;
 }
 
 static bool is_our_child(pid_t pid) {
@@ -248,7 +251,7 @@ void warms_due(struct agent *agent, uint64_t now) {
     if (warm->control.fd < 0 && warm->pid == 0 && warm->retry_us <= now) {
       start_interpreter(warm);
     }
-    while (warm->control.fd >= 0 && warm->spare_count < warm->wanted && ask_for_spare(warm, now)) {
+    while (warm->control.fd >= 0 && warm->spare_count < warm->wanted && warm->refill_us <= now && ask_for_spare(warm, now)) {
     }
   }
 }
@@ -258,6 +261,9 @@ uint64_t warms_next_due(const struct agent *agent) {
   list_each(at, next, &agent->warms) {
     const struct warm *warm = container_of(at, struct warm, order);
     uint64_t wanted = warm->control.fd < 0 && warm->pid == 0 ? warm->retry_us : 0;
+    if (warm->control.fd >= 0 && warm->spare_count < warm->wanted) {
+      wanted = warm->refill_us;
+    }
     list_each(one, following, &warm->spares) {
       const struct spare *spare = container_of(one, struct spare, order);
       if (spare->supervisor == 0 && (wanted == 0 || spare->asked_us + PATIENCE_US < wanted)) {

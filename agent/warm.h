@@ -21,6 +21,7 @@ struct warm {
   unsigned spare_count;
   uint64_t retry_us;   /* when to start it again */
   uint64_t backoff_us;
+  uint64_t refill_us;  /* not before: a program that has just taken a spare is to have the CPU */
 };
 
 /* A single-use child of a warm interpreter, waiting under its own supervisor. */

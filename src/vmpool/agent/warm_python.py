@@ -8,6 +8,9 @@ supervisor.  C waits on a pipe for what to run and then becomes that program.
 C runs the file as `python3 file.py` would: in the real `__main__`, with the same `sys.argv`, `sys.path[0]`,
 streams, tracebacks and exit.  Wherever it cannot be sure of that (a syntax error, a source that is no
 UTF-8, packages installed since Z started) it executes the interpreter afresh: slower, never different.
+At the end it leaves without tearing the interpreter down where nobody could tell: no finalizer, no open
+file, no thread, no foreign extension.
+
 Three things remain to be seen by a program that looks for them: one more frame at the root of its stack,
 `_socket` among the loaded modules, and the hash seed, which all children of one Z share.
 """
@@ -15,7 +18,7 @@ Three things remain to be seen by a program that looks for them: one more frame 
 from __future__ import annotations
 
 _BODY = r"""
-import gc, io, os, posix, sys, _socket
+import _socket, _thread as thread, _weakref as weakref, atexit, gc, io, os, posix, sys
 
 def sites():
     # What a fresh start would read; None for what is not there.
@@ -60,6 +63,7 @@ def wait_for_job(job, stdio):
         os.dup2(fd, number)
     os.dup2(job, 3, False)
     os.closerange(4, max(job, *stdio) + 16)
+    rehearse()
     parts = []
     while part := os.read(3, 65536):
         parts.append(part)
@@ -67,6 +71,18 @@ def wait_for_job(job, stdio):
     if not parts:
         os._exit(0)
     return b"".join(parts).split(b"\0")
+
+def rehearse():
+    # Touch what every program touches: the pages shared with Z are copied now, not when it is waited for.
+    set_environment([name + b"=" + value for name, value in list(posix.environ.items())])
+    held = io.StringIO()
+    scope = {"out": held}
+    for path in sites()[:1]:
+        os.path.realpath(path[0])
+    program = "import sys\ndef f(x):\n    return [x, str(x)]\nprint(*f(1), file=out, flush=True)\n"
+    exec(compile(program.encode(), "main.py", "exec", 0, True), scope)
+    scope.clear()
+    gc.get_objects()
 
 def serve():
     control = _socket.socket(fileno=3)
@@ -126,14 +142,57 @@ def compiled(path, argv):
         stderr.write(held)
     return code
 
+def is_plain_end():
+    # Whether tearing the interpreter down could show: then it is done, else the kernel is quicker.  Only what
+    # was made since the freeze is looked at.
+    objects = gc.get_objects()
+    modules = sys.modules
+    if len(objects) > 4000 or thread._count() or {"_ctypes", "_cffi_backend", "readline"} & modules.keys():
+        return False
+    if (sys.stdout, sys.stderr) != (sys.__stdout__, sys.__stderr__):
+        return False
+    for module in list(modules.values()):
+        file = getattr(module, "__file__", None) or ""
+        if file.endswith(".so") and "-packages" in file:
+            return False
+    stdin = sys.__stdin__
+    known = {id(stdin), id(stdin.buffer), id(stdin.buffer.raw)}
+    for thing in objects:
+        kind = type(thing)
+        if kind is type:
+            if "__del__" in thing.__dict__:
+                return False
+        elif hasattr(kind, "__del__") and id(thing) not in known:
+            return False
+        elif issubclass(kind, weakref.ref) and thing.__callback__ is not None:
+            return False
+    return True
+
+def end(status):
+    # In the interpreter's own order: threads, exit functions, streams, the rest.
+    if "threading" in sys.modules:
+        sys.modules["threading"]._shutdown()
+    atexit._run_exitfuncs()
+    if not is_plain_end():
+        return
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except Exception:
+        return
+    os._exit(status & 0xFF)
+
 class Ended:
     # Around the program: what the interpreter does with an exception nobody caught.
     def __enter__(self):
         pass
 
     def __exit__(self, kind, error, traceback):
-        if kind is None or issubclass(kind, SystemExit):
-            return
+        if kind is None:
+            return end(0)
+        if issubclass(kind, SystemExit):
+            code = error.code
+            return end(code or 0) if code is None or type(code) is int and -(2**31) <= code < 2**31 else None
         traceback = error.__traceback__ = traceback.tb_next
         sys.last_type, sys.last_value, sys.last_traceback = kind, error, traceback
         if sys.version_info >= (3, 12):
@@ -150,6 +209,7 @@ class Ended:
             sys.stderr.write("\nOriginal exception was:\n")
             sys.__excepthook__(kind, error, traceback)
         if not issubclass(kind, KeyboardInterrupt):
+            end(1)
             raise SystemExit(1) from None
         sys.excepthook = lambda *_: None  # shown already; the interpreter ends itself by SIGINT
 
@@ -189,7 +249,8 @@ def fresh_main(path):
 
 known, job = serve()
 sys.modules["vmpool_warm"] = Ended(), prepare(known, job)
-sys.modules.pop("gc", None)
+for name in ("gc", "atexit"):
+    sys.modules.pop(name, None)
 """
 
 TEXT = (
