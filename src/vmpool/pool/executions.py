@@ -63,6 +63,8 @@ class Executions:
         language = language_of(vm, request)
         if vm.state is not VMState.RUNNING:
             raise VMNotRunning(vm.id, vm.state.value)
+        if context.closing:  # a task begun in a group that is being left would never end
+            raise AgentUnreachable("the server is shutting down", dispatch="never_dispatched")
         of_vm = self._runs.setdefault(vm.id, set())
         if self.in_flight(vm.id) >= context.settings.max_in_flight:
             raise TooManyExecutions(vm.id, context.settings.max_in_flight)

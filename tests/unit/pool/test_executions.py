@@ -138,6 +138,14 @@ async def test_a_broken_connection_costs_nothing(world: World, pool: VMPoolManag
     assert run.value.outcome is not None and run.value.outcome.output == "one\ntwo\n"
 
 
+async def test_a_server_that_ends_takes_nothing_more(world: World) -> None:
+    async with world.server() as pool:
+        vm = await pool.create_vm(world.ada, vm_request())
+    with pytest.raises(AgentUnreachable) as refusal, anyio.fail_after(1):
+        await pool.execute(world.ada, vm.id, command("true"))
+    assert refusal.value.dispatch == "never_dispatched"
+
+
 async def test_an_agent_that_dies_is_an_infrastructure_failure(world: World, pool: VMPoolManager) -> None:
     vm = await pool.create_vm(world.ada, vm_request())
     failures = []
