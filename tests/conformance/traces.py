@@ -30,10 +30,14 @@ def mounts_mentioning(*marks: str) -> list[str]:
 
 
 def groups_mentioning(*marks: str) -> list[str]:
-    """Control groups, down to three levels below each hierarchy."""
-    root = Path("/sys/fs/cgroup")
-    found = [path for depth in ("*", "*/*", "*/*/*", "*/*/*/*") for path in root.glob(depth)]
-    return [f"cgroup {path}" for path in found if path.is_dir() and any(mark in path.name for mark in marks)]
+    """Control groups, down to four levels below the hierarchies; others come and go meanwhile."""
+    root = "/sys/fs/cgroup"
+    found = []
+    for path, directories, _ in os.walk(root):  # passes over what has just gone
+        found += [f"cgroup {path}/{name}" for name in directories if any(mark in name for mark in marks)]
+        if path.count("/") - root.count("/") >= 4:
+            directories.clear()
+    return found
 
 
 def loops_mentioning(*marks: str) -> list[str]:
