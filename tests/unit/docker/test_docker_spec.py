@@ -54,6 +54,14 @@ def test_a_container_is_described_in_full() -> None:
             "CgroupnsMode": "private",
             "NetworkMode": "none",
             "PublishAllPorts": False,
+            "ReadonlyPaths": [
+                "/proc/bus",
+                "/proc/fs",
+                "/proc/irq",
+                "/proc/sys",
+                "/proc/sysrq-trigger",
+                "/sys/fs/cgroup",
+            ],
             "NanoCpus": 1_500_000_000,
             "Memory": 268_435_456,
             "MemorySwap": 268_435_456,
@@ -86,8 +94,16 @@ def test_podman_is_asked_for_what_it_can_give() -> None:
 
 
 def test_a_runtime_is_named_only_when_chosen() -> None:
-    config = container_config(KEY, MachineSpec("box", "go"), "i", "b", Placement("p1", "v", "runsc"))
+    config = container_config(
+        KEY, MachineSpec("box", "go"), "i", "b", Placement("p1", "v", "runsc", "gvisor")
+    )
     assert config["HostConfig"]["Runtime"] == "runsc"
+
+
+def test_a_guest_kernel_gets_the_threads_it_needs() -> None:
+    spec = MachineSpec("box", "go", Limits(processes=64))
+    host = container_config(KEY, spec, "i", "b", Placement("p1", "v", "runsc", "gvisor"))["HostConfig"]
+    assert host["PidsLimit"] == 8 * 64 + 1024
 
 
 def test_full_network_is_the_engines_bridge_without_published_ports() -> None:

@@ -149,7 +149,13 @@ class DockerBackend(Backend):
 
     async def _create(self, key: MachineKey, spec: MachineSpec) -> Machine:
         image, base, ours = await self._image_for(spec)
-        placement = Placement(self._pool_id, await self._volume(image), self._runtime, self._engine.podman)
+        placement = Placement(
+            self._pool_id,
+            await self._volume(image),
+            self._runtime,
+            self._engine.isolation,
+            self._engine.podman,
+        )
         config = container_config(key, spec, image, base, placement)
         name = container_name(self._pool_id, key)
         made = False

@@ -111,15 +111,22 @@ class Engine:
             "cpu": f"{cgroup}, CFS quota" if self.cpu else "nothing",
             "memory": cgroup if self.memory else "nothing",
             "disk": "RLIMIT_FSIZE per file",
-            "processes": cgroup if self.pids else "nothing",
+            "processes": self._processes(cgroup),
             "network": "network namespace",
         }
+
+    def _processes(self, cgroup: str) -> str:
+        if not self.pids:
+            return "nothing"
+        return cgroup if self.isolation == "container" else f"{cgroup}, on the guest kernel's threads"
 
     def warnings(self) -> tuple[str, ...]:
         """One sentence for each limit that is not hard here."""
         sentences = [
             "disk: the limit holds for each file, not for their sum; the engine's storage is shared.",
         ]
+        if self.pids and self.isolation != "container":
+            sentences.append("processes: the limit holds for the guest kernel's threads, eight for each.")
         for limit, held in (("cpu", self.cpu), ("memory", self.memory), ("processes", self.pids)):
             if not held:
                 sentences.append(f"{limit}: the engine's host cannot limit it; nothing holds it.")

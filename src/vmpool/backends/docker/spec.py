@@ -36,6 +36,11 @@ SOCKET = f"{SOCKET_DIR}/agent.sock"
 _SOCKET_TMPFS = "rw,noexec,nosuid,nodev,size=64k,mode=1777"
 """Open to all: runc forgets the mode on a second start and keeps the owner, crun forgets neither."""
 
+_READ_ONLY = (
+    *("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"),  # the engine's own list
+    "/sys/fs/cgroup",  # a tmpfs without a size where version 1 has a namespace of its own
+)
+
 _POOL_ID = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 _REFERENCE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
@@ -45,12 +50,14 @@ class Placement:
     """Where and how on one engine: the same for every VM of a pool.
 
     runtime: the OCI runtime's name, None for the engine's default.  agent_volume: the volume that holds
-    the agent's binary.  podman: the engine is Podman, whose tmpfs take no owner.
+    the agent's binary.  isolation: what kind of wall the runtime builds.  podman: the engine is Podman,
+    whose tmpfs take no owner.
     """
 
     pool_id: str
     agent_volume: str
     runtime: str | None = None
+    isolation: str = "container"
     podman: bool = False
 
 
@@ -131,11 +138,12 @@ def _host_config(spec: MachineSpec, placement: Placement) -> JSONDict:
         "CgroupnsMode": "private",
         "NetworkMode": "bridge" if spec.network == "full" else "none",
         "PublishAllPorts": False,
+        "ReadonlyPaths": list(_READ_ONLY),
         # What it may use.
         "NanoCpus": round(limits.cpu * 1_000_000_000),
         "Memory": limits.memory * MB,
         "MemorySwap": limits.memory * MB,
-        "PidsLimit": limits.processes,
+        "PidsLimit": pids_limit(limits.processes, placement.isolation),
         "ShmSize": SHARED_MEMORY_MB * MB,
         "Ulimits": [
             {"Name": "nofile", "Soft": OPEN_FILES_SOFT, "Hard": OPEN_FILES_HARD},
@@ -161,6 +169,15 @@ def _host_config(spec: MachineSpec, placement: Placement) -> JSONDict:
     if placement.runtime is not None:
         config["Runtime"] = placement.runtime
     return config
+
+
+def pids_limit(processes: int, isolation: str) -> int:
+    """What the host's cgroup is told.
+
+    A guest kernel's own threads count there too, several for each of its processes, and it dies when it is
+    refused one: it gets enough of them, and the limit only keeps the host from harm.
+    """
+    return processes if isolation == "container" else 8 * processes + 1024
 
 
 def isolation_of(runtime: str) -> str:
