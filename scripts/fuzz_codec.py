@@ -2,8 +2,8 @@
 
     python scripts/fuzz_codec.py [seconds] [seed]
 
-Whatever comes, the decoder gives frames or raises ProtocolError, and holds no more than one frame.  Prints the
-seed, so that a failure can be repeated.
+Whatever comes, the decoder gives frames or raises ProtocolError, and holds no more than one frame.  Prints
+the seed, so that a failure can be repeated.
 """
 
 from __future__ import annotations
