@@ -91,7 +91,7 @@ bool stream_emit(struct stream *stream, struct bytes *out, enum stream_number nu
     chunk = chunk->next;
   }
   size_t from = (size_t)(stream->sent - chunk->begin);
-  size_t size = chunk->used - from;
+  size_t size = chunk->used - from < OUTPUT_FRAME_BYTES ? chunk->used - from : OUTPUT_FRAME_BYTES;
   message_raw(out, MESSAGE_OUTPUT, number, channel, stream->sent, size);
   bytes_append(out, chunk->data + from, size);
   stream->sent += size;

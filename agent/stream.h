@@ -7,6 +7,9 @@
 
 #include "frame.h"
 
+/* A frame is small against the window, so that connections that break early still bring something over. */
+enum { OUTPUT_FRAME_BYTES = 8192 };
+
 enum { CHUNK_BYTES = 32768, CHUNKS_MAX = 2048, CHUNKS_KEPT = 32 };
 
 struct chunk;
