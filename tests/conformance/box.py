@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from tests.captured import Captured, run
 from tests.conformance.backends import KEY, World
-from vmpool.agent import Captured, Client, ProcessSpec, open_client, run
+from vmpool.agent import Client, ProcessSpec, open_client
 from vmpool.backends.base import Backend, BackendInfo, Machine, MachineKey, MachineSpec
 from vmpool.domain import LANGUAGES, Language
 from vmpool.domain.language import VM_PATH

@@ -8,9 +8,10 @@ import anyio
 import psutil
 import pytest
 
+from tests.captured import run
 from tests.conformance.backends import Power
 from tests.conformance.box import Box, next_id, shell_spec, source_spec
-from vmpool.agent import Exit, Output, open_client, run
+from vmpool.agent import Exit, Output, open_client
 from vmpool.domain import LANGUAGES
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]

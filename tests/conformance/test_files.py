@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from tests.captured import run
 from tests.conformance.backends import KEY, Power, World
 from tests.conformance.box import Box, next_id, open_box, shell_spec
-from vmpool.agent import open_client, run
+from vmpool.agent import open_client
 from vmpool.backends.base import Backend, MachineKey, SupportsSnapshot
 from vmpool.errors import BackendFailed, SnapshotMismatch, SnapshotNotFound
 

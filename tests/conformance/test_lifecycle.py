@@ -5,9 +5,10 @@ from __future__ import annotations
 import anyio
 import pytest
 
+from tests.captured import run
 from tests.conformance.backends import KEY, Power, World
 from tests.conformance.box import next_id, shell_spec
-from vmpool.agent import open_client, run
+from vmpool.agent import open_client
 from vmpool.backends.base import Backend, MachineKey, MachineState, Usage
 from vmpool.errors import (
     AgentUnreachable,

@@ -1,18 +1,6 @@
 """The inside of a VM, seen from the host: the wire codec and a client over any byte stream."""
 
 from vmpool.agent.base import AgentClient, Exit, Output, Process, ProcessSpec
-from vmpool.agent.capture import Capture, Captured, run
 from vmpool.agent.client import Client, open_client
 
-__all__ = [
-    "AgentClient",
-    "Capture",
-    "Captured",
-    "Client",
-    "Exit",
-    "Output",
-    "Process",
-    "ProcessSpec",
-    "open_client",
-    "run",
-]
+__all__ = ["AgentClient", "Client", "Exit", "Output", "Process", "ProcessSpec", "open_client"]

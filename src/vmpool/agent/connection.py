@@ -18,7 +18,7 @@ STREAM_ERRORS = (OSError, anyio.EndOfStream, anyio.BrokenResourceError, anyio.Cl
 """What a byte stream raises when the other side is gone."""
 
 _RECEIVE_BYTES = 128 << 10
-_HEARTBEAT_SECONDS = 30.0
+_HEARTBEAT_SECONDS = 10.0
 _FLUSH_SECONDS = 0.25
 _HELLO_CHANNEL = 1 << 63
 
@@ -115,9 +115,7 @@ class Connection:
                     await self._writable.wait()
                 batch = b"".join(self._outgoing)
                 self._outgoing.clear()
-                with anyio.CancelScope(
-                    shield=True
-                ) as self._sending:  # never half a batch
+                with anyio.CancelScope(shield=True) as self._sending:  # never half a batch
                     await self._stream.send(batch)
                 if self._sending.cancelled_caught:
                     return

@@ -5,8 +5,9 @@ from __future__ import annotations
 import anyio
 import pytest
 
+from tests.captured import run
 from tests.unit.agent.agents import Agent
-from vmpool.agent import Client, Exit, Output, ProcessSpec, open_client, run
+from vmpool.agent import Client, Exit, Output, ProcessSpec, open_client
 from vmpool.agent.messages import WINDOW_BYTES
 from vmpool.errors import AgentRefused, AgentUnreachable, BackendUnreachable, InvalidRequest
 

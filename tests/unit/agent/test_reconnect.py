@@ -8,8 +8,9 @@ import random
 import anyio
 import pytest
 
+from tests.captured import run
 from tests.unit.agent.agents import Agent
-from vmpool.agent import Client, Exit, Output, open_client, run
+from vmpool.agent import Client, Exit, Output, open_client
 from vmpool.errors import AgentRefused, AgentUnreachable
 
 pytestmark = pytest.mark.anyio

@@ -5,7 +5,8 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from vmpool.agent import ProcessSpec, open_client, run
+from tests.captured import run
+from vmpool.agent import ProcessSpec, open_client
 from vmpool.backends.base import MachineKey, MachineSpec, MachineState
 from vmpool.backends.fake import (
     Fail,
