@@ -5,15 +5,16 @@ from __future__ import annotations
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tests.captured import Captured, run
 from tests.conformance.backends import KEY, World
 from vmpool.agent import Client, ProcessSpec, open_client
 from vmpool.backends.base import Backend, BackendInfo, Machine, MachineKey, MachineSpec
-from vmpool.domain import LANGUAGES, Language
+from vmpool.domain import DEFAULT_MEMORY_LIMIT, LANGUAGES, Language
 from vmpool.domain.language import VM_PATH
+from vmpool.pool.runner import filled
 
 HOME = "/home/user"
 ENV = {
@@ -32,7 +33,9 @@ def shell_spec(script: str, **more: Any) -> ProcessSpec:
     return ProcessSpec(("/bin/sh", "-c", script), **{"env": ENV, "timeout": 50, **more})
 
 
-def source_spec(language: Language, code: str, execution_id: int, **more: Any) -> ProcessSpec:
+def source_spec(
+    language: Language, code: str, execution_id: int, *, memory: int = DEFAULT_MEMORY_LIMIT, **more: Any
+) -> ProcessSpec:
     """Source text, as the pool lays it out."""
     scratch = None if language.beside else f"/tmp/.vmpool-{execution_id}"
     source = (
@@ -40,13 +43,10 @@ def source_spec(language: Language, code: str, execution_id: int, **more: Any) -
         if scratch is None
         else f"{scratch}/{language.source}"
     )
-
-    def filled(argv: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(word.replace("{source}", source).replace("{scratch}", scratch or HOME) for word in argv)
-
+    meant = {"{source}": source, "{scratch}": scratch or HOME, "{memory}": str(memory)}
     return ProcessSpec(
-        argv=filled(language.run),
-        build=filled(language.build),
+        argv=filled(language.run, meant),
+        build=filled(language.build, meant),
         source=(source, code.encode()),
         scratch=scratch,
         **{"env": {**ENV, **language.env}, "timeout": 50, **more},
@@ -55,14 +55,14 @@ def source_spec(language: Language, code: str, execution_id: int, **more: Any) -
 
 @dataclass(slots=True)
 class Box:
-    """One machine."""
+    """One machine.  memory: its limit in MB."""
 
     world: World
     backend: Backend
     info: BackendInfo
     machine: Machine
     client: Client
-    languages: tuple[str, ...] = field(default=())
+    memory: int
 
     @property
     def key(self) -> MachineKey:
@@ -82,7 +82,7 @@ class Box:
 
     async def code(self, language: str, code: str, *, inline_limit: int = 1 << 20, **more: Any) -> Captured:
         number = next(_IDS)
-        spec = source_spec(LANGUAGES[language], code, number, **more)
+        spec = source_spec(LANGUAGES[language], code, number, memory=self.memory, **more)
         return await run(self.client, number, spec, inline_limit=inline_limit)
 
     async def figure(self, code: str, **more: Any) -> int:
@@ -103,10 +103,11 @@ async def open_box(
 ) -> AsyncIterator[Box]:
     """Create a machine and connect; it is left to the world to destroy it."""
     async with world.backend() as backend:
-        machine = await backend.create(key, spec or world.spec())
+        spec = spec or world.spec()
+        machine = await backend.create(key, spec)
         async with open_client(lambda: backend.dial(key)) as client:
             await client.ping()
-            yield Box(world, backend, await backend.describe(), machine, client)
+            yield Box(world, backend, await backend.describe(), machine, client, spec.limits.memory)
 
 
 def limited(spec: MachineSpec, **limits: Any) -> MachineSpec:

@@ -24,9 +24,9 @@ class Language:
 
     source: file name of the source; `beside` says whether it is placed in the working directory (so that
     imports relative to it work) or in a private scratch directory.  run: argument vector; `{source}`
-    stands for the source's path and `{scratch}` for the scratch directory.  build: argument vector run
-    before `run`, under the same limits.  toolchain: the programs that must be found for the language to
-    be offered.
+    stands for the source's path, `{scratch}` for the scratch directory and `{memory}` for the VM's memory
+    limit in MB.  build: argument vector run before `run`, under the same limits, with the same words.
+    toolchain: the programs that must be found for the language to be offered.
     """
 
     name: str
@@ -80,7 +80,8 @@ _TABLE = (
     Language(
         "java",
         "Main.java",
-        ("java", "{source}"),
+        # A JVM takes its heap from the memory it sees, which is the host's where cgroups do not show.
+        ("java", "-XX:MaxRAM={memory}m", "{source}"),
         ("java", "javac"),
         warm=Warm.PRESTARTED,
     ),

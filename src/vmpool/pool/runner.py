@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import resource
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -35,6 +36,7 @@ RLIMITS: Mapping[int, tuple[int, int]] = MappingProxyType(
 READ_AT_START = ("PYTHON", "LD_", "LC_", "LANG", "GLIBC_", "MALLOC_", "HOME", "PATH", "TZ")
 """Beginnings of variables that an interpreter or its libraries look at once, when they start."""
 SHELL = "/bin/sh"
+_PLACEHOLDER = re.compile(r"\{(?:source|scratch|memory)\}")
 COMMAND_LANGUAGE = "bash"
 """What the history says of a `command`: it is a line for a shell."""
 
@@ -80,14 +82,12 @@ def process_spec(vm: VM, request: ExecutionRequest, execution_id: int) -> Proces
     scratch = None if language.beside else f"/tmp/.vmpool-{execution_id}"
     source = _source_path(language, cwd, scratch, execution_id)
 
-    def filled(argv: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(part.replace("{source}", source).replace("{scratch}", scratch or cwd) for part in argv)
-
+    meant = {"{source}": source, "{scratch}": scratch or cwd, "{memory}": str(vm.limits.memory)}
     return ProcessSpec(
-        argv=filled(language.run),
+        argv=filled(language.run, meant),
         env={**standing_environment(vm, language), **request.env},
         cwd=cwd,
-        build=filled(language.build),
+        build=filled(language.build, meant),
         source=(source, (request.code or "").encode("utf-8", "replace")),
         scratch=scratch,
         stdin=stdin,
@@ -95,6 +95,11 @@ def process_spec(vm: VM, request: ExecutionRequest, execution_id: int) -> Proces
         warm=language.name if can_be_warm(language, request) else None,
         rlimits=RLIMITS,
     )
+
+
+def filled(argv: tuple[str, ...], meant: Mapping[str, str]) -> tuple[str, ...]:
+    """The argument vector with its placeholders replaced, all in one pass: a path may look like one."""
+    return tuple(_PLACEHOLDER.sub(lambda found: meant[found[0]], part) for part in argv)
 
 
 def _source_path(language: Language, cwd: str, scratch: str | None, execution_id: int) -> str:

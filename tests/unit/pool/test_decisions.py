@@ -87,6 +87,16 @@ class TestProcessSpec:
         assert spec.build == ("go", "build", "-o", "/tmp/.vmpool-12/main", "/tmp/.vmpool-12/main.go")
         assert (spec.argv, spec.warm) == (("/tmp/.vmpool-12/main",), None)
 
+    def test_a_jvm_is_told_the_vms_memory(self) -> None:
+        vm = a_vm(language="java", limits=Limits(memory=768))
+        spec = process_spec(vm, ExecutionRequest(code="class Main {}"), 12)
+        assert spec.argv == ("java", "-XX:MaxRAM=768m", "/tmp/.vmpool-12/Main.java")
+        assert spec.build == ()
+
+    def test_a_directory_named_like_a_placeholder_is_itself(self) -> None:
+        spec = process_spec(a_vm(), ExecutionRequest(code="", cwd="{memory}"), 12)
+        assert spec.argv == ("python3", "/home/user/{memory}/.vmpool-12.py")
+
     def test_a_command_is_a_line_for_the_shell(self) -> None:
         spec = process_spec(a_vm(), ExecutionRequest(command="ls | wc -l", cwd="/tmp", stdin="é\n"), 12)
         assert spec.argv == ("/bin/sh", "-c", "ls | wc -l")
