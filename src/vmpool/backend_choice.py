@@ -56,7 +56,11 @@ def make(name: str, settings: Settings, directory: StateDirectory) -> Backend:
     if name == "bubblewrap":
         from vmpool.backends.bubblewrap import BubblewrapBackend
 
-        return BubblewrapBackend(directory.directory("bubblewrap"), pool_id=directory.pool_id)
+        return BubblewrapBackend(
+            directory.directory("bubblewrap"),
+            pool_id=directory.pool_id,
+            program=settings.bubblewrap.program,
+        )
     from vmpool.backends.fake import FakeBackend
 
     return FakeBackend()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from vmpool.backends.fake import FakeBackend
 from vmpool.domain import ApiKey, Census, NewVM, User, VMState
 from vmpool.errors import BackendUnreachable, Conflict
 from vmpool.pool.settings import PoolSettings
-from vmpool.settings import Settings
+from vmpool.settings import Bubblewrap, LimitSettings, Output, Periods, RetentionSettings, Settings, Warm
 from vmpool.store import Store, open_store
 from vmpool.store.statedir import StateDirectory
 
@@ -151,6 +153,46 @@ def test_every_setting_of_the_pool_is_passed_on(tmp_path: Path) -> None:
     settings = Settings(state_dir=tmp_path)
     assert app.pool_settings(settings) == PoolSettings()
     assert app.defaults(settings) == Defaults()
+
+
+def test_every_setting_of_the_pool_reaches_it(tmp_path: Path) -> None:
+    """With every setting named, none of the pool's fields is left at its default but its two constants."""
+    others = Settings(
+        state_dir=tmp_path,
+        limits=LimitSettings(
+            max_vms_per_user=2,
+            max_total_vms=3,
+            max_cpu_limit=4.5,
+            max_memory_limit=5000,
+            max_disk_limit=6000,
+            default_timeout=7,
+            max_execution_time=8,
+            max_executions_in_flight=9,
+            max_code=24,
+            max_stdin=11,
+            memory_overcommit=12,
+            host_memory=13,
+        ),
+        output=Output(inline_limit=14),
+        warm=Warm(spares=25),
+        periods=Periods(
+            create_timeout=16, stop_grace=17, cleanup_timeout=18, reconcile_every=19, expire_every=20
+        ),
+        retention=RetentionSettings(age=timedelta(seconds=21), count=22, bytes=23),
+    )
+    made, usual = asdict(app.pool_settings(others)), asdict(PoolSettings())
+    assert {name for name in made if made[name] == usual[name]} == {"backstop", "agent_patience"}
+    assert len(set(made.values())) == len(made)  # no setting is taken for another
+
+
+async def test_the_bubblewrap_of_the_settings_is_used(directory: StateDirectory) -> None:
+    settings = Settings(
+        state_dir=directory.path, backend="bubblewrap", bubblewrap=Bubblewrap(program=Path("/nowhere/bwrap"))
+    )
+    async with open_store(settings.database) as store:
+        with pytest.raises(BackendUnreachable, match="found /nowhere/bwrap"):
+            async with backend_choice.open_backend(settings, directory, store):
+                pass
 
 
 async def _authenticated(store: Store, text: str) -> tuple[User, ApiKey]:

