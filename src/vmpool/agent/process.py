@@ -15,6 +15,8 @@ from vmpool.agent.messages import STDERR, STDIN_WINDOW_BYTES, STDOUT, WINDOW_BYT
 from vmpool.errors import AgentRefused, InfrastructureFailure
 
 _HALF_WINDOW = WINDOW_BYTES // 2
+_STATUS_MAX, _SIGNAL_MAX, _BYTES_MAX = 255, 64, (1 << 63) - 1
+"""What a kernel can report, and a database keep: a guest in the agent's place could say anything."""
 _KILL = 9
 
 
@@ -211,20 +213,23 @@ class RemoteProcess:
 
     def on_exited(self, frame: Frame) -> None:
         fields = unpack(Message.EXITED, frame.payload)
+        status, signal, max_rss = fields.u64("status"), fields.u64("signal"), fields.u64("max_rss_bytes")
+        if status > _STATUS_MAX or signal > _SIGNAL_MAX or max_rss > _BYTES_MAX:
+            raise ProtocolError(f"an end that cannot be: status {status}, signal {signal}, {max_rss} bytes")
         for incoming, name in ((self._stdout, "stdout_bytes"), (self._stderr, "stderr_bytes")):
             incoming.total = fields.u64(name)
             if incoming.adrift:  # output comes before the end, so another client took it all
                 incoming.received = incoming.consumed = incoming.acked = incoming.total
                 incoming.adrift = False
         self._exit = Exit(
-            status=fields.u64("status"),
-            signal=fields.u64("signal"),
+            status=status,
+            signal=signal,
             timed_out=bool(fields.u64("timed_out")),
             cancelled=bool(fields.u64("cancelled")),
             build_failed=bool(fields.u64("build_failed")),
             user_seconds=fields.u64("user_us") / 1e6,
             system_seconds=fields.u64("system_us") / 1e6,
-            max_rss=fields.u64("max_rss_bytes"),
+            max_rss=max_rss,
             duration=fields.u64("duration_us") / 1e6,
         )
         self._changed()
