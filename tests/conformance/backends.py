@@ -28,6 +28,7 @@ class Power(StrEnum):
 
     REAL_PROGRAMS = "real programs"  # a kernel runs what is inside
     HOST_KERNEL = "the host's kernel"  # limits are seen at once, thousands of processes are cheap
+    EXACT_TREES = "a process can adopt its descendants' orphans"  # gVisor has no PR_SET_CHILD_SUBREAPER
     ALL_LANGUAGES = "all languages"  # worth the time of compiling in every language
     ENGINE = "an engine that can be unreachable"
 
@@ -51,7 +52,7 @@ class World:
 class Candidate:
     """One backend in one shape.
 
-    probe: why it cannot be tested here, or None.  required_as: names of `--require-backend` that ask for it.
+    name: what `--require-backend` calls it.  probe: why it cannot be tested here, or None.
     """
 
     name: str
@@ -169,7 +170,7 @@ def _probe_docker(runtime: str | None) -> Callable[[], str | None]:
     return probe
 
 
-REAL = frozenset({Power.REAL_PROGRAMS, Power.HOST_KERNEL})
+REAL = frozenset({Power.REAL_PROGRAMS, Power.HOST_KERNEL, Power.EXACT_TREES})
 
 CANDIDATES = (
     Candidate("fake", frozenset({Power.ENGINE}), lambda: None, _fake_world),

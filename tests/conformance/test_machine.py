@@ -76,7 +76,7 @@ async def test_the_agent_is_process_one(box: Box) -> None:
     assert (await box.client.stats()).u64("processes") >= 1
 
 
-@real
+@host_kernel
 async def test_process_one_is_not_readable(box: Box) -> None:
     for name in ("environ", "mem", "maps"):
         assert (await box.sh(f"cat /proc/1/{name}")).exit.exit_code != 0
