@@ -34,7 +34,11 @@ class AgentBuildHook(BuildHookInterface):  # type: ignore[type-arg]
         if not _skip():
             # zig is started as a module of the interpreter that runs this hook.
             environment = {**os.environ, "PYTHON": sys.executable}
-            subprocess.run(["make", "-C", str(root / "agent")], check=True, env=environment)
+            make = shutil.which("make")
+            if make is None:
+                raise RuntimeError("make is missing; on Debian and Ubuntu: apt install make")
+            jobs = f"-j{os.cpu_count() or 1}"  # zig makes its C library first, for each target
+            subprocess.run([make, jobs, "-C", str(root / "agent"), "WERROR="], check=True, env=environment)
         carried = [machine for machine in MACHINES if (binaries / f"vmpool-agent-{machine}").is_file()]
         if not carried:
             raise RuntimeError(f"no agent was built into {binaries}; see agent/Makefile")

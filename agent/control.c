@@ -42,7 +42,12 @@ ssize_t control_receive(int socket, void *message, size_t size, int *fd, pid_t *
   if (got < 0) {
     return -1;
   }
+#pragma GCC diagnostic push
+// musl's macro, as clang sees it; what it walks is aligned above.
+#pragma GCC diagnostic ignored "-Wcast-align"
+#pragma GCC diagnostic ignored "-Wsign-compare"
   for (struct cmsghdr *at = CMSG_FIRSTHDR(&header); at != NULL; at = CMSG_NXTHDR(&header, at)) {
+#pragma GCC diagnostic pop
     if (at->cmsg_level != SOL_SOCKET) {
       continue;
     }
