@@ -1,0 +1,81 @@
+"""What goes over the wire: one Pydantic model for each request body and each answer.
+
+`spec/openapi.json` is rendered from these.  Times are RFC 3339 in UTC with `Z`.  Answers may gain fields,
+never lose them; requests refuse fields they do not know, so that a typing error is heard.
+"""
+
+from vmpool.api.schemas.base import (
+    Answer,
+    Request,
+)
+from vmpool.api.schemas.errors import (
+    FieldError,
+    Problem,
+)
+from vmpool.api.schemas.executions import (
+    BatchError,
+    BatchExecuteRequest,
+    ExecuteRequest,
+    Execution,
+    Runnable,
+)
+from vmpool.api.schemas.pool import (
+    BackendStatus,
+    Health,
+    HostStatus,
+    PoolLimits,
+    PoolStatus,
+    PoolUse,
+    Readiness,
+)
+from vmpool.api.schemas.snapshots import (
+    CreateSnapshot,
+    RestoreRequest,
+    Snapshot,
+)
+from vmpool.api.schemas.users import (
+    APIKey,
+    CreateKey,
+    CreateUser,
+    NewAPIKey,
+    NewUser,
+    User,
+)
+from vmpool.api.schemas.vms import (
+    VM,
+    CreateVM,
+    LogEntry,
+    VMStatus,
+)
+
+__all__ = [
+    "VM",
+    "APIKey",
+    "Answer",
+    "BackendStatus",
+    "BatchError",
+    "BatchExecuteRequest",
+    "CreateKey",
+    "CreateSnapshot",
+    "CreateUser",
+    "CreateVM",
+    "ExecuteRequest",
+    "Execution",
+    "FieldError",
+    "Health",
+    "HostStatus",
+    "LogEntry",
+    "NewAPIKey",
+    "NewUser",
+    "PoolLimits",
+    "PoolStatus",
+    "PoolUse",
+    "Problem",
+    "Readiness",
+    "Request",
+    "RestoreRequest",
+    "Runnable",
+    "Snapshot",
+    "User",
+    "VMStatus",
+]

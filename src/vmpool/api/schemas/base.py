@@ -1,0 +1,34 @@
+"""What the wire models are made of."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+MAX_VARIABLES = 256
+LARGEST = (1 << 31) - 1
+"""Of whole numbers a VM is described by: what the database's columns take."""
+
+ShortText = Annotated[str, StringConstraints(min_length=1, max_length=255)]
+Variables = Annotated[
+    dict[
+        Annotated[str, StringConstraints(min_length=1, max_length=255)],
+        Annotated[str, StringConstraints(max_length=128 << 10)],
+    ],
+    Field(max_length=MAX_VARIABLES),
+]
+"""Environment variables: name → value."""
+
+
+class Request(BaseModel):
+    """A request body: unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Answer(BaseModel):
+    """An answer: fields may be added later."""
+
+    # In answers every field is always there, those with a default too.
+    model_config = ConfigDict(extra="ignore", json_schema_serialization_defaults_required=True)

@@ -1,0 +1,87 @@
+"""Executions and batches of them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Self
+
+from pydantic import Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
+
+from vmpool.api.schemas.base import Answer, Request, ShortText, Variables
+from vmpool.api.schemas.errors import Problem
+from vmpool.domain import ExecutionState
+
+MAX_CODE_CHARACTERS = 1 << 20
+MAX_STDIN_CHARACTERS = 16 << 20
+
+SourceText = Annotated[str, StringConstraints(min_length=1, max_length=MAX_CODE_CHARACTERS)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Runnable(Request):
+    """What both kinds of execution request share: exactly one of `code` and `command`."""
+
+    code: SourceText | None = Field(
+        default=None, description="Source text in `language`.", examples=["print('Hello from VM!')"]
+    )
+    command: SourceText | None = Field(default=None, description="A shell command line.", examples=["ls -l"])
+    language: ShortText | None = Field(default=None, description="Default: the VM's own language.")
+    timeout: Seconds | None = Field(
+        default=None, description="Wall-clock seconds after which it is ended. Default: the server's, 300."
+    )
+    env: Variables = Field(default_factory=dict, description="Variables beside the VM's own.")
+    stdin: Annotated[str, StringConstraints(max_length=MAX_STDIN_CHARACTERS)] | None = Field(
+        default=None, description="Text on standard input, which then ends. Default: empty."
+    )
+    cwd: Annotated[str, StringConstraints(min_length=1, max_length=4096)] | None = Field(
+        default=None, description="A path in the VM, relative to /home/user. Default: /home/user."
+    )
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if (self.code is None) == (self.command is None):
+            raise PydanticCustomError("one_of", "send exactly one of code and command", {"field": "code"})
+        return self
+
+
+class ExecuteRequest(Runnable):
+    """Body of `POST /api/vms/{vm_id}/execute`."""
+
+
+class BatchExecuteRequest(Runnable):
+    """Body of `POST /api/vms/batch-execute`."""
+
+    vm_ids: list[int | ShortText] | None = Field(
+        default=None, max_length=1000, description="Ids or names. Default: all of your running VMs."
+    )
+
+
+class Execution(Answer):
+    """One run of code. A program that fails is a result: see `exit_code`."""
+
+    id: int
+    vm_id: int
+    code: str = Field(description="The code or the command, as sent.")
+    output: str | None = Field(default=None, description="Standard output; null while it runs.")
+    error: str | None = Field(default=None, description="Standard error; null while it runs.")
+    exit_code: int | None = Field(
+        default=None, description="As a shell reports it: 128 + n after signal n. Null while it runs."
+    )
+    execution_time: float | None = Field(default=None, description="Wall-clock seconds.")
+    executed_at: datetime
+    timed_out: bool = False
+    oom_killed: bool = False
+    truncated: bool = Field(default=False, description="More was written than was kept.")
+    cpu_time: float | None = Field(default=None, description="Seconds.")
+    max_memory: int | None = Field(default=None, description="Bytes: the peak of its largest process.")
+    state: ExecutionState = Field(description="running, finished, or lost: the VM went away under it.")
+    language: str
+    failure: str | None = Field(description="Why it was lost or ended by us.")
+
+
+class BatchError(Answer):
+    """The place of one VM in a batch's answer when its code has no result."""
+
+    vm_id: int | str = Field(description="As in the request.")
+    error: Problem
