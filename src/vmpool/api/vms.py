@@ -28,13 +28,13 @@ from vmpool.api.schemas import (
     VMStatus,
 )
 from vmpool.api.services import Services
+from vmpool.pool.logs import DEFAULT_TAIL
 
 router = APIRouter(prefix="/api/vms", tags=["vms"], dependencies=KEY_NEEDED, responses=answers.PROBLEMS)
 
 VMReference = Annotated[str, Path(description="The VM's id or its name.")]
 """Which VM."""
 Tail = Annotated[int, Query(ge=0, le=10_000, description="How many executions of the history at most.")]
-DEFAULT_TAIL = 100
 
 
 # The paths without `{vm_id}` come first: the first path that matches is taken.

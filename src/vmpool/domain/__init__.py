@@ -15,7 +15,7 @@ from vmpool.domain.limits import (
 )
 from vmpool.domain.snapshot import Snapshot, SnapshotState
 from vmpool.domain.user import ApiKey, User
-from vmpool.domain.vm import ARROWS, VM, VMState, advance
+from vmpool.domain.vm import ARROWS, VM, VMState
 
 __all__ = [
     "ARROWS",
@@ -41,6 +41,5 @@ __all__ = [
     "SnapshotState",
     "User",
     "VMState",
-    "advance",
     "language_named",
 ]

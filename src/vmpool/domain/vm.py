@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
 
 from vmpool.domain.limits import Limits
-from vmpool.errors import IllegalTransition
 
 
 class VMState(StrEnum):
@@ -40,9 +39,6 @@ ARROWS: Mapping[VMState, frozenset[VMState]] = MappingProxyType(
     }
 )
 
-LIVE_STATES = frozenset(VMState) - {VMState.DELETED}
-"""States that count towards quotas."""
-
 
 @dataclass(frozen=True, slots=True)
 class VM:
@@ -72,10 +68,3 @@ class VM:
     deleted_at: datetime | None = None
     last_used_at: datetime | None = None
     restored_from: int | None = None
-
-
-def advance(vm: VM, to: VMState) -> VM:
-    """The same VM in state `to`; IllegalTransition where there is no such arrow."""
-    if to not in ARROWS[vm.state]:
-        raise IllegalTransition(vm.id, vm.state.value, to.value)
-    return replace(vm, state=to)

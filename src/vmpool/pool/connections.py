@@ -1,4 +1,4 @@
-"""One open connection to the agent of each running machine, and the warming of its interpreter."""
+"""One open connection to the agent of each running machine."""
 
 from __future__ import annotations
 
