@@ -7,11 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import anyio
-
+from tests import docker_engine
 from tests.server_process import server
 from vmpool import Client
-from vmpool.backends.docker import docker_available
 
 
 @dataclass(frozen=True)
@@ -47,5 +45,4 @@ def why_missing(backend: str) -> str | None:
     """Why this host has no such backend; None where it has."""
     if backend != "docker":
         return None  # bubblewrap comes with the package: a host that cannot is a failure to look at
-    found = anyio.run(docker_available)
-    return None if found.ok else found.reason
+    return docker_engine.why_missing()

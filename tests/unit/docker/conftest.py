@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-import anyio
 import pytest
 
-from vmpool.backends.docker import DockerBackend, docker_available
+from tests import docker_engine
+from vmpool.backends.docker import DockerBackend
 
 MakeBackend = Callable[..., DockerBackend]
 
@@ -19,11 +19,14 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(scope="session")
-def engine() -> None:
-    """Skips where no engine with our images answers."""
-    found = anyio.run(docker_available)
-    if not found.ok:
-        pytest.skip(found.reason)
+def engine(request: pytest.FixtureRequest) -> None:
+    """Skips where no engine with our images answers; fails there if docker is required."""
+    missing = docker_engine.why_missing()
+    if missing is None:
+        return
+    if "docker" in request.config.getoption("--require-backend"):
+        pytest.fail(f"docker is required and not available: {missing}", pytrace=False)
+    pytest.skip(missing)
 
 
 @pytest.fixture

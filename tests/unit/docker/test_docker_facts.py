@@ -11,7 +11,8 @@ import pytest
 from aiodocker.exceptions import DockerError
 
 from vmpool.backends.base import Machine, MachineKey, MachineState, Usage
-from vmpool.backends.docker.engine import docker_available, engine_facts, engine_host, machine_of
+from vmpool.backends.docker import DockerBackend
+from vmpool.backends.docker.engine import engine_facts, engine_host, machine_of
 from vmpool.backends.docker.errors import docker_errors
 from vmpool.backends.docker.local import Init, NoSocket, NotLocal, _walked, cgroup_paths, dial_local
 from vmpool.backends.docker.machines import (
@@ -21,7 +22,7 @@ from vmpool.backends.docker.machines import (
     state_of,
     usage_from_stats,
 )
-from vmpool.errors import BackendFailed, BackendUnreachable
+from vmpool.errors import BackendFailed, BackendUnreachable, VMPoolError
 
 INFO = {
     "ServerVersion": "20.10.24",
@@ -173,7 +174,7 @@ def test_every_failure_of_the_engine_is_one_of_ours(
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("host", ["unix:///nonexistent/engine.sock", "tcp://127.0.0.1:1", "gopher://x"])
-async def test_without_an_engine_docker_is_not_available_and_says_why(host: str) -> None:
-    found = await docker_available(host)
-    assert not found.ok
-    assert "engine" in found.reason
+async def test_without_an_engine_the_backend_does_not_open_and_says_why(host: str, tmp_path: Path) -> None:
+    with pytest.raises(VMPoolError, match="engine"):
+        async with DockerBackend(tmp_path, pool_id="test", host=host):
+            pass

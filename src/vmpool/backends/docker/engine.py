@@ -15,9 +15,9 @@ from aiodocker import Docker
 from aiodocker.exceptions import DockerError
 from anyio import to_thread
 
-from vmpool.backends.docker.errors import REMEDY, docker_errors
+from vmpool.backends.docker.errors import REMEDY
 from vmpool.backends.docker.spec import LABEL_TEMPLATE, isolation_of
-from vmpool.errors import BackendFailed, BackendUnreachable, VMPoolError
+from vmpool.errors import BackendFailed, BackendUnreachable
 
 _PATIENCE = aiohttp.ClientTimeout(total=120, sock_connect=10)
 """Seconds for one request; what may take longer says so itself."""
@@ -174,30 +174,6 @@ async def template_images(client: Docker, prefix: str) -> dict[str, str]:
             if name.startswith(prefix) and version == "latest":
                 found[name.removeprefix(prefix)] = image["Id"]
     return dict(sorted(found.items()))
-
-
-@dataclass(frozen=True, slots=True)
-class Availability:
-    """Whether Docker can serve as the backend, and why."""
-
-    ok: bool
-    reason: str
-
-
-async def docker_available(host: str | None = None, image_prefix: str = "vmpool/") -> Availability:
-    """For the backend `auto`: an engine answers and at least one template's image is there."""
-    try:
-        with docker_errors("ask the engine what it is"):
-            async with connected(host) as client:
-                version = (await client.version())["Version"]
-                templates = await template_images(client, image_prefix)
-    except VMPoolError as error:
-        return Availability(False, error.message)
-    if not templates:
-        return Availability(
-            False, f"Docker Engine {version} answers and has no image of ours; `vm images build` makes them"
-        )
-    return Availability(True, f"Docker Engine {version} answers and has images for {', '.join(templates)}")
 
 
 async def find_image(client: Docker, name: str) -> dict[str, Any] | None:
