@@ -12,12 +12,15 @@ import anyio
 import anyio.lowlevel
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from vmpool.errors import InvalidRequest
 
 KEEP_ALIVE_SECONDS = 75
 """How long an idle connection is kept: longer than clients keep theirs, so that they close first."""
 BACKLOG = 1024
+HEAD_BYTES = 128 << 10
+"""Of a request's line and headers, or of its trailers, beyond the piece in which they begin."""
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -51,7 +54,7 @@ class HTTPServer:
         config = uvicorn.Config(
             app,
             loop="none",
-            http="httptools",
+            http=_Protocol,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -72,6 +75,35 @@ class HTTPServer:
     def stop(self) -> None:
         """End it as a signal does."""
         self._server.should_exit = True
+
+
+class _Protocol(HttpToolsProtocol):
+    """Bounds what is gathered of a head, for which no key is asked; a body's bound is in `api.edge`."""
+
+    _gathered = 0
+    _moved = False
+
+    def data_received(self, data: bytes) -> None:
+        """Hand a piece to the parser; one that ended no head and brought no body is being gathered."""
+        self._moved = False
+        super().data_received(data)
+        if self._moved or self.transport.is_closing():
+            return
+        self._gathered += len(data)
+        if self._gathered > HEAD_BYTES:
+            self.send_400_response("The request's head is too large.")
+
+    def on_message_begin(self) -> None:
+        self._moved = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._moved, self._gathered = True, 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._moved, self._gathered = True, 0
+        super().on_body(body)
 
 
 class _Server(uvicorn.Server):

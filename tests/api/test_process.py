@@ -128,3 +128,36 @@ def test_followers_do_not_hold_up_the_end(state_dir: Path, output: Path) -> None
         assert running.process.wait(30) == 0
         assert time.monotonic() - began < 10
     assert not [line for line in rest if line.startswith("data:")]
+
+
+@pytest.mark.parametrize("endless", [b"a" * 4096, b"X: 1\r\n" * 512], ids=["one header", "many headers"])
+@pytest.mark.parametrize("trailers", [False, True])
+def test_a_head_without_end_is_cut(state_dir: Path, output: Path, endless: bytes, *, trailers: bool) -> None:
+    """Whoever can reach the port could fill the server's memory otherwise: no key is needed for a head."""
+    begun = b"POST /health HTTP/1.1\r\nHost: x\r\n"
+    if trailers:
+        begun += b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n0\r\n"
+    with server(state_dir, output, BACKEND="fake") as running:
+        host, port = httpx.URL(running.url).host, httpx.URL(running.url).port
+        with socket.create_connection((host, port or 0), timeout=10) as client:
+            client.sendall(begun + b"X: ")
+            sent = 0
+            with pytest.raises(OSError, match=r"reset|Broken pipe"):
+                while sent < 32 << 20:
+                    sent += client.send(endless)
+        assert sent < 16 << 20  # what the kernel's buffers took, too
+        assert running.client.get("/api/vms").status_code == 200
+
+
+def test_a_body_in_small_pieces_is_no_head(state_dir: Path, output: Path) -> None:
+    with server(state_dir, output, BACKEND="fake") as running:
+        host, port = httpx.URL(running.url).host, httpx.URL(running.url).port
+        with socket.create_connection((host, port or 0), timeout=10) as client:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            head = f"POST /api/vms/create HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {running.key}\r\n"
+            client.sendall(head.encode() + b"Transfer-Encoding: chunked\r\n\r\n")
+            for _ in range(200):
+                client.sendall(b"1;" + b"e" * 1000 + b"\r\n")
+                client.sendall(b" \r\n")
+            client.sendall(b"0\r\n\r\n")
+            assert client.recv(4096).startswith(b"HTTP/1.1 422 ")
