@@ -12,11 +12,10 @@ import difflib
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -25,188 +24,45 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from vmpool.domain.limits import (
-    DEFAULT_CPU_LIMIT,
-    DEFAULT_DISK_LIMIT,
-    DEFAULT_MEMORY_LIMIT,
-    DEFAULT_PROCESS_LIMIT,
-    DEFAULT_TIMEOUT,
-    MAX_EXECUTION_TIME,
-    MAX_EXECUTIONS_IN_FLIGHT,
-    MAX_TOTAL_VMS,
-    MAX_VMS_PER_USER,
-)
 from vmpool.errors import InvalidRequest
+from vmpool.settings.sections import (
+    Auth,
+    Bubblewrap,
+    Docker,
+    Lifetime,
+    LimitSettings,
+    Listen,
+    Log,
+    Output,
+    Periods,
+    RetentionSettings,
+    Section,
+    Warm,
+)
+
+__all__ = [
+    "Auth",
+    "Bubblewrap",
+    "Docker",
+    "Lifetime",
+    "LimitSettings",
+    "Listen",
+    "Log",
+    "Output",
+    "Periods",
+    "RetentionSettings",
+    "Section",
+    "Settings",
+    "Warm",
+    "config_file",
+    "default_state_dir",
+    "describe_settings",
+    "load_settings",
+]
 
 PREFIX = "VMPOOL_"
 SECTION = "__"
 SYSTEM_FILE = Path("/etc/vmpool/vmpool.toml")
-
-Count = Annotated[int, Field(ge=1)]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-class Section(BaseModel):
-    """One table of the TOML file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Listen(Section):
-    """Where the server listens."""
-
-    host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
-    port: int = Field(default=8321, ge=0, le=65535, description="Port; 0 takes a free one.")
-    drain: float = Field(
-        default=10, ge=0, allow_inf_nan=False, description="Seconds requests in progress get at the end."
-    )
-    max_body: Count = Field(default=32 << 20, description="Bytes of a request's body.")
-    access_log: bool = Field(default=False, description="Write a line for each request.")
-
-
-class Docker(Section):
-    """The docker backend."""
-
-    host: str | None = Field(
-        default=None, description="The engine's URL; default: DOCKER_HOST, else the local socket."
-    )
-    runtime: str | None = Field(
-        default=None, description="OCI runtime: runc, crun, runsc, kata; default: the engine's."
-    )
-    image_prefix: str = Field(default="vmpool/", description="Before a template's name in its image's name.")
-
-
-class Bubblewrap(Section):
-    """The bubblewrap backend."""
-
-    program: Path | None = Field(default=None, description="bwrap, 0.11 or newer; default: found.")
-
-
-class LimitSettings(Section):
-    """What users and VMs may have.  Memory and disk in MB, CPU in cores, times in seconds."""
-
-    max_vms_per_user: Count = Field(default=MAX_VMS_PER_USER, description="VMs one user may have at once.")
-    max_total_vms: Count = Field(default=MAX_TOTAL_VMS, description="VMs of all users together.")
-    default_cpu_limit: float = Field(
-        default=DEFAULT_CPU_LIMIT, gt=0, allow_inf_nan=False, description="Cores of a VM."
-    )
-    default_memory_limit: Count = Field(default=DEFAULT_MEMORY_LIMIT, description="MB of memory of a VM.")
-    default_disk_limit: Count = Field(default=DEFAULT_DISK_LIMIT, description="MB of disk of a VM.")
-    process_limit: Count = Field(
-        default=DEFAULT_PROCESS_LIMIT, description="Processes and threads of a VM together."
-    )
-    max_cpu_limit: float | None = Field(
-        default=None,
-        gt=0,
-        allow_inf_nan=False,
-        description="Most cores a VM may ask for; default: the host's.",
-    )
-    max_memory_limit: Count | None = Field(
-        default=None, description="Most MB of memory a VM may ask for; default: the host's."
-    )
-    max_disk_limit: Count | None = Field(
-        default=None, description="Most MB of disk a VM may ask for; default: no bound."
-    )
-    default_timeout: Seconds = Field(
-        default=DEFAULT_TIMEOUT, description="Seconds of an execution that names none."
-    )
-    max_execution_time: Seconds = Field(
-        default=MAX_EXECUTION_TIME, description="Most seconds an execution may ask for."
-    )
-    max_executions_in_flight: Count = Field(
-        default=MAX_EXECUTIONS_IN_FLIGHT, description="Executions at once in one VM."
-    )
-    max_code: Annotated[int, Field(ge=1, le=960 << 10)] = Field(
-        default=960 << 10, description="Bytes of code in one request."
-    )
-    max_stdin: Count = Field(default=16 << 20, description="Bytes of standard input in one request.")
-    memory_overcommit: float = Field(
-        default=2.0,
-        gt=0,
-        allow_inf_nan=False,
-        description="The memory limits of all VMs may sum up to this many times the host's memory.",
-    )
-    host_memory: Count | None = Field(
-        default=None, description="MB to count the host as having; default: measured."
-    )
-
-    @model_validator(mode="after")
-    def _defaults_fit(self) -> Self:
-        for largest, default in (
-            ("max_cpu_limit", "default_cpu_limit"),
-            ("max_memory_limit", "default_memory_limit"),
-            ("max_disk_limit", "default_disk_limit"),
-            ("max_execution_time", "default_timeout"),
-        ):
-            bound = getattr(self, largest)
-            if bound is not None and getattr(self, default) > bound:
-                raise ValueError(f"{default} is above {largest}")
-        return self
-
-
-class Output(Section):
-    """What is kept of what programs print."""
-
-    inline_limit: Count = Field(default=1 << 20, description="Bytes kept of each stream of one execution.")
-
-
-class RetentionSettings(Section):
-    """How much history is kept.  Each bound holds, so that nothing grows for ever."""
-
-    age: timedelta = Field(
-        default=timedelta(days=30), gt=timedelta(0), description="Seconds, or ISO 8601 like P30D."
-    )
-    count: Count = Field(default=10_000, description="Executions per VM.")
-    bytes: Count = Field(default=4 << 30, description="All code and output together.")
-
-
-class Lifetime(Section):
-    """What a VM gets whose request names neither."""
-
-    ttl: Count | None = Field(default=None, description="Seconds after creation at which a VM is deleted.")
-    idle_timeout: Count | None = Field(
-        default=None, description="Seconds without use after which a VM is stopped."
-    )
-
-
-class Warm(Section):
-    """Interpreters kept ready."""
-
-    spares: int = Field(default=2, ge=0, description="Per running VM.")
-
-
-class Periods(Section):
-    """How long the pool waits, and how often it looks.  Seconds."""
-
-    create_timeout: Seconds = Field(default=120, description="For making a machine.")
-    stop_grace: Seconds = Field(
-        default=2, description="Between asking a VM's processes to end and ending them."
-    )
-    cleanup_timeout: Seconds = Field(default=30, description="For cleaning up after a cancelled request.")
-    reconcile_every: Seconds = Field(default=15, description="Between two comparisons of rows and machines.")
-    expire_every: Seconds = Field(
-        default=5, description="Between two looks for VMs past ttl or idle_timeout."
-    )
-
-
-class Log(Section):
-    """The server's own log."""
-
-    level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="The least severe entries that are written."
-    )
-    format: Literal["auto", "console", "json"] = Field(
-        default="auto", description="auto: console on a terminal."
-    )
-
-
-class Auth(Section):
-    """Who may call."""
-
-    owner_key: bool = Field(
-        default=True,
-        description="On loopback with no users: make one key, readable by the server's owner only.",
-    )
 
 
 class Settings(BaseSettings):
