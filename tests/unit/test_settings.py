@@ -20,6 +20,12 @@ from vmpool.domain.limits import (
 from vmpool.errors import InvalidRequest
 from vmpool.settings import Settings, config_file, describe_settings, load_settings
 
+PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
+BEGIN = "<!-- settings: rendered from vmpool.settings by tests/unit/test_settings.py -->\n"
+END = "<!-- end of settings -->"
+BLESS = os.environ.get("VMPOOL_BLESS") == "1"
+"""Read here because each test's environment has no such variable."""
+
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
@@ -202,6 +208,30 @@ def test_every_setting_is_described_under_the_variable_that_sets_it(
                 inner.setenv(variable, str(another))
                 section, _, leaf = name.partition(".")
                 assert getattr(getattr(load_settings(), section), leaf) == another, name
+
+
+def test_the_page_of_settings() -> None:
+    """`VMPOOL_BLESS=1` rewrites the table."""
+    rows = [
+        f"| `{name}` | `{variable}` | {_shown(name, default)} | {meaning} |\n"
+        for name, variable, default, meaning in describe_settings()
+    ]
+    rendered = "| setting | variable | default | what it is |\n|---|---|---|---|\n" + "".join(rows)
+    before, _, rest = PAGE.read_text().partition(BEGIN)
+    shown, _, after = rest.partition(END)
+    if BLESS:
+        PAGE.write_text(f"{before}{BEGIN}{rendered}{END}{after}")
+    else:
+        assert shown == rendered
+
+
+def _shown(name: str, default: object) -> str:
+    """A default as the page has it; the state directory's differs from user to user."""
+    if default is None or default == "" or name == "state_dir":
+        return ""
+    if isinstance(default, timedelta):
+        return f"`{default.total_seconds():.0f}`"
+    return f"`{str(default).lower() if isinstance(default, bool) else default}`"
 
 
 def test_the_tree_has_no_setting_deeper_than_a_section() -> None:

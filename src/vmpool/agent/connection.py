@@ -35,7 +35,6 @@ class Connection:
         fields = unpack(Message.HELLO_OK, hello.payload)
         self.generation = min(GENERATION, fields.u64("generation", 1))
         self.boot_id = fields.u64("boot_id")
-        self.agent_pid = fields.u64("pid")
         self._stream = stream
         self._decoder = decoder
         self._outgoing: deque[bytes] = deque()
