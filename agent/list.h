@@ -12,10 +12,6 @@ static inline void list_init(struct link *list) {
   list->next = list->previous = list;
 }
 
-static inline bool list_empty(const struct link *list) {
-  return list->next == list;
-}
-
 static inline void list_append(struct link *list, struct link *item) {
   item->previous = list->previous;
   item->next = list;
