@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import replace
 
 import anyio
@@ -144,7 +144,8 @@ class Executions:
             if run.ended_by or current is None or current.state is not VMState.RUNNING:
                 raise VMNotRunning(vm.id, current.state.value if current else "deleted")
             client = context.connections.get(run.key)
-            process = await client.start(execution.id, process_spec(vm, request, execution.id))
+            order = client.start(execution.id, process_spec(vm, request, execution.id))
+            process = await self._taken(execution, order)
             run.spool = context.spool.open(execution.id)
             await self._follow(run, execution, process, run.spool)
         except VMPoolError as error:
@@ -164,9 +165,10 @@ class Executions:
                 run.capture(name).add(part.data)
                 run.capture(name).skip(part.offset - len(part.data))
             client = context.connections.get(run.key)
-            process = await client.attach(
+            order = client.attach(
                 execution.id, stdout_offset=kept["stdout"].offset, stderr_offset=kept["stderr"].offset
             )
+            process = await self._taken(execution, order)
             await self._follow(run, execution, process, run.spool)
         except VMPoolError as error:
             await self._fail(run, error)
@@ -192,6 +194,12 @@ class Executions:
             )
         run.done.set()
         run.recorded.set()
+
+    async def _taken(self, execution: Execution, order: Awaitable[Process]) -> Process:
+        """The process, once the agent has taken the order; a guest in its place might never answer."""
+        with anyio.move_on_after(execution.timeout + self._context.settings.backstop):
+            return await order
+        raise AgentUnreachable("the agent did not answer in time", dispatch="outcome_unknown")
 
     async def _follow(self, run: Run, execution: Execution, process: Process, spool: SpooledOutput) -> None:
         """Take everything the program writes until it ends, then record it and let the agent forget it."""
