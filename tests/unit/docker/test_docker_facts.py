@@ -17,6 +17,7 @@ from vmpool.backends.docker.errors import docker_errors
 from vmpool.backends.docker.local import Init, NoSocket, NotLocal, _walked, cgroup_paths, dial_local
 from vmpool.backends.docker.machines import (
     init_of,
+    layer_size,
     machine_from_inspection,
     machine_from_listing,
     state_of,
@@ -178,3 +179,11 @@ async def test_without_an_engine_the_backend_does_not_open_and_says_why(host: st
     with pytest.raises(VMPoolError, match="engine"):
         async with DockerBackend(tmp_path, pool_id="test", host=host):
             pass
+
+
+@pytest.mark.parametrize(
+    ("facts", "size"), [({"SizeRw": 0}, 0), ({"SizeRw": 5}, 5), ({"SizeRw": -1}, None), ({}, None)]
+)
+def test_the_layers_size(facts: dict[str, int], size: int | None) -> None:
+    """The engine says -1 of a tree it cannot walk, such as one of very long paths."""
+    assert layer_size(facts) == size

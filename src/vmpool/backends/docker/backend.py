@@ -46,6 +46,7 @@ from vmpool.backends.docker.errors import docker_errors, is_conflict, is_missing
 from vmpool.backends.docker.local import NotLocal, usage_local
 from vmpool.backends.docker.machines import (
     init_of,
+    layer_size,
     machine_from_inspection,
     machine_from_listing,
     usage_from_stats,
@@ -317,7 +318,7 @@ class DockerBackend(Backend):
             except NotLocal:
                 stats = await self._container(key).stats(stream=False)
                 figures = usage_from_stats(stats[0] if stats else {})
-            return replace(figures, disk_bytes=facts.get("SizeRw"))
+            return replace(figures, disk_bytes=layer_size(facts))
 
     async def snapshot(self, key: MachineKey, reference: str) -> StoredSnapshot:
         """An image of the container's layer over its template's, taken while every process is frozen."""

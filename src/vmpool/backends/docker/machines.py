@@ -46,6 +46,12 @@ def init_of(facts: Mapping[str, Any]) -> Init | None:
     return Init(int(state["Pid"]), facts["Id"])
 
 
+def layer_size(facts: Mapping[str, Any]) -> int | None:
+    """Bytes of the container's own layer; None where the engine did not say, or -1: it could not count."""
+    size = facts.get("SizeRw")
+    return size if isinstance(size, int) and size >= 0 else None
+
+
 def usage_from_stats(stats: Mapping[str, Any]) -> Usage:
     """From the engine's own figures, for a container whose cgroup cannot be read here."""
     memory, cpu = stats.get("memory_stats") or {}, (stats.get("cpu_stats") or {}).get("cpu_usage") or {}
