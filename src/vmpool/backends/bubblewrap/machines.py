@@ -118,8 +118,8 @@ class Machines:
             warnings.append("CPU is not limited: no control group can be written on this host")
         if "memory" not in holds:
             warnings.append(
-                "memory is limited per process (RLIMIT_DATA), not for the VM as a whole: "
-                "no control group can be written on this host"
+                "memory is limited per process (RLIMIT_DATA), not for the VM as a whole, and files in memory "
+                "(memfd, /tmp) are not counted: no control group can be written on this host"
             )
         if not host.images:
             reason = "it takes a server that runs as root, loop devices and mkfs.ext4"
