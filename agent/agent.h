@@ -41,7 +41,8 @@ struct agent {
   uint64_t started_us;
   int executable; /* of this very program, to be executed anew as a supervisor */
   bool is_init;
-  bool strays; /* children of a lost supervisor may be left */
+  bool adopts; /* orphans come to us, not to their supervisor: there are no subreapers */
+  bool strays; /* children of a lost supervisor may be left, or orphans of an execution */
   unsigned strays_round;
   uint64_t strays_due_us;
   bool stopping;
@@ -85,6 +86,14 @@ void executions_end_all(struct agent *agent, int signal);
 void executions_supervisor_reaped(struct agent *agent, pid_t pid);
 size_t executions_supervisors(const struct agent *agent, pid_t *pids, size_t capacity);
 void executions_orphans_gone(struct agent *agent);
+
+/* orphans.c */
+struct process;
+/* Whether a child of the agent that is nobody's we know has to be left alone (struct spared). */
+bool orphan_lives(const struct process *orphan, void *agent);
+/* Before and after a look at all orphans. */
+void orphans_forget_survivors(struct agent *agent);
+bool orphans_awaited(const struct agent *agent);
 
 /* children.c */
 bool children_open(struct agent *agent);

@@ -36,12 +36,13 @@ static bool fork_supervisor(struct execution *execution, const struct start *sta
     if (chdir(execution->agent->home) != 0) {
       /* an absolute working directory may still be there */
     }
-    supervisor_run(theirs, start, &(struct stdio){.fds = {in, out, err}});
+    supervisor_run(theirs, start, &(struct stdio){.fds = {in, out, err}}, !execution->agent->adopts);
   }
   if (execution->supervisor < 0) {
     execution->supervisor = 0;
     return false;
   }
+  orphans_note_start(execution);
   list_append(&execution->agent->supervised, &execution->supervised);
   return true;
 }
@@ -71,6 +72,7 @@ static bool use_spare(struct execution *execution, const struct start *start, co
   execution->control.fd = take_fd(&spare->control.fd);
   execution->control.ready = execution_control_ready;
   execution->supervisor = spare->supervisor;
+  orphans_note_start(execution);
   execution->warm = true;
   list_append(&execution->agent->supervised, &execution->supervised);
   outlets_adopt(execution, &spare->stdio[1]);

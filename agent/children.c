@@ -10,7 +10,7 @@
 #include "tree.h"
 #include "warm.h"
 
-enum { STRAYS_PAUSE_US = 5000, KNOWN_MAX = 8192, STOP_SLACK_US = 3000000 };
+enum { STRAYS_PAUSE_US = 5000, EXPECTED_PAUSE_US = 50000, KNOWN_MAX = 8192, STOP_SLACK_US = 3000000 };
 
 static void reap(struct agent *agent) {
   for (;;) {
@@ -24,6 +24,9 @@ static void reap(struct agent *agent) {
     } else {
       executions_supervisor_reaped(agent, pid);
       warms_reaped(agent, pid);
+      if (agent->adopts && !agent->strays && orphans_awaited(agent)) {
+        children_lost(agent);
+      }
     }
   }
 }
@@ -57,8 +60,10 @@ bool children_open(struct agent *agent) {
 }
 
 void children_lost(struct agent *agent) {
+  if (!agent->strays) {
+    agent->strays_round = 0;
+  }
   agent->strays = true;
-  agent->strays_round = 0;
   agent->strays_due_us = now_us();
 }
 
@@ -69,12 +74,16 @@ void children_due(struct agent *agent, uint64_t now) {
   static pid_t known[KNOWN_MAX];
   size_t count = executions_supervisors(agent, known, KNOWN_MAX);
   count += warms_known(agent, known + count, KNOWN_MAX - count);
-  if (tree_end_step(getpid(), known, count, agent->strays_round++) == 0) {
-    agent->strays = false;
-    executions_orphans_gone(agent);
-  } else {
+  struct spared spared = {known, count, agent->adopts ? orphan_lives : NULL, agent};
+  orphans_forget_survivors(agent);
+  if (tree_end_step(getpid(), &spared, agent->strays_round++) != 0) {
     agent->strays_due_us = now + STRAYS_PAUSE_US;
+    return;
   }
+  agent->strays = agent->adopts && warms_expected(agent); /* then everybody unknown was spared: look again */
+  agent->strays_round = 0;
+  agent->strays_due_us = now + EXPECTED_PAUSE_US;
+  executions_orphans_gone(agent);
 }
 
 void agent_stop(struct agent *agent, uint64_t grace_us) {

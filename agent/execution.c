@@ -113,9 +113,9 @@ static void finish(struct execution *execution) {
   }
 }
 
-/* A background execution has ended for the host when its main process has and what that wrote is read; the
-   supervisor stays with the descendants, and what they write is dropped. */
-static void settle_background(struct execution *execution) {
+/* An execution whose descendants may go on has ended for the host when its main process has and what that
+   wrote is read; what the descendants write is dropped. */
+static void settle(struct execution *execution) {
   outlets_pump(execution);
   for (int i = 0; i < 2; i++) {
     const struct watch *watch = &execution->outlets[i].watch;
@@ -139,9 +139,11 @@ void execution_advance(struct execution *execution) {
     outlets_pump(execution);
     if (execution->outlets[0].watch.fd < 0 && execution->outlets[1].watch.fd < 0) {
       finish(execution);
+    } else if (execution->childless) {
+      settle(execution); /* a spared orphan holds the pipe */
     }
   } else if (execution->background) {
-    settle_background(execution);
+    settle(execution);
   }
 }
 
@@ -157,7 +159,10 @@ enum { GIVE_UP_US = 10000000 };
 void execution_end(struct execution *execution) {
   execution_order(execution, ORDER_END, 0, true);
   execution->kill_us = 0;
-  if (execution->give_up_us == 0) {
+  execution->ending = true;
+  if (execution->childless) {
+    children_lost(execution->agent);
+  } else if (execution->give_up_us == 0) {
     execution->give_up_us = now_us() + GIVE_UP_US;
   }
 }
@@ -202,10 +207,12 @@ void execution_lost(struct execution *execution) {
 }
 
 void execution_orphans_gone(struct execution *execution) {
-  if (!execution->lost || execution->tree_gone) {
+  bool waits = execution->lost || (execution->childless && (execution_is_over(execution) || !execution->survived));
+  if (!waits || execution->tree_gone) {
     return;
   }
-  if (execution->files.source_path != NULL || execution->files.scratch != NULL) {
+  bool untidy = execution->lost && !execution->childless;
+  if (untidy && (execution->files.source_path != NULL || execution->files.scratch != NULL)) {
     pid_t remover = fork();
     if (remover == 0) {
       workspace_remove(&execution->files);
@@ -238,6 +245,8 @@ static void take_failed(struct execution *execution, const struct report *report
 static void take_started(struct execution *execution, const struct report *report) {
   close_owned(&execution->request);
   execution->main = report->pid;
+  execution->sessions[1] = execution->sessions[0];
+  execution->sessions[0] = report->pid;
   if (execution->state == STATE_STARTING) {
     execution->state = STATE_RUNNING;
     if (execution->connection != NULL) {
@@ -270,9 +279,14 @@ void execution_control_ready(struct watch *watch, uint32_t events) {
       main_ended(execution, &report);
       break;
     case REPORT_TREE_GONE:
-      execution->tree_gone = true;
       execution->give_up_us = 0;
       watch_close(&execution->agent->loop, watch);
+      if (execution->agent->adopts) {
+        execution->childless = true;
+        children_lost(execution->agent);
+      } else {
+        execution->tree_gone = true;
+      }
       break;
     default:
       break;

@@ -48,6 +48,11 @@ struct execution {
   struct inlet inlet;
   bool background, warm;
   bool main_ended, tree_gone, lost;
+  bool ending;    /* the supervisor was told to end everything */
+  bool childless; /* the supervisor is done; orphans of it may be left with the agent (orphans.c) */
+  bool survived;  /* the last look found processes that may be its orphans */
+  pid_t sessions[2]; /* of the program and of its build */
+  unsigned long long began_ticks; /* when the supervisor started; 0 where nobody asks */
   bool timed_out, cancelled, build_failed;
   bool discarding;  /* nobody will want the output any more */
   bool released;    /* forget it as soon as it has ended */
@@ -80,9 +85,13 @@ void execution_end(struct execution *execution);
 
 /* Forget it, or leave its descendants alone where it was a background one. */
 void execution_forget(struct execution *execution);
-/* A lost supervisor's children have all ended. */
+/* Strays were looked for and none is left that has to end. */
 void execution_orphans_gone(struct execution *execution);
 void execution_order(struct execution *execution, enum order_kind kind, int signal, bool tree);
+
+/* orphans.c */
+void orphans_note_start(struct execution *execution);
+bool execution_is_over(const struct execution *execution);
 
 /* begin.c */
 bool execution_begin_cold(struct execution *execution);

@@ -4,6 +4,7 @@
  *   vmpool-agent --socket PATH      bind that socket first
  *      --home PATH                  instead of /home/user
  *      --no-seccomp                 for emulators that cannot filter
+ *      --no-subreaper               as on kernels without them (orphans.c)
  *   vmpool-agent connect PATH       carry standard input and output to the socket of an agent
  *   vmpool-agent supervise FD PID FD   what a warm interpreter executes beside a spare it has forked
  *   vmpool-agent --version
@@ -24,6 +25,7 @@
 
 #include "agent.h"
 #include "bridge.h"
+#include "guard.h"
 #include "seccomp.h"
 #include "supervisor.h"
 #include "warm.h"
@@ -35,10 +37,13 @@ struct options {
   const char *socket;
   const char *home;
   bool filtered;
+  bool subreaper;
 };
 
 static _Noreturn void usage(void) {
-  die("usage: vmpool-agent (--listen-fd N | --socket PATH) [--home PATH] [--no-seccomp] | connect PATH | --version");
+  die(
+    "usage: vmpool-agent (--listen-fd N | --socket PATH) [--home PATH] [--no-seccomp] [--no-subreaper]"
+    " | connect PATH | --version");
 }
 
 static int number(const char *text) {
@@ -51,10 +56,15 @@ static int number(const char *text) {
 }
 
 static struct options parse(int argc, char **argv) {
-  struct options options = {.listen_fd = -1, .home = "/home/user", .filtered = true};
+  struct options options = {.listen_fd = -1, .home = "/home/user", .filtered = true, .subreaper = true};
   for (int i = 1; i < argc; i += 2) {
     if (strcmp(argv[i], "--no-seccomp") == 0) {
       options.filtered = false;
+      i--;
+      continue;
+    }
+    if (strcmp(argv[i], "--no-subreaper") == 0) {
+      options.subreaper = false;
       i--;
       continue;
     }
@@ -93,11 +103,27 @@ static int bind_socket(const char *path) {
   return fd;
 }
 
+/* Whether orphans go to the nearest subreaper, as Linux does; gVisor before 2023 knows of none.  No process
+   is spent on finding out: a kernel that has them says so when asked. */
+static bool become_subreaper(void) {
+  int is_one = 0;
+  return prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0 && prctl(PR_GET_CHILD_SUBREAPER, &is_one, 0, 0, 0) == 0 &&
+         is_one == 1;
+}
+
+/* Some kernels (gVisor's) show anybody of our user where we came from; nothing of it is needed any more. */
+static void forget_environment(void) {
+  for (char **entry = environ; *entry != NULL; entry++) {
+    memset(*entry, 0, strlen(*entry));
+  }
+  clearenv();
+}
+
 /* What the kernel should know of process 1: closed to ptrace, reaper of all, last to go when memory runs
    out, deaf to everything but what signalfd reads. */
 static void set_apart(void) {
   set_oom_score(-900);
-  prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+  forget_environment();
   prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
   prctl(PR_SET_NAME, "vmpool-agent", 0, 0, 0);
   sigset_t all;
@@ -213,8 +239,12 @@ int main(int argc, char **argv) {
   if (options.filtered && seccomp_apply() != 0) {
     die_errno("cannot filter system calls");
   }
+  if (options.filtered && getpid() == 1 && guard_apply() != 0) {
+    die_errno("cannot guard process 1");
+  }
   static struct agent agent;
   open_agent(&agent, &options, 3);
+  agent.adopts = !become_subreaper() || !options.subreaper;
   serve(&agent);
   sync_files(agent.home);
   return 0;

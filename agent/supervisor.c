@@ -65,9 +65,11 @@ static void close_stdio(struct supervisor *self) {
 }
 
 /* A session of its own, deaf to every signal that can be blocked, a reaper, closed to ptrace. */
-static void set_apart(struct supervisor *self) {
+static void set_apart(struct supervisor *self, bool reaper) {
   setsid();
-  prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+  if (reaper) {
+    prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+  }
   prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
   prctl(PR_SET_NAME, "vmpool-super", 0, 0, 0);
   set_oom_score(OOM_SCORE_OF_SUPERVISOR);
@@ -181,7 +183,7 @@ static void supervise(struct supervisor *self) {
   struct pollfd waited[] = {{.events = POLLIN}, {.fd = self->children, .events = POLLIN}};
   while (reap(self)) {
     if (self->ending) {
-      tree_end_step(getpid(), NULL, 0, self->round++);
+      tree_end_step(getpid(), NULL, self->round++);
     }
     waited[0].fd = self->control;
     poll(waited, 2, self->ending ? END_PAUSE_MS : -1);
@@ -198,10 +200,10 @@ static void supervise(struct supervisor *self) {
   _exit(0);
 }
 
-void supervisor_run(int control, const struct start *start, const struct stdio *stdio) {
+void supervisor_run(int control, const struct start *start, const struct stdio *stdio, bool reaper) {
   struct supervisor self = {.control = control, .start = start, .stdio = *stdio};
   keep_only_ours(&self);
-  set_apart(&self);
+  set_apart(&self, reaper);
   uint32_t stage;
   umask(022);
   if (workspace_make(start, &stage) != 0) {
@@ -301,7 +303,7 @@ void supervisor_run_warm(int control, pid_t spare, int job) {
   close_from(5);
   fcntl(3, F_SETFD, FD_CLOEXEC);
   fcntl(4, F_SETFD, FD_CLOEXEC);
-  set_apart(&self);
+  set_apart(&self, true);
   report(&self, &(struct report){.kind = REPORT_READY, .pid = spare});
   await_start(&self, &start);
   uint32_t stage;

@@ -7,8 +7,9 @@
 #include "start.h"
 
 /* Role: supervisor of one execution.  Parent: the agent, which forked it.  Ends: when the last descendant
-   has ended and the execution's files are removed, having told the agent over `control`. */
-_Noreturn void supervisor_run(int control, const struct start *start, const struct stdio *stdio);
+   has ended and the execution's files are removed, having told the agent over `control`.  Not a `reaper`:
+   orphans go to process 1, and the agent ends them (orphans.c). */
+_Noreturn void supervisor_run(int control, const struct start *start, const struct stdio *stdio, bool reaper);
 
 /* Role: supervisor of a spare warm interpreter; executed anew by the warm interpreter's fork.  Parent: the
    agent, by reparenting.  `spare` is its child, waiting on the pipe `job` for what to run.  Ends: as above,

@@ -29,15 +29,16 @@ static bool read_process(pid_t pid, struct process *process) {
     return false;
   }
   const char *after = strrchr(text, ')');
-  int parent;
+  int parent, session;
   if (after == NULL ||
-      sscanf(after + 1, " %c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
-             &process->state, &parent, &process->started) != 3) {
+      sscanf(after + 1, " %c %d %*d %d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
+             &process->state, &parent, &session, &process->started) != 4) {
     return false;
   }
   process->pid = pid;
   process->parent = parent;
-  process->below = false;
+  process->session = session;
+  process->below = process->apart = false;
   return true;
 }
 
@@ -61,14 +62,23 @@ static bool contains(const pid_t *pids, size_t count, pid_t pid) {
   return false;
 }
 
+static void set_apart(struct tree *tree, pid_t root, const struct spared *spared) {
+  for (size_t i = 0; i < tree->count; i++) {
+    struct process *process = &tree->processes[i];
+    process->apart = contains(spared->pids, spared->count, process->pid) ||
+                     (spared->lives != NULL && process->parent == root && process->state != 'Z' &&
+                      process->state != 'X' && spared->lives(process, spared->context));
+  }
+}
+
 /* Mark whoever has a marked parent, until nothing changes; keep the marked only. */
-static void keep_descendants(struct tree *tree, pid_t root, const pid_t *skipped, size_t skipped_count) {
+static void keep_descendants(struct tree *tree, pid_t root) {
   qsort(tree->processes, tree->count, sizeof *tree->processes, by_pid);
   for (bool changed = true; changed;) {
     changed = false;
     for (size_t i = 0; i < tree->count; i++) {
       struct process *process = &tree->processes[i];
-      if (process->below || contains(skipped, skipped_count, process->pid)) {
+      if (process->below || process->apart) {
         continue;
       }
       struct process key = {.pid = process->parent};
@@ -86,7 +96,7 @@ static void keep_descendants(struct tree *tree, pid_t root, const pid_t *skipped
   tree->count = kept;
 }
 
-bool tree_scan(pid_t root, const pid_t *skipped, size_t skipped_count, struct tree *tree) {
+bool tree_scan(pid_t root, const struct spared *spared, struct tree *tree) {
   *tree = (struct tree){0};
   cleanup_directory DIR *directory = opendir("/proc");
   if (directory == NULL) {
@@ -110,7 +120,10 @@ bool tree_scan(pid_t root, const pid_t *skipped, size_t skipped_count, struct tr
     tree->count += read_process(pid, &tree->processes[tree->count]);
   }
   if (tree->count != 0) {
-    keep_descendants(tree, root, skipped, skipped_count);
+    if (spared != NULL) {
+      set_apart(tree, root, spared);
+    }
+    keep_descendants(tree, root);
   }
   return true;
 }
@@ -142,7 +155,7 @@ static void signal_exactly(const struct process *seen, int signal) {
 
 size_t tree_signal(pid_t root, int signal) {
   struct tree tree;
-  if (!tree_scan(root, NULL, 0, &tree)) {
+  if (!tree_scan(root, NULL, &tree)) {
     return 0;
   }
   for (size_t i = 0; i < tree.count; i++) {
@@ -153,9 +166,9 @@ size_t tree_signal(pid_t root, int signal) {
   return count;
 }
 
-size_t tree_end_step(pid_t root, const pid_t *skipped, size_t skipped_count, unsigned round) {
+size_t tree_end_step(pid_t root, const struct spared *spared, unsigned round) {
   struct tree tree;
-  if (!tree_scan(root, skipped, skipped_count, &tree)) {
+  if (!tree_scan(root, spared, &tree)) {
     return 0;
   }
   size_t alive = 0, can_fork = 0;
@@ -178,6 +191,11 @@ size_t tree_end_step(pid_t root, const pid_t *skipped, size_t skipped_count, uns
   }
   tree_free(&tree);
   return alive;
+}
+
+unsigned long long process_started(pid_t pid) {
+  struct process process;
+  return read_process(pid, &process) ? process.started : 0;
 }
 
 size_t tree_population(void) {

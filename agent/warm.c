@@ -301,6 +301,17 @@ size_t warms_known(const struct agent *agent, pid_t *pids, size_t capacity) {
   return count;
 }
 
+bool warms_expected(const struct agent *agent) {
+  list_each(at, next, &agent->warms) {
+    list_each(one, following, &container_of(at, struct warm, order)->spares) {
+      if (container_of(one, struct spare, order)->supervisor == 0) {
+        return true;
+      }
+    }
+  }
+  return false;
+}
+
 void warms_end(struct agent *agent) {
   list_each(at, next, &agent->warms) {
     warm_forget(container_of(at, struct warm, order));

@@ -52,4 +52,6 @@ void warms_due(struct agent *agent, uint64_t now);
 uint64_t warms_next_due(const struct agent *agent);
 void warms_reaped(struct agent *agent, pid_t pid);
 size_t warms_known(const struct agent *agent, pid_t *pids, size_t capacity);
+/* Whether a spare is being made: its supervisor is our child already, and has not said so yet. */
+bool warms_expected(const struct agent *agent);
 void warms_end(struct agent *agent);

@@ -44,7 +44,7 @@ def agent_binary(request: pytest.FixtureRequest) -> Path:
 class Agent:
     """One running agent.  `home` is its home directory, `pid` its process on this side."""
 
-    def __init__(self, program: Path, directory: Path, *, pid_one: bool) -> None:
+    def __init__(self, program: Path, directory: Path, *options: str, pid_one: bool) -> None:
         self.home = directory / "home"
         self.home.mkdir()
         self.path = directory / "agent.sock"
@@ -53,7 +53,7 @@ class Agent:
         listener = self._open.enter_context(socket.socket(socket.AF_UNIX))
         listener.bind(str(self.path))
         listener.listen(128)
-        argv = [str(program), "--listen-fd", str(listener.fileno()), "--home", str(self.home)]
+        argv = [str(program), "--listen-fd", str(listener.fileno()), "--home", str(self.home), *options]
         if pid_one:
             user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
             argv = ["unshare", *user, "--pid", "--fork", "--kill-child", "--mount-proc", *argv]
@@ -105,12 +105,12 @@ def launch(tmp_path: Path) -> Iterator[Launch]:
     with ExitStack() as stack:
         count = 0
 
-        def start(program: Path, *, pid_one: bool = False) -> Agent:
+        def start(program: Path, *options: str, pid_one: bool = False) -> Agent:
             nonlocal count
             count += 1
             directory = tmp_path / f"agent{count}"
             directory.mkdir()
-            agent = Agent(program, directory, pid_one=pid_one)
+            agent = Agent(program, directory, *options, pid_one=pid_one)
             stack.callback(agent.close)
             return agent
 

@@ -39,6 +39,11 @@ CALLS = {  # x86_64, aarch64
     "fsopen": (430, 430),
     "open_tree": (428, 428),
     "mount_setattr": (442, 442),
+    "kill": (62, 129),
+    "tkill": (200, 130),
+    "tgkill": (234, 131),
+    "rt_sigqueueinfo": (129, 138),
+    "fcntl": (72, 25),
 }
 
 REFUSED = [
