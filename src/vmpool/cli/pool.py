@@ -33,7 +33,7 @@ def pool(as_json: JSONOption = False) -> None:
             ("your VMs", f"{use.vms} of {limits.max_vms_per_user}"),
             ("all VMs", f"{use.total_vms} of {limits.max_total_vms}"),
             ("states", ", ".join(f"{count} {state}" for state, count in status.states.items() if count)),
-            ("executions", use.executions),
+            ("executing now", use.executions),
             ("cpu limits", f"{use.cpu:g} of {'any number' if limits.cpu is None else f'{limits.cpu:g}'}"),
             ("memory limits", f"{use.memory} of {'any' if limits.memory is None else limits.memory} MB"),
             ("disk limits", f"{use.disk} MB"),

@@ -169,8 +169,11 @@ def run(
     from_stdin = str(file) == "-"
     language = language or SUFFIXES.get(file.suffix.lower())
     if language is None:
-        raise typer.BadParameter(f"cannot tell the language of '{file}': name it", param_hint="'--language'")
-    code = _source("-" if from_stdin else None, None if from_stdin else file, None, False)
+        raise typer.BadParameter(
+            f"cannot tell the language of '{file}'; name one of {', '.join(sorted(set(SUFFIXES.values())))}",
+            param_hint="'--language'",
+        )
+    code = _standard_input("'FILE'") if from_stdin else _text_of(file, "'FILE'")
     stdin = _piped_input() if not from_stdin else None
     with Client() as client:
         with render.busy("creating a VM ..."):
@@ -225,17 +228,34 @@ def _source(code: str | None, file: Path | None, command: str | None, stdin: boo
     if [code is not None, file is not None, command is not None].count(True) != 1:
         raise typer.BadParameter("give exactly one of CODE, --file and --command", param_hint="'CODE'")
     if file is not None:
-        try:
-            return file.read_text()
-        except OSError as error:
-            raise typer.BadParameter(f"{error.strerror}: {file}", param_hint="'--file'") from error
-        except UnicodeDecodeError as error:
-            raise typer.BadParameter(f"not UTF-8 text: {file}", param_hint="'--file'") from error
+        return _text_of(file, "'--file'")
     if code == "-":
         if stdin:
             raise typer.BadParameter("standard input is the code already", param_hint="'--stdin'")
-        return sys.stdin.read()
+        return _standard_input("'CODE'")
     return code
+
+
+def _text_of(file: Path, hint: str) -> str:
+    """What the file holds.  hint: the parameter that named it."""
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise typer.BadParameter(f"{error.strerror}: {file}", param_hint=hint) from error
+    except UnicodeDecodeError as error:
+        raise typer.BadParameter(f"not UTF-8 text: {file}", param_hint=hint) from error
+
+
+def _standard_input(hint: str) -> str:
+    """All of standard input, as UTF-8 whatever the locale.  hint: the parameter that asked for it."""
+    try:
+        return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError as error:
+        raise typer.BadParameter(
+            "standard input is not UTF-8 text, and only text can be sent; for other bytes: "
+            "base64 FILE | vm execute ID --stdin --command 'base64 -d > FILE'",
+            param_hint=hint,
+        ) from error
 
 
 def _options(
@@ -246,14 +266,14 @@ def _options(
         "language": language,
         "timeout": timeout,
         "env": pairs(env, "--env"),
-        "stdin": sys.stdin.read() if stdin else None,
+        "stdin": _standard_input("'--stdin'") if stdin else None,
     }
 
 
 def _piped_input() -> str | None:
     """Standard input where somebody put something there on purpose: a pipe or a file."""
     mode = os.fstat(0).st_mode
-    return sys.stdin.read() if stat.S_ISFIFO(mode) or stat.S_ISREG(mode) else None
+    return _standard_input("standard input") if stat.S_ISFIFO(mode) or stat.S_ISREG(mode) else None
 
 
 def _replay(result: Execution) -> None:

@@ -180,7 +180,7 @@ def status(vm: VMArgument, as_json: JSONOption = False) -> None:
             ("disk", _of(render.size(live.disk_bytes), f"{about.disk_limit} MB")),
             ("processes", live.processes),
             ("out of memory", live.oom_kills or None),
-            ("executions", live.executions),
+            ("executing now", live.executions),
             ("labels", ", ".join(f"{name}={value}" for name, value in about.labels.items())),
             *(("note", warning) for warning in about.warnings),
         )

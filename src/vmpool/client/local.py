@@ -80,6 +80,7 @@ def find(url: str | None = None, api_key: str | None = None) -> Address:
     if found is None:
         if os.environ.get(AUTOSTART_VARIABLE) == "0":
             raise NoServer(f"no server is running; start one with 'vm serve', or set {URL_VARIABLE}")
+        require_server()
         print("no vmpool server is running: starting one", file=sys.stderr)  # noqa: T201 (must be seen)
         found = start(state_dir)
     return Address(found.url, api_key or found.api_key)
@@ -134,7 +135,10 @@ def start(state_dir: Path, options: dict[str, str] | None = None) -> Address:
 def require_server() -> None:
     """NoServer where only the client is installed."""
     if any(importlib.util.find_spec(name) is None for name in _NEEDED):
-        raise NoServer("this machine has no vmpool server; install one with: pip install 'vmpool[server]'")
+        raise NoServer(
+            "this machine has no vmpool server; install one with: pip install 'vmpool[server]', "
+            f"or set {URL_VARIABLE} and {KEY_VARIABLE} to use another machine's"
+        )
 
 
 def stop(state_dir: Path) -> bool:

@@ -82,9 +82,14 @@ def check_limits(limits: Limits, settings: PoolSettings, host_cpus: int, host_me
 
 def _between(name: str, value: float, low: float, high: float | None, unit: str) -> None:
     if not low <= value < float("inf"):  # also refuses NaN
-        raise InvalidRequest(name, f"{value:g} must be at least {low:g} {unit}")
+        raise InvalidRequest(name, f"{_number(value)} must be at least {low:g} {unit}")
     if high is not None and value > high:
-        raise InvalidRequest(name, f"{value:g} must be at most {high:g} {unit} here")
+        raise InvalidRequest(name, f"{_number(value)} must be at most {_number(high)} {unit} here")
+
+
+def _number(value: float) -> str:
+    """As it was given: an integer has all its digits, where `:g` would round a large one."""
+    return str(value) if isinstance(value, int) else f"{value:g}"
 
 
 def settle(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -108,6 +109,49 @@ def test_a_wrong_command_line_is_2_and_said_on_standard_error(
     assert captured.out == ""
     assert "Usage: vm" in captured.err
     assert "Traceback" not in captured.err
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["execute", "1", "-"], "CODE"),
+        (["execute", "1", "--stdin", "code"], "--stdin"),
+        (["run", "program.py"], "standard input"),
+        (["run", "-", "--language", "python"], "FILE"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_standard_input_that_is_no_text_is_said(
+    words: list[str],
+    hint: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("program.py").write_text("print(1)")
+    Path("picture").write_bytes(b"\x89PNG\xff")
+    with Path("picture").open() as picture:
+        kept = os.dup(0)
+        os.dup2(picture.fileno(), 0)
+        try:
+            monkeypatch.setattr(sys, "stdin", picture)
+            assert vm(monkeypatch, *words) == 2
+        finally:
+            os.dup2(kept, 0)
+            os.close(kept)
+    said = capsys.readouterr().err
+    assert hint in said
+    assert "not UTF-8 text" in said
+
+
+def test_run_names_its_own_parameters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert vm(monkeypatch, "run", str(tmp_path / "missing.py")) == 2
+    assert "'FILE'" in capsys.readouterr().err
+    assert vm(monkeypatch, "run", "notes.txt") == 2
+    assert "name one of bash, go" in capsys.readouterr().err
 
 
 def test_without_a_server_it_is_125_and_one_block(

@@ -108,11 +108,12 @@ def test_a_directory_that_cannot_be_used_is_named(tmp_path: Path) -> None:
 
 
 def test_a_machine_without_the_server_says_how_to_install_it(
-    state_dir: Path, monkeypatch: pytest.MonkeyPatch
+    state_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(local, "_NEEDED", ("a_package_that_is_not_there",))
-    with pytest.raises(NoServer, match=r"pip install 'vmpool\[server\]'"):
+    with pytest.raises(NoServer, match=r"pip install 'vmpool\[server\]'.*VMPOOL_URL"):
         local.find()
+    assert capsys.readouterr().err == ""
 
 
 def test_no_server_is_stopped_where_none_runs(state_dir: Path) -> None:

@@ -13,7 +13,7 @@ from vmpool.errors import InvalidRequest, PoolFull, QuotaExceeded, VMPoolError
 from vmpool.pool.admission import admit
 from vmpool.pool.expiry import Due, due
 from vmpool.pool.repair import Repair, repair
-from vmpool.pool.requests import check_execution
+from vmpool.pool.requests import check_execution, check_limits
 from vmpool.pool.runner import BASE_ENV, RLIMITS, language_of, process_spec
 from vmpool.pool.settings import PoolSettings
 
@@ -146,6 +146,11 @@ def test_a_wrong_field_of_an_execution_is_named(field: str, request_: ExecutionR
     with pytest.raises(InvalidRequest) as refusal:
         check_execution(request_, PoolSettings(max_code=100, max_stdin=100))
     assert refusal.value.context["field"] == field
+
+
+def test_a_limit_beyond_the_host_is_refused_with_all_its_digits() -> None:
+    with pytest.raises(InvalidRequest, match="1234567890 must be at most 24105 MB here"):
+        check_limits(Limits(memory=1_234_567_890), PoolSettings(), host_cpus=2, host_memory=24105)
 
 
 def machine(state: MachineState) -> Machine:
