@@ -14,7 +14,6 @@ class Warm(StrEnum):
     """How an interpreter is kept ready before code comes."""
 
     FORK = "fork"  # one warm interpreter forks a clean child per execution
-    PRESTARTED = "prestarted"  # single-use processes waiting for code
     NONE = "none"  # compile and run
 
 
@@ -74,7 +73,6 @@ _TABLE = (
         ("node", "{source}"),
         ("node",),
         beside=True,
-        warm=Warm.PRESTARTED,
         aliases=("js", "javascript", "node"),
     ),
     Language(
@@ -83,7 +81,6 @@ _TABLE = (
         # A JVM takes its heap from the memory it sees, which is the host's where cgroups do not show.
         ("java", "-XX:MaxRAM={memory}m", "{source}"),
         ("java", "javac"),
-        warm=Warm.PRESTARTED,
     ),
     Language(
         "go",
