@@ -210,6 +210,22 @@ def test_run_ended_by_a_signal_deletes_its_vm(site: Site, tmp_path: Path, number
     assert site.data("list") == []
 
 
+@pytest.mark.parametrize("words", [["execute", "a"], ["batch"]], ids=" ".join)
+def test_a_signal_that_leaves_the_program_running_says_so(site: Site, words: list[str]) -> None:
+    site.done("create", "a", "bash")
+    with subprocess.Popen(
+        [VM, *words, "sleep 60"], env=site.env, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as running:
+        deadline = time.monotonic() + 30
+        while site.data("status", "a")["executions"] == 0:
+            assert time.monotonic() < deadline
+        running.send_signal(signal.SIGINT)
+        assert running.wait(30) == 130
+        assert running.stderr is not None
+        assert "goes on in the VM" in running.stderr.read()
+    assert site.data("status", "a")["executions"] == 1
+
+
 def test_users(site: Site) -> None:
     made = site.vm("user", "create", "ada")
     assert made.returncode == 0, made.stderr

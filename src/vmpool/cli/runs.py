@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import stat
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -88,7 +90,8 @@ def execute(
     options = _options(command, language, timeout, env, stdin)
     options["cwd"] = cwd
     with Client() as client:
-        result = client.execute(vm, text, **options)
+        with _said_to_go_on():
+            result = client.execute(vm, text, **options)
     if as_json:
         render.show_json(result)
     else:
@@ -127,7 +130,7 @@ def batch(
     options = _options(command, language, timeout, env, stdin)
     chosen = [reference(one) for one in vm] if vm else None
     with Client() as client:
-        with render.busy("executing ..."):
+        with _said_to_go_on(), render.busy("executing ..."):
             results = client.batch_execute(text, chosen, **options)
         names = {} if as_json else {one.id: one.name for one in client.list_vms()}
     if as_json:
@@ -268,6 +271,16 @@ def _options(
         "env": pairs(env, "--env"),
         "stdin": _standard_input("'--stdin'") if stdin else None,
     }
+
+
+@contextlib.contextmanager
+def _said_to_go_on() -> Iterator[None]:
+    """Around an execution in a VM that stays: a signal ends this command, not the program."""
+    try:
+        yield
+    except SystemExit:  # of the signal
+        render.note("vm: the program goes on in the VM, until its time limit; 'vm restart ID' ends it")
+        raise
 
 
 def _piped_input() -> str | None:
