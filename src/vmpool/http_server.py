@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator
@@ -34,7 +35,10 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((address[0], port), family=family, backlog=BACKLOG)
     except OSError as error:
-        raise InvalidRequest("port", f"cannot listen on {host} port {port}: {error.strerror}") from error
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise InvalidRequest(
+            "port", f"cannot listen on {host} port {port}: {reason}; 0 takes a free port"
+        ) from error
 
 
 def url_of(listener: socket.socket) -> str:
