@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import signal
 import socket
@@ -21,6 +22,8 @@ LOCK_SECONDS = LAUNCH_SECONDS + 5.0
 HELPER_SECONDS = 600.0
 ERROR_CHARACTERS = 2000
 BACKLOG = 128
+
+logger = logging.getLogger(__name__)
 
 
 def launch(programs: Programs, plan: bytes, descriptors: tuple[int, ...]) -> None:
@@ -62,7 +65,9 @@ def as_root(programs: Programs, *command: str) -> None:
         check=False,
     )
     if done.returncode != 0:
-        raise BackendFailed(f"{command[0]} failed: {_bounded(done.stderr)}")
+        # Its words name the host's paths, which are not the caller's to see.
+        logger.error("%s failed: %s", command[0], _bounded(done.stderr))
+        raise BackendFailed(f"{command[0]} could not handle the VM's files; the server's log says why")
 
 
 def _bounded(output: bytes) -> str:
