@@ -28,7 +28,6 @@ class Power(StrEnum):
 
     REAL_PROGRAMS = "real programs"  # a kernel runs what is inside
     HOST_KERNEL = "the host's kernel"  # limits are seen at once, thousands of processes are cheap
-    EXACT_TREES = "a process can adopt its descendants' orphans"  # gVisor has no PR_SET_CHILD_SUBREAPER
     ALL_LANGUAGES = "all languages"  # worth the time of compiling in every language
     ENGINE = "an engine that can be unreachable"
 
@@ -170,7 +169,7 @@ def _probe_docker(runtime: str | None) -> Callable[[], str | None]:
     return probe
 
 
-REAL = frozenset({Power.REAL_PROGRAMS, Power.HOST_KERNEL, Power.EXACT_TREES})
+REAL = frozenset({Power.REAL_PROGRAMS, Power.HOST_KERNEL})
 
 CANDIDATES = (
     Candidate("fake", frozenset({Power.ENGINE}), lambda: None, _fake_world),

@@ -16,7 +16,6 @@ from vmpool.domain import LANGUAGES
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 real = pytest.mark.requires(Power.REAL_PROGRAMS)
-trees = pytest.mark.requires(Power.REAL_PROGRAMS, Power.EXACT_TREES)
 
 
 async def test_output_apart(box: Box) -> None:
@@ -144,7 +143,7 @@ async def test_a_timeout_keeps_what_was_written(box: Box) -> None:
     assert captured.exit.duration < 20
 
 
-@trees
+@real
 async def test_a_timeout_ends_the_whole_tree(box: Box) -> None:
     script = (
         "sleep 1001 & setsid sleep 1002 & (setsid sh -c 'sleep 1003 & sleep 1004' &) ;"
@@ -155,7 +154,7 @@ async def test_a_timeout_ends_the_whole_tree(box: Box) -> None:
     assert await _sleepers(box, "100") == []
 
 
-@trees
+@real
 async def test_what_a_foreground_execution_leaves_ends_with_it(box: Box) -> None:
     code = (
         "import os, time\n"
@@ -181,7 +180,7 @@ async def test_an_execution_that_closed_its_output_early_is_still_waited_for(box
     assert captured.exit.duration >= 0.5
 
 
-@trees
+@real
 async def test_a_descendant_holding_the_output_does_not_hold_the_execution(box: Box) -> None:
     captured = await box.sh("sleep 3001 & echo started")
     assert captured.stdout == b"started\n"

@@ -76,6 +76,20 @@ async def test_the_agent_is_process_one(box: Box) -> None:
     assert (await box.client.stats()).u64("processes") >= 1
 
 
+@real
+async def test_process_one_gives_nothing_away(box: Box) -> None:
+    """gVisor opens its environment to whoever has the same user: then there is nothing in it."""
+    assert (await box.sh("cat /proc/1/environ")).stdout.strip(b"\0") == b""
+    assert (await box.sh("head -c 1 /proc/1/mem")).exit.exit_code != 0
+    code = (
+        "import ctypes\n"
+        "libc = ctypes.CDLL(None, use_errno=True)\n"
+        "attach, seize = 16, 0x4206\n"
+        "print(libc.ptrace(attach, 1, 0, 0), libc.ptrace(seize, 1, 0, 0))\n"
+    )
+    assert (await box.python(code)).stdout == b"-1 -1\n"
+
+
 @host_kernel
 async def test_process_one_is_not_readable(box: Box) -> None:
     for name in ("environ", "mem", "maps"):
