@@ -62,7 +62,10 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         from rich.table import Table
         from rich.text import Text
 
-        drawn = Table(*headings, box=box.SIMPLE_HEAD)
+        drawn = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+        for heading in headings:
+            # A narrow terminal cuts nothing off, and breaks what is typed again (ids and names) last.
+            drawn.add_column(heading, overflow="fold", no_wrap=heading in {"id", "name"})
         for row in cells:
             drawn.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
         Console().print(drawn)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from datetime import UTC, datetime, timedelta
 
@@ -53,6 +54,19 @@ def test_moments() -> None:
 def test_a_table_in_a_pipe_is_plain_columns(capsys: pytest.CaptureFixture[str]) -> None:
     render.table(("id", "name"), [(1, "a-long-name"), (22, None)])
     assert capsys.readouterr().out == "ID  NAME\n1   a-long-name\n22\n"
+
+
+def test_a_terminal_of_80_columns_shows_whole_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("NO_COLOR", "1")
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stdout", stream)
+    headings = ("id", "name", "status", "language", "cpu", "memory", "disk", "backend", "created")
+    row = (2, "v-nodejs", "stopped", "python", 1, "512 MB", "1024 MB", "bubblewrap", "18 min ago")
+    render.table(headings, [row])
+    line = next(line for line in stream.getvalue().splitlines() if "v-nodejs" in line)
+    assert re.sub(r"\x1b\[[0-9;]*m", "", line).split() == " ".join(map(str, row)).split()
 
 
 def test_a_table_on_a_terminal_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
