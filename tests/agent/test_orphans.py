@@ -12,6 +12,7 @@ import pytest
 from tests.agent.conftest import Agent, Launch, eventually
 from tests.agent.test_filter import call
 from tests.agent.test_trees import DAEMON, FORK_BOMB, mark, marked
+from tests.agent.test_warm import run_warm, start, warm_up
 from tests.agent.wire import Wire
 from vmpool.agent.messages import Message
 
@@ -23,7 +24,7 @@ import os, time
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
-        time.sleep(1000)
+        os.execvp("sleep", ["sleep", "1000"])
     os._exit(0)
 time.sleep(0.1)
 """
@@ -121,3 +122,16 @@ def test_process_one_cannot_be_made_the_target_of_a_deadly_signal(pid_one: Agent
             assert call(wire, name, (*arguments, number)) == expected, name
     assert call(wire, "fcntl", (0, 10, signal.SIGUSR1)) == (0, 0)
     assert call(wire, "kill", (2**22, signal.SIGKILL)) == (-1, errno.ESRCH)
+
+
+def test_beside_spares_in_the_making(built: Path, launch: Launch, mark: str) -> None:
+    agent = launch(built, "--no-subreaper", pid_one=True)
+    wire = agent.connect()
+    warm_up(agent, wire)
+    for number in (5000, 6000):
+        assert run_warm(agent, wire, STRAY + "print('done')", number, env={"MARK": mark}).stdout == b"done\n"
+        eventually(lambda: marked(mark) == [])
+    start(agent, wire, 7000, STRAY + "print('made', flush=True); time.sleep(1)", env={"MARK": mark})
+    eventually(lambda: len(marked(mark)) >= 1)
+    wire.finish(7000)
+    eventually(lambda: marked(mark) == [])
