@@ -47,8 +47,11 @@ class Database(abc.ABC):
         """Run it; each of its statements sees one consistent state, and it must not write."""
 
     @abc.abstractmethod
-    async def write(self, work: Work[T]) -> T:
-        """Run it and commit; returns once the commit is on disk.  What it raises undoes it."""
+    async def write(self, work: Work[T], *, linger: float = 0.0) -> T:
+        """Run it and commit; returns once the commit is on disk.  What it raises undoes it.
+
+        linger: seconds it may wait for other work to share a commit with; for what nobody waits for.
+        """
 
     @abc.abstractmethod
     async def close(self) -> None:
@@ -80,7 +83,7 @@ class PostgreSQL(Database):
                 result = await connection.run_sync(work)
         return result
 
-    async def write(self, work: Work[T]) -> T:
+    async def write(self, work: Work[T], *, linger: float = 0.0) -> T:
         await anyio.lowlevel.checkpoint_if_cancelled()
         with anyio.CancelScope(shield=True), database_errors():
             async with self._engine.begin() as connection:
@@ -145,10 +148,12 @@ class SQLite(Database):
             result = await anyio.to_thread.run_sync(self._read, work, limiter=self._reading)
         return result
 
-    async def write(self, work: Work[T]) -> T:
+    async def write(self, work: Work[T], *, linger: float = 0.0) -> T:
         await anyio.lowlevel.checkpoint_if_cancelled()
         pending = _Pending(work)
         self._queue.append(pending)
+        if linger and not self._led:
+            await self._wait_for_company(pending, linger)
         if self._led:
             await self._wait_for_turn(pending)
         if not pending.settled:
@@ -162,16 +167,29 @@ class SQLite(Database):
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(self._dispose, limiter=self._writing)
 
+    async def _wait_for_company(self, pending: _Pending[Any], seconds: float) -> None:
+        """Until somebody else's commit takes it along, or the time is up."""
+        try:
+            with anyio.move_on_after(seconds):
+                await pending.turn.wait()
+        except BaseException:
+            self._withdraw(pending)
+            raise
+
     async def _wait_for_turn(self, pending: _Pending[Any]) -> None:
-        """Until it is settled or leads.  A cancelled caller's work is dropped if it has not begun."""
+        """Until it is settled or leads."""
         try:
             await pending.turn.wait()
         except BaseException:
-            if pending in self._queue:
-                self._queue.remove(pending)
-                if pending.turn.is_set():
-                    self._pass_on()
+            self._withdraw(pending)
             raise
+
+    def _withdraw(self, pending: _Pending[Any]) -> None:
+        """A cancelled caller's work is dropped if it has not begun."""
+        if pending in self._queue:
+            self._queue.remove(pending)
+            if pending.turn.is_set():
+                self._pass_on()
 
     async def _lead(self) -> None:
         """Commit what has gathered, then hand over to the first of those who came meanwhile."""

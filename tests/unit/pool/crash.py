@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeVar
 
 import anyio
@@ -71,8 +72,9 @@ class MortalDatabase(Database):
         self._crash.alive(StoreFailed("dead"))
         return await self._inner.read(work)
 
-    async def write(self, work: Work[T]) -> T:
-        return await self._crash.effect(lambda: self._inner.write(work), StoreFailed("dead"))
+    async def write(self, work: Work[T], *, linger: float = 0.0) -> T:
+        write = partial(self._inner.write, work, linger=linger)
+        return await self._crash.effect(write, StoreFailed("dead"))
 
     async def close(self) -> None:
         """Somebody else's."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from functools import partial
 
 import anyio
@@ -161,3 +162,28 @@ async def test_a_reader_sees_what_was_written_before(store: Store) -> None:
     async with anyio.create_task_group() as tasks:
         for n in range(30):
             tasks.start_soon(write_then_read, n)
+
+
+def _add(number: int, connection: Connection) -> None:
+    connection.execute(text("INSERT INTO users (name, admin, created_at) VALUES (:name, false, :at)"),
+                       {"name": f"user-{number}", "at": datetime(2026, 1, 1)})  # fmt: skip
+
+
+async def test_work_that_lingers_goes_with_the_next_or_by_itself(store: Store) -> None:
+    database = store.database
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(partial(database.write, partial(_add, 1), linger=3600))
+            await anyio.wait_all_tasks_blocked()
+            await database.write(partial(_add, 2))  # takes the first along, or the hour would be waited for
+        await database.write(partial(_add, 3), linger=0.01)
+    assert {user.name for user in await store.users.list()} >= {"user-1", "user-2", "user-3"}
+
+
+async def test_a_cancelled_lingerer_holds_up_nobody(store: Store) -> None:
+    database = store.database
+    with anyio.move_on_after(0.05):
+        await database.write(partial(_add, 1), linger=3600)
+    with anyio.fail_after(30):
+        await database.write(partial(_add, 2))
+    assert "user-2" in {user.name for user in await store.users.list()}
