@@ -50,7 +50,7 @@ class Database(abc.ABC):
     async def write(self, work: Work[T], *, linger: float = 0.0) -> T:
         """Run it and commit; returns once the commit is on disk.  What it raises undoes it.
 
-        linger: seconds it may wait for other work to share a commit with; for what nobody waits for.
+        linger: seconds it may stand back for what others wait for; for work that nobody waits for.
         """
 
     @abc.abstractmethod
@@ -98,11 +98,12 @@ class PostgreSQL(Database):
 class _Pending(Generic[T]):
     """A unit of work on its way, and what became of it."""
 
-    __slots__ = ("failure", "result", "settled", "turn", "work")
+    __slots__ = ("called", "failure", "result", "settled", "turn", "work")
 
     def __init__(self, work: Work[T]) -> None:
         self.work = work
         self.turn = anyio.Event()  # set when settled, or when it is this one's turn to lead
+        self.called = anyio.Event()  # set when it need not stand back any longer
         self.settled = False
         self.result: T
         self.failure: Exception | None = None
@@ -140,6 +141,7 @@ class SQLite(Database):
         self._writing = anyio.CapacityLimiter(1)
         self._reading = anyio.CapacityLimiter(reader_count)
         self._queue: deque[_Pending[Any]] = deque()
+        self._patient: deque[_Pending[Any]] = deque()
         self._led = False
 
     async def read(self, work: Work[T]) -> T:
@@ -151,9 +153,9 @@ class SQLite(Database):
     async def write(self, work: Work[T], *, linger: float = 0.0) -> T:
         await anyio.lowlevel.checkpoint_if_cancelled()
         pending = _Pending(work)
+        if linger:
+            await self._stand_back(pending, linger)
         self._queue.append(pending)
-        if linger and not self._led:
-            await self._wait_for_company(pending, linger)
         if self._led:
             await self._wait_for_turn(pending)
         if not pending.settled:
@@ -167,29 +169,26 @@ class SQLite(Database):
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(self._dispose, limiter=self._writing)
 
-    async def _wait_for_company(self, pending: _Pending[Any], seconds: float) -> None:
-        """Until somebody else's commit takes it along, or the time is up."""
+    async def _stand_back(self, pending: _Pending[Any], seconds: float) -> None:
+        """Until the next commit of somebody else is over, or the time is up."""
+        self._patient.append(pending)
         try:
             with anyio.move_on_after(seconds):
-                await pending.turn.wait()
-        except BaseException:
-            self._withdraw(pending)
-            raise
+                await pending.called.wait()
+        finally:
+            if pending in self._patient:
+                self._patient.remove(pending)
 
     async def _wait_for_turn(self, pending: _Pending[Any]) -> None:
-        """Until it is settled or leads."""
+        """Until it is settled or leads.  A cancelled caller's work is dropped if it has not begun."""
         try:
             await pending.turn.wait()
         except BaseException:
-            self._withdraw(pending)
+            if pending in self._queue:
+                self._queue.remove(pending)
+                if pending.turn.is_set():
+                    self._pass_on()
             raise
-
-    def _withdraw(self, pending: _Pending[Any]) -> None:
-        """A cancelled caller's work is dropped if it has not begun."""
-        if pending in self._queue:
-            self._queue.remove(pending)
-            if pending.turn.is_set():
-                self._pass_on()
 
     async def _lead(self) -> None:
         """Commit what has gathered, then hand over to the first of those who came meanwhile."""
@@ -206,6 +205,8 @@ class SQLite(Database):
             self._pass_on()
 
     def _pass_on(self) -> None:
+        while self._patient:
+            self._patient.popleft().called.set()
         if self._queue:
             self._queue[0].turn.set()
         else:

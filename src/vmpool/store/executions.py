@@ -29,7 +29,7 @@ from vmpool.store.text import stored_size
 _RUNNING = VMExecution.state == literal_column(f"'{ExecutionState.RUNNING}'")
 """Not a bound value: a partial index serves only what is seen to imply its condition."""
 SETTLE_LINGER = 0.01
-"""Seconds an end may wait to share the commit of the next beginning: its caller has the answer already."""
+"""Seconds an end stands back for the next beginning: its caller has the answer already."""
 PRUNE_CHUNK = 500
 """Rows removed in one transaction, so that pruning never makes an execution wait long."""
 
