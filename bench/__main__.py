@@ -71,6 +71,8 @@ def _contenders(*, docker: bool) -> Iterator[list[Contender]]:
             found += [VMPool(backend, server), VMPoolSDK(backend, server)]
         if docker:
             found += [DockerCLI(), DockerAPI(), DockerRun()]
+        for contender in found:
+            stack.callback(contender.close)
         yield found
 
 

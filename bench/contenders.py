@@ -41,7 +41,7 @@ class Contender:
         return None
 
     def close(self) -> None:
-        """Remove what was made."""
+        """Remove what was made; a second time does nothing."""
 
 
 class Bare(Contender):
@@ -105,10 +105,10 @@ class VMPool(Contender):
         return output, lambda: self._control.delete(f"/api/vms/{vm}")
 
     def close(self) -> None:
-        for client, _ in self._ready:
-            client.__exit__()
-        for vm in self._made:
-            self._control.delete(f"/api/vms/{vm}")
+        while self._ready:
+            self._ready.pop()[0].__exit__()
+        while self._made:
+            self._control.delete(f"/api/vms/{self._made.pop()}")
 
     def _make(self) -> int:
         body = {"name": f"bench-{next(self._names)}", "language": "python"}
@@ -136,9 +136,8 @@ class VMPoolSDK(Contender):
         return self._client.execute(self._ready[sandbox], CODE).output
 
     def close(self) -> None:
-        for vm in self._ready:
-            self._client.delete_vm(vm)
-        self._client.close()
+        while self._ready:
+            self._client.delete_vm(self._ready.pop())
 
 
 class DockerCLI(Contender):
@@ -163,8 +162,8 @@ class DockerCLI(Contender):
         return self._exec(container), lambda: self._remove(container)
 
     def close(self) -> None:
-        for container in self._ready:
-            self._remove(container)
+        while self._ready:
+            self._remove(self._ready.pop())
 
     def _run_detached(self) -> str:
         command = ["docker", "run", "-d", "--rm", "--init", "--entrypoint", "sleep", IMAGE, "3600"]

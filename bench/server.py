@@ -16,6 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+IDLE_SECONDS = 30.0
+"""An idle connection is made anew after this long."""
+
 
 @dataclass(frozen=True)
 class Server:
@@ -90,9 +93,13 @@ class Client:
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self._socket = socket.create_connection((server.host, server.port), timeout=120)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._buffer = bytearray()
+        self._connect()
+
+    def _connect(self) -> None:
+        self._socket = socket.create_connection((self._server.host, self._server.port), timeout=120)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._used = time.monotonic()
 
     def __enter__(self) -> Client:
         return self
@@ -124,6 +131,10 @@ class Client:
 
     def send(self, request: bytes) -> Any:
         """One round trip; RequestFailed with the answer's text from status 400 on."""
+        if time.monotonic() - self._used > IDLE_SECONDS:  # the server may have closed it by now
+            self._socket.close()
+            self._connect()
+        self._used = time.monotonic()
         self._socket.sendall(request)
         head, body = self._read_answer()
         status = int(head[9:12])
