@@ -75,11 +75,16 @@ class Connection:
             self._writable = None
 
     async def serve(self, on_frame: Callable[[Frame], None]) -> Exception:
-        """Move frames until the stream breaks or `on_frame` raises ProtocolError; returns which it was."""
+        """Move frames until the stream breaks or `on_frame` raises ProtocolError; returns which it was.
+
+        The stream is closed when nobody waits on it any more: closed under a waiting reader, its descriptor's
+        number could go to the next connection while the event loop still watches it for this one.
+        """
+        reason: Exception = anyio.BrokenResourceError("the stream broke while writing, or fell silent")
         try:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._write)
-                tasks.start_soon(self._keep_alive)
+                tasks.start_soon(self._write, tasks.cancel_scope)
+                tasks.start_soon(self._keep_alive, tasks.cancel_scope)
                 reason = await self._read(on_frame)
                 tasks.cancel_scope.cancel()
             return reason
@@ -106,7 +111,7 @@ class Connection:
             if self._sending is not None:
                 self._sending.deadline = anyio.current_time() + _FLUSH_SECONDS
 
-    async def _write(self) -> None:
+    async def _write(self, connection: anyio.CancelScope) -> None:
         try:
             while True:
                 if not self._outgoing:
@@ -120,10 +125,11 @@ class Connection:
                     return
                 self._sending = None
         except STREAM_ERRORS:
-            await anyio.aclose_forcefully(self._stream)  # wakes the reader
+            await anyio.sleep(_FLUSH_SECONDS)  # the reader sees the break too, as a rule, and ends by itself
+            connection.cancel()
 
-    async def _keep_alive(self) -> None:
-        """Close a stream whose far side went away without a word, as a forwarded one can."""
+    async def _keep_alive(self, connection: anyio.CancelScope) -> None:
+        """Leave a stream whose far side went away without a word, as a forwarded one can."""
         while True:
             self._alive = False
             await anyio.sleep(_HEARTBEAT_SECONDS)
@@ -132,5 +138,4 @@ class Connection:
             self.send(encode(Message.PING, _HELLO_CHANNEL))
             await anyio.sleep(_HEARTBEAT_SECONDS)
             if not self._alive:
-                await anyio.aclose_forcefully(self._stream)
-                return
+                connection.cancel()

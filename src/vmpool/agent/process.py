@@ -187,6 +187,13 @@ class RemoteProcess:
         )
         self.reattaching = True
         frames = [encode(Message.ATTACH, self.id, payload)]
+        # The last acknowledgement may have been lost with the connection: the agent would wait for it with a
+        # full window, and we for half a window more before the next.
+        frames += [
+            encode(Message.ACK, self.id, stream=incoming.number, offset=incoming.acked)
+            for incoming in (self._stdout, self._stderr)
+            if incoming.acked
+        ]
         return [*frames, *self._stdin_frames(), *self._take_signals()]
 
     def on_started(self, frame: Frame) -> None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import anyio
-from anyio.abc import ByteStream
+from anyio.abc import ByteStream, SocketAttribute
 
 from vmpool.agent.base import ProcessSpec
 from vmpool.agent.binary import path as agent_binary
@@ -62,7 +63,12 @@ class Cuttable(ByteStream):
 
     async def cut(self) -> None:
         self._cut = True
-        await anyio.aclose_forcefully(self._inner)
+        raw = self._inner.extra(SocketAttribute.raw_socket, None)
+        if raw is None:
+            await anyio.aclose_forcefully(self._inner)
+        else:  # as a far side that is gone: a socket is not closed under one who waits on it
+            with suppress(OSError):
+                raw.shutdown(socket.SHUT_RDWR)
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
