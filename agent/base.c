@@ -126,9 +126,18 @@ void set_oom_score(int score) {
   }
 }
 
+enum { KERNEL_SIGNALS = 64 };
+
+/* Straight to the kernel: a libc refuses the two or three signals it keeps for its threads, and whoever
+   started us may have left them ignored. */
+static void reset_signal(int number) {
+  static const unsigned long default_action[4]; /* handler SIG_DFL, no flags, no restorer, empty mask */
+  syscall(SYS_rt_sigaction, number, default_action, NULL, KERNEL_SIGNALS / 8);
+}
+
 void become_ordinary(void) {
-  for (int number = 1; number < NSIG; number++) {
-    signal(number, SIG_DFL);
+  for (int number = 1; number <= KERNEL_SIGNALS; number++) {
+    reset_signal(number);
   }
   sigset_t none;
   sigemptyset(&none);

@@ -10,17 +10,13 @@ from vmpool.errors import BackendFailed
 DIRECTORY = Path(__file__).resolve().parent.parent / "bin"
 
 
-class BinaryMissing(BackendFailed):
-    """The agent was never built for this kind of processor."""
-
-
 def path(machine: str | None = None) -> Path:
-    """The agent for `machine` ("x86_64", "aarch64"; default: this host's); BinaryMissing if there is none."""
+    """The agent for `machine` ("x86_64", "aarch64"; default: this host's); BackendFailed if there is none."""
     return _built("vmpool-agent", machine)
 
 
 def launcher() -> Path:
-    """The program that prepares a bubblewrap VM's mounts on this host; BinaryMissing if there is none."""
+    """The program that prepares a bubblewrap VM's mounts on this host; BackendFailed if there is none."""
     return _built("vmpool-launch", None)
 
 
@@ -28,5 +24,5 @@ def _built(name: str, machine: str | None) -> Path:
     machine = machine or platform.machine()
     found = DIRECTORY / f"{name}-{machine}"
     if not found.is_file():
-        raise BinaryMissing(f"there is no {name} for {machine}; build it with `make agent`")
+        raise BackendFailed(f"there is no {name} for {machine}; build it with `make agent`")
     return found
