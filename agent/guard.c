@@ -14,26 +14,7 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
-/* linux/filter.h and linux/seccomp.h, which a libc need not bring. */
-struct instruction {
-  uint16_t code;
-  uint8_t if_true, if_false;
-  uint32_t operand;
-};
-struct program {
-  uint16_t length;
-  struct instruction *instructions;
-};
-struct call {
-  int number;
-  uint32_t machine;
-  uint64_t instruction_pointer;
-  uint64_t arguments[6];
-};
-
-enum { LOAD = 0x20, JUMP_EQUAL = 0x15, RETURN = 0x06, FILTER_MODE = 2 };
-#define ALLOW 0x7fff0000U
-#define ANSWER(error) (0x00050000U | (uint32_t)(error))
+#include "filter.h"
 
 /* A call that sends SIGKILL or SIGSTOP (argument `signal`) to process 1 where argument `where` is `value`. */
 struct way {
@@ -71,7 +52,7 @@ int guard_apply(void) {
     *at++ = load_argument(way->signal);
     *at++ = (struct instruction){JUMP_EQUAL, 1, 0, SIGKILL};
     *at++ = (struct instruction){JUMP_EQUAL, 0, 1, SIGSTOP};
-    *at++ = (struct instruction){RETURN, 0, 0, ANSWER(way->answer)};
+    *at++ = (struct instruction){RETURN, 0, 0, REFUSE(way->answer)};
     *at++ = load_number;
   }
   *at++ = (struct instruction){RETURN, 0, 0, ALLOW};
