@@ -102,6 +102,8 @@ def pool_settings(settings: Settings) -> PoolSettings:
         max_stdin=limits.max_stdin,
         max_output=settings.output.inline_limit,
         warm_spares=settings.warm.spares,
+        warm_start=settings.warm.start,
+        warm_idle=settings.warm.idle_seconds,
         create_timeout=periods.create_timeout,
         stop_grace=periods.stop_grace,
         cleanup_timeout=periods.cleanup_timeout,

@@ -15,6 +15,7 @@ from vmpool.api.requests import Defaults
 from vmpool.backends.base import Backend, BackendInfo
 from vmpool.backends.fake import FakeBackend
 from vmpool.domain import ApiKey, Census, NewVM, User, VMState
+from vmpool.domain.language import WarmStart
 from vmpool.errors import BackendUnreachable, Conflict
 from vmpool.pool.settings import PoolSettings
 from vmpool.settings import Bubblewrap, LimitSettings, Output, Periods, RetentionSettings, Settings, Warm
@@ -174,7 +175,7 @@ def test_every_setting_of_the_pool_reaches_it(tmp_path: Path) -> None:
             host_memory=13,
         ),
         output=Output(inline_limit=14),
-        warm=Warm(spares=25),
+        warm=Warm(spares=25, start=WarmStart.CREATE, idle_seconds=26),
         periods=Periods(
             create_timeout=16, stop_grace=17, cleanup_timeout=18, reconcile_every=19, expire_every=20
         ),

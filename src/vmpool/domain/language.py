@@ -17,6 +17,13 @@ class Warm(StrEnum):
     NONE = "none"  # compile and run
 
 
+class WarmStart(StrEnum):
+    """When a VM's interpreter is started."""
+
+    CREATE = "create"  # behind the VM's start: its first execution may find it
+    FIRST_USE = "first_use"  # behind its first execution: a VM that is never used costs next to nothing
+
+
 @dataclass(frozen=True, slots=True)
 class Language:
     """How source text of one language becomes a process.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 
 import anyio
@@ -48,6 +48,8 @@ class Executions:
         self._runs: dict[int, set[Run]] = {}
         self._oom_kills: dict[MachineKey, int] = {}
         self._settling: dict[int, Execution] = {}
+        self.dispatched: Callable[[VM, str], None] = lambda vm, language: None
+        """Told of each execution that an agent has taken: the VM and the language."""
 
     # -- what callers ask
 
@@ -146,6 +148,7 @@ class Executions:
             client = context.connections.get(run.key)
             order = client.start(execution.id, process_spec(vm, request, execution.id))
             process = await self._taken(execution, order)
+            self.dispatched(vm, language)
             run.spool = context.spool.open(execution.id)
             await self._follow(run, execution, process, run.spool)
         except VMPoolError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from vmpool.domain.language import WarmStart
 from vmpool.domain.limits import (
     DEFAULT_TIMEOUT,
     MAX_EXECUTION_TIME,
@@ -25,7 +26,8 @@ class PoolSettings:
     default_timeout, max_timeout: seconds an execution may take.  max_in_flight: executions at once in one
     VM.  max_output: bytes kept of each stream of one execution.  max_code: bytes of source
     (the agent takes 1 MiB of source and environment together).  max_stdin: bytes of standard input.
-    warm_spares: interpreters kept waiting in each VM.
+    warm_spares: interpreters kept waiting in each VM.  warm_start: when they are started.  warm_idle: seconds
+    without use after which they are ended; 0 keeps them.
 
     create_timeout, stop_grace, cleanup_timeout, backstop, agent_patience: seconds; for making a machine,
     between TERM and KILL at a stop, for cleaning up after a cancelled verb, past an execution's own timeout
@@ -51,6 +53,8 @@ class PoolSettings:
     max_code: int = 960 << 10
     max_stdin: int = 16 << 20
     warm_spares: int = 2
+    warm_start: WarmStart = WarmStart.FIRST_USE
+    warm_idle: float = 300.0
 
     create_timeout: float = 120.0
     stop_grace: float = 2.0

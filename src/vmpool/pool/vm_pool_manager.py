@@ -97,8 +97,9 @@ class VMPoolManager:
                 await reconciler.first_round.wait()
             for vm in context.registry.all():
                 if vm.state is VMState.RUNNING:
-                    self._warmer.soon(vm)
+                    self._warmer.found(vm)
             tasks.start_soon(expiry.run, name="expiry")
+            tasks.start_soon(self._warmer.run, name="warmer")
             self._exit = stack.pop_all()
         return self
 

@@ -1,14 +1,16 @@
-"""Getting a VM ready before code comes, and never in the way of any that has come."""
+"""Getting a VM ready before code comes, never in the way of any that has come, and only while it is used."""
 
 from __future__ import annotations
 
 import logging
+from typing import NoReturn
 
 import anyio
 
 from vmpool.agent import warm_python
-from vmpool.domain import VM, VMState, language_named
-from vmpool.domain.language import Warm
+from vmpool.backends.base import MachineKey
+from vmpool.domain import VM, Language, VMState, language_named
+from vmpool.domain.language import Warm, WarmStart
 from vmpool.errors import InfrastructureFailure
 from vmpool.pool.context import Context, key_of
 from vmpool.pool.executions import Executions
@@ -18,37 +20,128 @@ logger = logging.getLogger(__name__)
 
 SETTLE = 0.05
 """Seconds left to an execution that follows the VM's start at once: it is not to share the CPU with us."""
+PACE = 0.02
+"""Seconds between two VMs' interpreters starting: many at once would take the CPU from those who wait."""
+GIVE_WAY = 40
+"""Times SETTLE that an interpreter's start gives way to VMs that are being made."""
+BEING_MADE = (VMState.CREATING, VMState.STARTING)
+LOOK_EVERY = 5.0
+"""Seconds between two looks for idle interpreters, at most."""
 ARGV = {"python": ("python3", "-c", warm_python.TEXT)}
 """What a warm interpreter is started as, by language."""
 
 
 class Warmer:
-    """Connects to a VM's agent and starts its warm interpreter, in the background, once the VM runs."""
+    """Starts warm interpreters in the background, one VM after another, and ends those nobody uses.
+
+    An interpreter belongs to a machine and a language.  What is warm here is what was asked for last: an
+    agent that lost its interpreter starts it again by itself.
+    """
 
     def __init__(self, context: Context, executions: Executions) -> None:
         self._context = context
         self._executions = executions
+        self._asked: dict[MachineKey, set[str]] = {}
+        self._used: dict[MachineKey, float] = {}
+        self._turn = anyio.Lock()
+        executions.dispatched = self.used
 
     def soon(self, vm: VM) -> None:
-        """Begin; the caller does not wait and is not told of failures: being warm is never needed."""
-        self._context.tasks.start_soon(self._warm, vm)
+        """The VM runs.  The caller does not wait and is not told of failures: being warm is never needed."""
+        self._forget(key_of(vm))
+        if self._context.settings.warm_start is WarmStart.CREATE:
+            self._ask(vm, language_named(vm.language))
+        if not self._asked.get(key_of(vm)):
+            self._context.tasks.start_soon(self._connect, vm)
 
-    async def _warm(self, vm: VM) -> None:
+    def found(self, vm: VM) -> None:
+        """The VM was running before this server: it may have an interpreter, which idles from now on."""
+        self.soon(vm)
+        language = language_named(vm.language)
+        if language.warm is not Warm.NONE and self._context.settings.warm_spares:
+            self._used.setdefault(key_of(vm), anyio.current_time())
+
+    def used(self, vm: VM, language: str) -> None:
+        """Source in this language was just handed to the VM's agent."""
+        self._ask(vm, language_named(language))
+
+    async def run(self) -> NoReturn:
+        """End the interpreters of idle VMs, for ever."""
+        idle = self._context.settings.warm_idle
+        while not idle:
+            await anyio.sleep_forever()
+        while True:
+            await anyio.sleep(min(LOOK_EVERY, idle / 4))
+            for key, used in list(self._used.items()):
+                if not self._runs(key):
+                    self._forget(key)
+                elif used + idle <= anyio.current_time() and not self._executions.in_flight(key.vm_id):
+                    await self._cool(key)
+
+    # -- inside
+
+    def _ask(self, vm: VM, language: Language) -> None:
+        if language.name not in ARGV or not self._context.settings.warm_spares:
+            return
         key = key_of(vm)
+        self._used[key] = anyio.current_time()
+        asked = self._asked.setdefault(key, set())
+        if language.name not in asked:
+            asked.add(language.name)
+            self._context.tasks.start_soon(self._warm, vm, key, language)
+
+    def _runs(self, key: MachineKey) -> bool:
+        vm = self._context.registry.get(key.vm_id)
+        return vm is not None and vm.state is VMState.RUNNING and key_of(vm) == key
+
+    def _forget(self, key: MachineKey) -> None:
+        self._asked.pop(key, None)
+        self._used.pop(key, None)
+
+    async def _connect(self, vm: VM) -> None:
+        client = self._context.connections.get(key_of(vm))
+        try:
+            await client.ping()
+        except InfrastructureFailure as error:
+            logger.info("VM %s does not answer yet: %s", vm.id, error)
+
+    async def _warm(self, vm: VM, key: MachineKey, language: Language) -> None:
         client = self._context.connections.get(key)
         await anyio.sleep(SETTLE)
         await self._executions.settled(vm.id)
-        current = self._context.registry.get(vm.id)
-        if current is None or current.state is not VMState.RUNNING or key_of(current) != key:
-            return
-        language, spares = language_named(vm.language), self._context.settings.warm_spares
-        try:
-            if language.warm is Warm.FORK and spares:
-                env = standing_environment(vm, language)
+        async with self._turn:
+            await self._give_way()
+            if not self._runs(key):
+                self._forget(key)
+                return
+            try:
                 await client.warm(
-                    language.name, ARGV[language.name], env, strategy=language.warm.value, spares=spares
+                    language.name,
+                    ARGV[language.name],
+                    standing_environment(vm, language),
+                    strategy=language.warm.value,
+                    spares=self._context.settings.warm_spares,
                 )
-            else:
-                await client.ping()
-        except InfrastructureFailure as error:  # an older agent, or no memory to spare: executions start cold
-            logger.info("VM %s stays cold: %s", vm.id, error)
+            except InfrastructureFailure as error:  # an older agent, or no memory to spare: it starts cold
+                logger.info("VM %s stays cold: %s", vm.id, error)
+            await anyio.sleep(PACE)
+
+    async def _give_way(self) -> None:
+        """Until no VM is being made, but not for long."""
+        for _ in range(GIVE_WAY):
+            if not any(vm.state in BEING_MADE for vm in self._context.registry.all()):
+                return
+            await anyio.sleep(SETTLE)
+
+    async def _cool(self, key: MachineKey) -> None:
+        """End its interpreters and give their memory back; the next use starts them again."""
+        vm = self._context.registry.get(key.vm_id)
+        assert vm is not None
+        names = self._asked.get(key) or {language_named(vm.language).name}
+        self._forget(key)
+        client = self._context.connections.get(key)
+        try:
+            for name in sorted(names):
+                await client.warm(name, (), {}, strategy=language_named(name).warm.value, spares=0)
+        except InfrastructureFailure as error:
+            logger.info("VM %s keeps its interpreter: %s", key.vm_id, error)

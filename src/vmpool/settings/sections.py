@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from vmpool.domain.language import WarmStart
 from vmpool.domain.limits import (
     DEFAULT_CPU_LIMIT,
     DEFAULT_DISK_LIMIT,
@@ -151,6 +152,16 @@ class Warm(Section):
     """Interpreters kept ready."""
 
     spares: int = Field(default=2, ge=0, description="Per running VM.")
+    start: WarmStart = Field(
+        default=WarmStart.FIRST_USE,
+        description="`create`: behind a VM's start; `first_use`: behind its first execution.",
+    )
+    idle_seconds: float = Field(
+        default=300,
+        ge=0,
+        allow_inf_nan=False,
+        description="Without use for so long, a VM's interpreters are ended until the next; 0: never.",
+    )
 
 
 class Periods(Section):
