@@ -30,6 +30,7 @@ class Power(StrEnum):
     HOST_KERNEL = "the host's kernel"  # limits are seen at once, thousands of processes are cheap
     ALL_LANGUAGES = "all languages"  # worth the time of compiling in every language
     ENGINE = "an engine that can be unreachable"
+    SPARES = "machines made before anybody asks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,19 +170,26 @@ def _probe_docker(runtime: str | None) -> Callable[[], str | None]:
     return probe
 
 
+SPARES = frozenset({Power.SPARES} if os.geteuid() == 0 else ())
+"""Of a container: only root enters another's namespaces."""
 REAL = frozenset({Power.REAL_PROGRAMS, Power.HOST_KERNEL})
 
 CANDIDATES = (
-    Candidate("fake", frozenset({Power.ENGINE}), lambda: None, _fake_world),
+    Candidate("fake", frozenset({Power.ENGINE, Power.SPARES}), lambda: None, _fake_world),
     Candidate("bubblewrap", REAL | {Power.ALL_LANGUAGES}, _probe_bubblewrap(None), _bubblewrap_world(None)),
     Candidate("bubblewrap-user", REAL, _probe_bubblewrap(Grade.USER), _bubblewrap_world(Grade.USER)),
     Candidate(
         "docker",
-        REAL | {Power.ALL_LANGUAGES, Power.ENGINE},
+        REAL | SPARES | {Power.ALL_LANGUAGES, Power.ENGINE},
         _probe_docker(None),
         _docker_world(None),
     ),
-    Candidate("docker-crun", REAL | {Power.ENGINE}, _probe_docker("crun"), _docker_world("crun")),
+    Candidate(
+        "docker-crun",
+        REAL | SPARES | {Power.ENGINE},
+        _probe_docker("crun"),
+        _docker_world("crun"),
+    ),
     Candidate(
         "docker-runsc",
         frozenset({Power.REAL_PROGRAMS, Power.ENGINE}),

@@ -39,7 +39,10 @@ from vmpool.errors import InvalidRequest
 
 @dataclass(frozen=True, slots=True, order=True)
 class MachineKey:
-    """Names a machine: the VM's id and a generation, so that a replacement can stand beside it."""
+    """Names a machine: the VM's id and a generation, so that a replacement can stand beside it.
+
+    A spare, made before anybody asked for it, has an id no row has.
+    """
 
     vm_id: int
     generation: int = 1
@@ -54,6 +57,20 @@ class MachineKey:
             case ["vm", vm_id, generation] if vm_id.isdecimal() and generation.isdecimal():
                 return cls(int(vm_id), int(generation))
         raise InvalidRequest("key", f"'{text}' is not a machine key")
+
+    @classmethod
+    def spare(cls, number: int) -> MachineKey:
+        """The key of a spare; `number` must never have been used in this pool."""
+        return cls(_NO_VM, number)
+
+    @property
+    def is_spare(self) -> bool:
+        """Whether it names a machine that is nobody's yet."""
+        return self.vm_id == _NO_VM
+
+
+_NO_VM = 0
+"""Rows count from 1."""
 
 
 class MachineState(StrEnum):
@@ -211,3 +228,32 @@ class SupportsSnapshot(Protocol):
 
     async def list_snapshots(self) -> list[StoredSnapshot]:
         """Every snapshot of this pool, also those nobody remembers."""
+
+
+@runtime_checkable
+class SupportsSpares(Protocol):
+    """Can hand on a machine that was made before anybody asked for it.
+
+    A spare is made by `create` under `MachineKey.spare(n)`; until it is claimed every verb works on it as
+    on any machine.  A backend that can do this on this host says "spares" among its capabilities.
+    """
+
+    def can_claim(self, made: MachineSpec, asked: MachineSpec) -> bool:
+        """Whether a spare made to the first can become the second.  Pure."""
+
+    async def claim(self, spare: MachineKey, key: MachineKey, spec: MachineSpec) -> Machine:
+        """Make the running spare the machine of `key`: hostname and limits hold when this returns.
+
+        From then on every verb finds it under `key` and none under `spare`.  BackendFailed where it does
+        not run or cannot be changed: then it is neither the one nor the other, and must be destroyed.
+        """
+
+    async def settle(self, container_id: str, key: MachineKey, spec: MachineSpec) -> None:
+        """Bring the host's own records in line with a claim, and set again what a start resets.
+
+        Idempotent, also for a machine that was never a spare or is no more.  Until it has been done, an
+        earlier server's claim shows as a spare with the container's id that is in the VM's row.
+        """
+
+    async def outdated_spares(self) -> list[MachineKey]:
+        """Spares made from a template that has been replaced since."""

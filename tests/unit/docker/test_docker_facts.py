@@ -93,14 +93,14 @@ def test_a_machine_from_either_answer() -> None:
     machine = Machine(key, MachineState.RUNNING, "abc", "container", (DISK_WARNING,))
     facts = {"Id": "abc", "State": {"Status": "running", "Pid": 12}}
     assert machine_from_inspection(key, facts, ENGINE) == machine
-    entry = {"Id": "abc", "State": "running", "Labels": {"vmpool.key": "vm-3-4"}}
-    assert machine_from_listing(entry, ENGINE) == machine
+    entry = {"Id": "abc", "State": "running", "Names": ["/other", "/vmpool-p1-vm-3-4"]}
+    assert machine_from_listing(entry, "p1", ENGINE) == machine
     assert init_of(facts) == Init(12, "abc")
 
 
-@pytest.mark.parametrize("labels", [None, {}, {"vmpool.key": "vm-x-1"}, {"vmpool.key": "7"}])
-def test_a_stranger_with_our_label_is_no_machine(labels: dict[str, str] | None) -> None:
-    assert machine_from_listing({"Id": "abc", "State": "running", "Labels": labels}, ENGINE) is None
+@pytest.mark.parametrize("names", [None, [], ["/vmpool-p1-vm-x-1"], ["/vmpool-p2-vm-3-4"], ["/vm-3-4"]])
+def test_a_stranger_with_our_label_is_no_machine(names: list[str] | None) -> None:
+    assert machine_from_listing({"Id": "abc", "State": "running", "Names": names}, "p1", ENGINE) is None
 
 
 def test_what_does_not_run_has_no_first_process() -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import builtins
 import json
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -26,13 +25,14 @@ from vmpool.backends.base import (
     StoredSnapshot,
     Usage,
 )
-from vmpool.backends.docker import snapshots
+from vmpool.backends.docker import snapshots, spares
 from vmpool.backends.docker.agent_volume import (
     agent_binary,
     drop_agent_volumes,
     fill_agent_volume,
     home_archive,
 )
+from vmpool.backends.docker.claims import Claims, can_claim
 from vmpool.backends.docker.dial import dial_agent, wait_for_agent
 from vmpool.backends.docker.engine import (
     Engine,
@@ -43,7 +43,8 @@ from vmpool.backends.docker.engine import (
     template_images,
 )
 from vmpool.backends.docker.errors import docker_errors, is_conflict, is_missing
-from vmpool.backends.docker.local import NotLocal, usage_local
+from vmpool.backends.docker.holding import Holding
+from vmpool.backends.docker.local import NoSocket, NotLocal, dial_local, usage_local
 from vmpool.backends.docker.machines import (
     init_of,
     layer_size,
@@ -51,6 +52,7 @@ from vmpool.backends.docker.machines import (
     machine_from_listing,
     usage_from_stats,
 )
+from vmpool.backends.docker.spares import as_claimed, can_have_spares, claimed_machine
 from vmpool.backends.docker.spec import (
     LABEL_POOL,
     LABEL_TEMPLATE,
@@ -101,7 +103,8 @@ class DockerBackend(Backend):
         self._pool_id = checked_pool_id(pool_id)
         self._runtime, self._host, self._prefix = runtime, host, image_prefix
         self._agent = agent
-        self._keys: dict[MachineKey, tuple[anyio.Lock, int]] = {}
+        self._holding = Holding()
+        self._claims = Claims()
         self._creating: set[MachineKey] = set()
         self._agent_volume: str | None = None
 
@@ -135,7 +138,7 @@ class DockerBackend(Backend):
             grade=self._engine.runtime,
             templates=tuple(templates),
             enforcement=self._engine.enforcement(),
-            capabilities=("snapshot",),
+            capabilities=("snapshot", "spares") if can_have_spares(self._engine) else ("snapshot",),
         )
 
     async def create(self, key: MachineKey, spec: MachineSpec) -> Machine:
@@ -149,6 +152,8 @@ class DockerBackend(Backend):
                 self._creating.discard(key)
 
     async def _create(self, key: MachineKey, spec: MachineSpec) -> Machine:
+        if self._claims.of(key) is not None:
+            return await self._start(key)
         image, base, ours = await self._image_for(spec)
         placement = Placement(
             self._pool_id,
@@ -168,12 +173,16 @@ class DockerBackend(Backend):
             if made and not ours:
                 await container.put_archive("/", home_archive())
             await container.start()
-            await wait_for_agent(container, self._engine.isolation)
+            facts = await wait_for_agent(container, self._engine.isolation)
+            self._claims.stands(key, facts, spec)
+            if key.is_spare:
+                await spares.check(self._claims.standing[key])
         except BaseException:
+            self._claims.standing.pop(key, None)
             if made:
                 await self._undo(name)
             raise
-        return machine_from_inspection(key, await container.show(), self._engine)
+        return machine_from_inspection(key, facts, self._engine)
 
     async def _create_or_find(self, name: str, config: JSONDict) -> tuple[DockerContainer, bool]:
         """The container of this name, and whether this call made it."""
@@ -238,26 +247,32 @@ class DockerBackend(Backend):
         wanted = json.dumps({"label": [f"{LABEL_POOL}={self._pool_id}"]})
         with docker_errors("list the containers"):
             entries = await self._client.containers.list(all=True, filters=wanted)
-        machines = [machine_from_listing(entry._container, self._engine) for entry in entries]
+        found = [machine_from_listing(entry._container, self._pool_id, self._engine) for entry in entries]
+        machines = [as_claimed(machine, self._claims) for machine in found if machine is not None]
         return [
             replace(machine, state=MachineState.CREATING) if machine.key in self._creating else machine
             for machine in machines
-            if machine is not None
         ]
 
     async def start(self, key: MachineKey) -> Machine:
         """The same container again, its files as they were, with a fresh agent."""
         async with self._holding(key):
             with docker_errors(f"start {key}"):
-                facts = await self._facts(key)
-                if facts is None or machine_from_inspection(key, facts, self._engine).state is (
-                    MachineState.CREATING
-                ):
-                    raise BackendFailed(f"{key} is not there to be started; recreate the VM")
-                container = self._container(key)
-                await container.start()
-                await wait_for_agent(container, self._engine.isolation)
-                return machine_from_inspection(key, await container.show(), self._engine)
+                return await self._start(key)
+
+    async def _start(self, key: MachineKey) -> Machine:
+        claim = self._claims.of(key)
+        if claim is not None:  # the engine starts it with the limits it knows of
+            await self._record(claim.container_id, key, claim.spec)
+        facts = await self._facts(key)
+        if facts is None or machine_from_inspection(key, facts, self._engine).state is MachineState.CREATING:
+            raise BackendFailed(f"{key} is not there to be started; recreate the VM")
+        container = self._container(key)
+        await container.start()
+        facts = await wait_for_agent(container, self._engine.isolation)
+        if claim is not None:
+            await self._record(claim.container_id, key, claim.spec)
+        return machine_from_inspection(key, facts, self._engine)
 
     async def stop(self, key: MachineKey) -> None:
         """SIGKILL to the agent and so to all; the container stays."""
@@ -268,6 +283,7 @@ class DockerBackend(Backend):
                     MachineState.CREATING
                 ):
                     raise BackendFailed(f"{key} is not there to be stopped; recreate the VM")
+                self._claims.standing.pop(key, None)
                 if init_of(facts) is not None:
                     await self._container(key).stop(t=0)
 
@@ -277,9 +293,12 @@ class DockerBackend(Backend):
             with docker_errors(f"destroy {key}"):
                 facts = await self._facts(key)
                 if facts is None:
+                    self._claims.settled(key)
                     return
                 with anyio.CancelScope(shield=True, deadline=anyio.current_time() + ENGINE_SECONDS):
-                    await self._remove(container_name(self._pool_id, key))
+                    self._claims.standing.pop(key, None)
+                    await self._remove(facts["Id"])
+                    self._claims.settled(key)
                     await snapshots.drop_if_forgotten(self._client, facts["Image"])
 
     async def _remove(self, name: str) -> None:
@@ -300,6 +319,12 @@ class DockerBackend(Backend):
 
     async def dial(self, key: MachineKey) -> ByteStream:
         """The agent's own socket where it can be reached, else a stub through the engine's exec."""
+        standing = self._claims.standing.get(key)
+        if standing is not None:
+            try:
+                return await dial_local(standing.init)
+            except (NotLocal, NoSocket):
+                self._claims.standing.pop(key, None)  # it does not run as it did: ask the engine
         with docker_errors(f"dial {key}"):
             facts = await self._facts(key)
             if facts is None or key in self._creating:
@@ -340,27 +365,50 @@ class DockerBackend(Backend):
         with docker_errors("list the snapshots"):
             return await snapshots.listed(self._client, self._pool_id)
 
+    def can_claim(self, made: MachineSpec, asked: MachineSpec) -> bool:
+        """Where template, network and disk are the same: the engine and the kernel change the rest."""
+        return can_claim(made, asked)
+
+    async def claim(self, spare: MachineKey, key: MachineKey, spec: MachineSpec) -> Machine:
+        """The kernel changes hostname and limits at once; the engine is told by `settle`."""
+        async with self._holding(spare), self._holding(key):
+            standing = self._claims.standing.pop(spare, None)
+            if standing is None:
+                raise BackendFailed(f"{spare} is no running spare of this server")
+            await spares.dress_claimed(standing, spec)
+            self._claims.claim(key, standing.init.container_id, spec)
+            self._claims.standing[key] = standing
+        return claimed_machine(key, standing, self._engine)
+
+    async def settle(self, container_id: str, key: MachineKey, spec: MachineSpec) -> None:
+        """Limits into the engine's records, the hostname into the kernel's, and last the name."""
+        async with self._holding(key):
+            with docker_errors(f"settle {key}"):
+                await self._record(container_id, key, spec)
+
+    async def _record(self, container_id: str, key: MachineKey, spec: MachineSpec) -> None:
+        if self._claims.of(key) is None:
+            self._claims.claim(key, container_id, spec)
+        await spares.record(self._client, self._pool_id, self._engine, container_id, key, spec)
+        self._claims.settled(key)
+
+    async def outdated_spares(self) -> builtins.list[MachineKey]:
+        """By the image their container stands on."""
+        with docker_errors("look for outdated spares"):
+            return await spares.outdated(self._client, self._pool_id, self._prefix, self._claims)
+
     def _container(self, key: MachineKey) -> DockerContainer:
-        return self._client.containers.container(container_name(self._pool_id, key))
+        """By name, or by id where the name is still another's."""
+        claim = self._claims.of(key)
+        name = container_name(self._pool_id, key) if claim is None else claim.container_id
+        return self._client.containers.container(name)
 
     async def _facts(self, key: MachineKey, **options: bool) -> dict[str, Any] | None:
         """The engine's full answer about the key's container, None if there is none."""
         try:
-            return await self._container(key).show(**options)
+            facts = await self._container(key).show(**options)
+            return facts if self._claims.owner(facts["Id"]) in (None, key) else None
         except DockerError as error:
             if is_missing(error):
                 return None
             raise
-
-    @asynccontextmanager
-    async def _holding(self, key: MachineKey) -> AsyncIterator[None]:
-        """One verb at a time on one key; the lock goes when nobody waits for it."""
-        lock, holders = self._keys.get(key, (anyio.Lock(), 0))
-        self._keys[key] = lock, holders + 1
-        try:
-            async with lock:
-                yield
-        finally:
-            lock, holders = self._keys.pop(key)
-            if holders > 1:
-                self._keys[key] = lock, holders - 1

@@ -35,8 +35,11 @@ async def dial_agent(container: DockerContainer, facts: Mapping[str, Any], isola
     return await dial_stub(container)
 
 
-async def wait_for_agent(container: DockerContainer, isolation: str) -> None:
-    """Return once the agent can be dialled; BackendFailed if it ended or never came."""
+async def wait_for_agent(container: DockerContainer, isolation: str) -> dict[str, Any]:
+    """The engine's answer about the container once its agent can be dialled.
+
+    BackendFailed if it ended or never came.
+    """
     pause, last = 0.001, "nothing was tried"
     with anyio.move_on_after(READY_SECONDS):
         while True:
@@ -53,7 +56,7 @@ async def wait_for_agent(container: DockerContainer, isolation: str) -> None:
                 last = error.message
             else:
                 await stream.aclose()
-                return
+                return facts
             await anyio.sleep(pause)
             pause = min(pause * 2, 0.1)
     raise BackendFailed(f"the agent did not answer within {READY_SECONDS} s: {last}")

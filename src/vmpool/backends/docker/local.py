@@ -25,7 +25,7 @@ from vmpool.backends.docker.spec import SOCKET, SOCKET_DIR
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _UCRED = struct.Struct("3i")
-_MOUNTS = Path("/sys/fs/cgroup")
+CGROUPS = Path("/sys/fs/cgroup")
 
 
 class NotLocal(Exception):
@@ -101,8 +101,11 @@ def _protect(init: Init) -> None:
 
 
 @contextmanager
-def _entered(init: Init) -> Iterator[tuple[int, int]]:
-    """The process's directory in /proc and its root directory, after seeing that it is the container's."""
+def pinned(init: Init) -> Iterator[int]:
+    """The process's directory in /proc, after seeing that it is the container's; it cannot become another's.
+
+    NotLocal where it cannot be seen from here.
+    """
     try:
         process = os.open(f"/proc/{init.pid}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
@@ -110,13 +113,20 @@ def _entered(init: Init) -> Iterator[tuple[int, int]]:
     try:
         if not _is_of(process, init.container_id):
             raise NotLocal(f"process {init.pid} is not in the container's cgroup")
+        yield process
+    finally:
+        os.close(process)
+
+
+@contextmanager
+def _entered(init: Init) -> Iterator[tuple[int, int]]:
+    """The process's directory in /proc and its root directory."""
+    with pinned(init) as process:
         root = _root_of(process)
         try:
             yield process, root
         finally:
             os.close(root)
-    finally:
-        os.close(process)
 
 
 def _root_of(process: int) -> int:
@@ -145,10 +155,11 @@ def _walked(root: int, path: str) -> Iterator[int]:
 
 def _is_of(process: int, container_id: str) -> bool:
     """Whether the engine put this process into the container's cgroup (which no guest can claim)."""
-    return container_id in _cgroup_text(process)
+    return container_id in cgroup_text(process)
 
 
-def _cgroup_text(process: int) -> str:
+def cgroup_text(process: int) -> str:
+    """What the kernel says of a process's cgroups, by its directory in /proc; "" once it is gone."""
     try:
         descriptor = os.open("cgroup", os.O_RDONLY | os.O_CLOEXEC, dir_fd=process)
     except OSError:
@@ -166,21 +177,13 @@ async def usage_local(init: Init) -> Usage:
 
 
 def _usage(init: Init) -> Usage:
-    try:
-        process = os.open(f"/proc/{init.pid}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise NotLocal(f"process {init.pid} is not to be seen from here") from error
-    try:
-        text = _cgroup_text(process)
-    finally:
-        os.close(process)
-    if init.container_id not in text:
-        raise NotLocal(f"process {init.pid} is not in the container's cgroup")
+    with pinned(init) as process:
+        text = cgroup_text(process)
     paths = cgroup_paths(text)
     if "memory" in paths:
         return _usage_v1(paths)
     if "" in paths:
-        return _usage_v2(_MOUNTS / paths[""].lstrip("/"))
+        return _usage_v2(CGROUPS / paths[""].lstrip("/"))
     raise NotLocal("the host's cgroups are not mounted at /sys/fs/cgroup")
 
 
@@ -196,7 +199,7 @@ def cgroup_paths(text: str) -> dict[str, str]:
 
 def _usage_v1(paths: dict[str, str]) -> Usage:
     def directory(controller: str) -> Path:
-        return _MOUNTS / controller / paths.get(controller, "/missing").lstrip("/")
+        return CGROUPS / controller / paths.get(controller, "/missing").lstrip("/")
 
     memory, nanoseconds = directory("memory"), _number(directory("cpuacct") / "cpuacct.usage")
     return Usage(

@@ -8,8 +8,7 @@ from typing import Any
 from vmpool.backends.base import Machine, MachineKey, MachineState, Usage
 from vmpool.backends.docker.engine import Engine
 from vmpool.backends.docker.local import Init
-from vmpool.backends.docker.spec import LABEL_KEY
-from vmpool.errors import InvalidRequest
+from vmpool.backends.docker.spec import key_of_name
 
 _STATES = {
     "created": MachineState.CREATING,
@@ -29,13 +28,16 @@ def machine_from_inspection(key: MachineKey, facts: Mapping[str, Any], engine: E
     return Machine(key, state_of(facts["State"]["Status"]), facts["Id"], engine.isolation, engine.warnings())
 
 
-def machine_from_listing(entry: Mapping[str, Any], engine: Engine) -> Machine | None:
-    """From one line of the engine's list; None for a container that only bears our label."""
-    try:
-        key = MachineKey.parse((entry.get("Labels") or {}).get(LABEL_KEY, ""))
-    except InvalidRequest:
-        return None
-    return Machine(key, state_of(entry["State"]), entry["Id"], engine.isolation, engine.warnings())
+def machine_from_listing(entry: Mapping[str, Any], pool_id: str, engine: Engine) -> Machine | None:
+    """From one line of the engine's list; None for a container that only bears our label.
+
+    The name says whose it is: a label cannot change when a spare is claimed.
+    """
+    for name in entry.get("Names") or ():
+        key = key_of_name(pool_id, name.removeprefix("/"))
+        if key is not None:
+            return Machine(key, state_of(entry["State"]), entry["Id"], engine.isolation, engine.warnings())
+    return None
 
 
 def init_of(facts: Mapping[str, Any]) -> Init | None:

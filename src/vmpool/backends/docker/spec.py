@@ -73,6 +73,17 @@ def container_name(pool_id: str, key: MachineKey) -> str:
     return f"vmpool-{pool_id}-{key}"
 
 
+def key_of_name(pool_id: str, name: str) -> MachineKey | None:
+    """The inverse of `container_name`; None for any other name."""
+    prefix = f"vmpool-{pool_id}-"
+    if not name.startswith(prefix):
+        return None
+    try:
+        return MachineKey.parse(name.removeprefix(prefix))
+    except InvalidRequest:
+        return None
+
+
 def snapshot_image(pool_id: str, reference: str) -> str:
     """The image that holds a snapshot; InvalidRequest if `reference` cannot be an image's tag."""
     if not _REFERENCE.fullmatch(reference):

@@ -46,7 +46,7 @@ class FakeAgent:
         self.boot_id = secrets.randbits(63)
         self.generation = generation
         self.started_executions = 0
-        self._hostname = hostname
+        self.hostname = hostname
         self._tasks = tasks
         self._on_end = ended
         self._began = anyio.current_time()
@@ -78,7 +78,7 @@ class FakeAgent:
             execution.attach(session.send, None, already=True)
             return
         execution = Execution(
-            frame.channel, unpack(Message.START, frame.payload), self.files, self._hostname, self._next_pid
+            frame.channel, unpack(Message.START, frame.payload), self.files, self.hostname, self._next_pid
         )
         if not execution.argv:
             session.fail(frame, Reason.BAD_REQUEST, "argv is empty")

@@ -34,18 +34,20 @@ from vmpool.errors import (
 T = TypeVar("T")
 Machines = list[Machine]  # inside the class, `list` is a verb
 Snapshots = list[StoredSnapshot]
+Keys = list[MachineKey]
 
 VERBS = frozenset(
     {
         "describe", "create", "inspect", "list", "start", "stop", "destroy", "dial", "usage",
         "snapshot", "delete_snapshot", "list_snapshots",
+        "claim", "settle", "outdated_spares",
     }
 )  # fmt: skip
 """What a fault can stand before."""
 
 
 class FakeBackend(Backend):
-    """Implements Backend and SupportsSnapshot.
+    """Implements Backend, SupportsSnapshot and SupportsSpares.
 
     host: the world it manages; without one, a fresh one that ends with this backend.  Keyword faults are
     named after the verb they stand before, and `faults` may be changed while it runs.
@@ -82,7 +84,7 @@ class FakeBackend(Backend):
                 grade="fake",
                 templates=tuple(LANGUAGES),
                 enforcement=dict.fromkeys(("cpu", "memory", "disk", "processes", "network"), "nothing"),
-                capabilities=("snapshot",),
+                capabilities=("snapshot", "spares"),
             )
 
         return await self._do("describe", act)
@@ -217,6 +219,33 @@ class FakeBackend(Backend):
             return [stored for stored, _ in self.host.snapshots.values()]
 
         return await self._do("list_snapshots", act)
+
+    def can_claim(self, made: MachineSpec, asked: MachineSpec) -> bool:
+        return made.template == asked.template and asked.snapshot is None
+
+    async def claim(self, spare: MachineKey, key: MachineKey, spec: MachineSpec) -> Machine:
+        async def act() -> Machine:
+            async with self.host.lock(spare), self.host.lock(key):
+                machine = self._whole(spare)
+                if machine.agent is None:
+                    raise BackendFailed(f"the spare {spare} does not run")
+                machine.become(key, spec)
+                self.host.machines[key] = self.host.machines.pop(spare)
+                return machine.seen()
+
+        return await self._do("claim", act)
+
+    async def settle(self, container_id: str, key: MachineKey, spec: MachineSpec) -> None:
+        async def act() -> None:
+            return None  # a claim has no second half here
+
+        await self._do("settle", act)
+
+    async def outdated_spares(self) -> Keys:
+        async def act() -> Keys:
+            return [key for key in self.host.outdated if key in self.host.machines]
+
+        return await self._do("outdated_spares", act)
 
     async def _do(self, verb: str, act: Callable[[], Awaitable[T]]) -> T:
         self._reach()

@@ -43,6 +43,12 @@ class FakeMachine:
             self.key, state, self.container_id, ISOLATION, warnings=("nothing isolates a fake machine",)
         )
 
+    def become(self, key: MachineKey, spec: MachineSpec) -> None:
+        """A spare is claimed."""
+        self.key, self.spec = key, spec
+        if self.agent is not None:
+            self.agent.hostname = spec.hostname
+
     async def run(self, *, task_status: TaskStatus[None]) -> None:
         """From a start to the end of PID 1."""
         try:
@@ -86,6 +92,7 @@ class FakeHost:
         self.machines: dict[MachineKey, FakeMachine] = {}
         self.snapshots: dict[str, tuple[StoredSnapshot, Files]] = {}
         self.creating: set[MachineKey] = set()
+        self.outdated: set[MachineKey] = set()
         self.engine_up = True
         self._locks: dict[MachineKey, anyio.Lock] = {}
         self._tasks: TaskGroup | None = None
