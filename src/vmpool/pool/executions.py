@@ -234,7 +234,7 @@ class Executions:
         raise AgentUnreachable("the agent's events ended early", dispatch="outcome_unknown")
 
     async def _record(self, run: Run, execution: Execution, exit: Exit) -> None:
-        """Answer the caller, then write the row.
+        """Write the row and answer the caller; with a database that fails, answer and try until it works.
 
         Until the row is written the agent keeps the output and the end (`release` comes after), so a
         server that dies in between costs the history nothing.
@@ -244,7 +244,6 @@ class Executions:
         state = ExecutionState.LOST if failure else ExecutionState.FINISHED
         run.execution = replace(execution, state=state, outcome=outcome, failure=failure)
         self._settling[execution.id] = run.execution
-        run.done.set()
         executions = self._context.store.executions
         while True:
             try:
@@ -254,6 +253,7 @@ class Executions:
                     await executions.finish(execution.id, outcome)
                 break
             except VMPoolError:
+                run.done.set()
                 logger.exception("execution %s is not recorded yet", execution.id)
                 await anyio.sleep(RECORD_AGAIN)
         del self._settling[execution.id]

@@ -15,20 +15,20 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from vmpool.errors import InvalidRequest
-from vmpool.store.database import Database, PostgreSQL, SQLite, database_errors
+from vmpool.store.database import Database, database_errors
 from vmpool.store.executions import Executions
 from vmpool.store.idempotency import Idempotency
 from vmpool.store.keys import Keys
 from vmpool.store.migrations import upgrade
+from vmpool.store.postgresql import PostgreSQL
 from vmpool.store.snapshots import Snapshots
+from vmpool.store.sqlite import BUSY_MILLISECONDS, SQLite
 from vmpool.store.users import Users
 from vmpool.store.vms import VMs
 
 DRIVERS = {"sqlite": "pysqlite", "postgresql": "asyncpg"}
 Clock = Callable[[], datetime]
 
-BUSY_MILLISECONDS = 10_000
-"""How long SQLite waits for another process that is writing."""
 READERS = 4
 COMMAND_SECONDS = 30
 """How long one statement may take on PostgreSQL."""
@@ -95,13 +95,14 @@ def _connect(url: URL) -> Database:
             )
         )
     assert url.database is not None
-    _make_private(Path(url.database))
+    path = Path(url.database)
+    _make_private(path)
     writer = create_engine(url, pool_size=1, max_overflow=0)
     readers = create_engine(url, pool_size=READERS, max_overflow=0, isolation_level="AUTOCOMMIT")
-    event.listen(writer, "connect", _pragmas("journal_mode = WAL", "synchronous = FULL"))
+    event.listen(writer, "connect", _pragmas("journal_mode = WAL", "synchronous = NORMAL"))
     event.listen(writer, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     event.listen(readers, "connect", _pragmas("query_only = ON"))
-    return SQLite(writer, readers, READERS)
+    return SQLite(path, writer, readers, READERS)
 
 
 def _make_private(path: Path) -> None:

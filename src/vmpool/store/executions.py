@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     Connection,
@@ -24,12 +24,14 @@ from vmpool.domain import Execution, ExecutionState, Outcome
 from vmpool.errors import ExecutionNotFound
 from vmpool.store.database import Database
 from vmpool.store.models import VMExecution
-from vmpool.store.text import stored_size
+from vmpool.store.text import storable, stored_size
 
+T = TypeVar("T")
 _RUNNING = VMExecution.state == literal_column(f"'{ExecutionState.RUNNING}'")
 """Not a bound value: a partial index serves only what is seen to imply its condition."""
-SETTLE_LINGER = 0.01
-"""Seconds an end stands back for the next beginning: its caller has the answer already."""
+_BEGIN = insert(VMExecution).returning(VMExecution.id)
+LONG_TEXT = 64 << 10
+"""Characters in a row from which on it is written in a worker thread."""
 PRUNE_CHUNK = 500
 """Rows removed in one transaction, so that pruning never makes an execution wait long."""
 
@@ -57,8 +59,11 @@ class Executions:
     async def begin(
         self, vm_id: int, code: str, language: str, timeout: float, at: datetime | None = None
     ) -> Execution:
-        """Announce an execution that is about to be dispatched.  at: when (default: now), naive UTC."""
-        values = {
+        """Announce an execution that is about to be dispatched.  at: when (default: now), naive UTC.
+
+        The end of this process does not undo it.
+        """
+        values: dict[str, Any] = {
             "vm_id": vm_id,
             "code": code,
             "language": language,
@@ -70,9 +75,16 @@ class Executions:
             "truncated": False,
             "stored_bytes": stored_size(code),
         }
-        statement = insert(VMExecution).returning(VMExecution)
-        return await self._database.write(
-            lambda connection: _execution(connection.execute(statement, values).one())
+        run = self._write_for(len(code))
+        execution_id = await run(lambda connection: connection.execute(_BEGIN, values).scalar_one())
+        return Execution(
+            id=execution_id,
+            vm_id=vm_id,
+            code=storable(code),
+            language=language,
+            state=ExecutionState.RUNNING,
+            executed_at=values["executed_at"],
+            timeout=timeout,
         )
 
     async def finish(self, execution_id: int, outcome: Outcome) -> Execution:
@@ -188,7 +200,12 @@ class Executions:
                 raise ExecutionNotFound(execution_id)
             return _execution(row)
 
-        return await self._database.write(work, linger=SETTLE_LINGER)
+        texts = 0 if outcome is None else len(outcome.output) + len(outcome.error)
+        return await self._write_for(texts)(work)
+
+    def _write_for(self, texts: int) -> Callable[[Callable[[Connection], T]], Awaitable[T]]:
+        """How to write a row with `texts` characters: a long one is not to hold up the event loop."""
+        return self._database.write if texts > LONG_TEXT else self._database.write_behind
 
 
 def _count_of(statement: UpdateBase) -> Callable[[Connection], int]:

@@ -77,7 +77,7 @@ class Idempotency:
                 return InProgress(row.created_at)
             return Replay(row.status, row.body)
 
-        return await self._database.write(work)
+        return await self._database.write_behind(work)
 
     async def complete(self, user_id: int, key: str, status: int, body: str) -> None:
         """Keep the answer for whoever asks again."""
@@ -87,7 +87,7 @@ class Idempotency:
                 update(IdempotencyRow).where(_own(user_id, key)).values(status=status, body=body)
             )
 
-        await self._database.write(work)
+        await self._database.write_behind(work)
 
     async def release(self, user_id: int, key: str) -> None:
         """Nothing was done (refused, failed before any effect): the key may be claimed anew."""
@@ -97,7 +97,7 @@ class Idempotency:
                 delete(IdempotencyRow).where(_own(user_id, key), IdempotencyRow.status.is_(None))
             )
 
-        await self._database.write(work)
+        await self._database.write_behind(work)
 
     async def settle_unfinished(self, status: int, body: str) -> int:
         """Answer every open claim so; how many.  For a server's start: those of a dead server end here."""

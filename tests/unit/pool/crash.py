@@ -72,8 +72,12 @@ class MortalDatabase(Database):
         self._crash.alive(StoreFailed("dead"))
         return await self._inner.read(work)
 
-    async def write(self, work: Work[T], *, linger: float = 0.0) -> T:
-        write = partial(self._inner.write, work, linger=linger)
+    async def write(self, work: Work[T]) -> T:
+        write = partial(self._inner.write, work)
+        return await self._crash.effect(write, StoreFailed("dead"))
+
+    async def write_behind(self, work: Work[T]) -> T:
+        write = partial(self._inner.write_behind, work)
         return await self._crash.effect(write, StoreFailed("dead"))
 
     async def close(self) -> None:

@@ -169,21 +169,11 @@ def _add(number: int, connection: Connection) -> None:
                        {"name": f"user-{number}", "at": datetime(2026, 1, 1)})  # fmt: skip
 
 
-async def test_work_that_stands_back_goes_after_the_next_or_by_itself(store: Store) -> None:
+async def test_write_behind_and_group_commits_at_once_all_hold(store: Store) -> None:
     database = store.database
+
     with anyio.fail_after(30):
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(partial(database.write, partial(_add, 1), linger=3600))
-            await anyio.wait_all_tasks_blocked()
-            await database.write(partial(_add, 2))  # calls the first, or the hour would be waited for
-        await database.write(partial(_add, 3), linger=0.01)
-    assert {user.name for user in await store.users.list()} >= {"user-1", "user-2", "user-3"}
-
-
-async def test_a_cancelled_lingerer_holds_up_nobody(store: Store) -> None:
-    database = store.database
-    with anyio.move_on_after(0.05):
-        await database.write(partial(_add, 1), linger=3600)
-    with anyio.fail_after(30):
-        await database.write(partial(_add, 2))
-    assert "user-2" in {user.name for user in await store.users.list()}
+            for n in range(60):
+                tasks.start_soon(database.write_behind if n % 3 else database.write, partial(_add, n))
+    assert {user.name for user in await store.users.list()} == {f"user-{n}" for n in range(60)}

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import stat
 import sys
+import threading
 from functools import partial
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 import pytest
 from sqlalchemy import Connection, text
 
@@ -118,7 +121,6 @@ async def test_sqlite_is_private_durable_and_checks_references(tmp_path: Path) -
     umask = os.umask(0)
     try:
         async with open_store(f"sqlite:///{path}") as store:
-            assert await store.database.write(lambda c: c.execute(text("PRAGMA synchronous")).scalar()) == 2
             assert (
                 await store.database.write(lambda c: c.execute(text("PRAGMA journal_mode")).scalar()) == "wal"
             )
@@ -131,6 +133,53 @@ async def test_sqlite_is_private_durable_and_checks_references(tmp_path: Path) -
     assert set(modes.values()) == {0o600}, modes
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert [entry.name for entry in path.parent.iterdir()] == ["100% mine.db"]
+
+
+async def test_a_commit_returns_after_its_log_is_on_disk_and_a_write_behind_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[str] = []
+    inner = os.fdatasync
+    done = threading.Event()
+
+    def fdatasync(descriptor: int) -> None:
+        inner(descriptor)
+        flushed.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        if len(flushed) > before + 1:
+            done.set()
+
+    log = f"{tmp_path}/store.db-wal"
+    before = 100
+    monkeypatch.setattr(os, "fdatasync", fdatasync)
+    async with open_store(f"sqlite:///{tmp_path}/store.db") as store:
+        before = len(flushed)
+        await store.database.write(lambda c: c.execute(text("DELETE FROM users")).rowcount)
+        assert flushed[before:] == [log]
+        await store.database.write_behind(lambda c: c.execute(text("DELETE FROM users")).rowcount)
+        assert flushed[before:] == [log]
+        assert await anyio.to_thread.run_sync(done.wait, 10)
+    assert set(flushed) == {log}
+
+
+async def test_a_write_behind_waits_in_a_thread_for_another_process(tmp_path: Path) -> None:
+    other = sqlite3.connect(f"{tmp_path}/store.db", isolation_level=None, check_same_thread=False)
+    async with open_store(f"sqlite:///{tmp_path}/store.db") as store:
+        await anyio.to_thread.run_sync(other.execute, "BEGIN IMMEDIATE")
+        told: list[int] = []
+
+        async def write() -> None:
+            told.append(
+                await store.database.write_behind(lambda c: c.execute(text("DELETE FROM users")).rowcount)
+            )
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(write)
+            for _ in range(20):  # the event loop goes on meanwhile
+                await anyio.sleep(0.005)
+            assert not told
+            await anyio.to_thread.run_sync(other.execute, "COMMIT")
+        assert told == [0]
+    await anyio.to_thread.run_sync(other.close)
 
 
 async def test_an_execution_of_no_vm_is_refused(store: Store) -> None:

@@ -1,0 +1,39 @@
+"""PostgreSQL: every unit of work has its own connection and transaction; the server does the rest."""
+
+from __future__ import annotations
+
+import anyio
+import anyio.lowlevel
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from vmpool.store.database import Database, T, Work, database_errors
+
+
+class PostgreSQL(Database):
+    """A database of a PostgreSQL server.  A commit there is on the server's disk when it returns."""
+
+    dialect = "postgresql"
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def read(self, work: Work[T]) -> T:
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        with anyio.CancelScope(shield=True), database_errors():
+            async with self._engine.connect() as connection:
+                result = await connection.run_sync(work)
+        return result
+
+    async def write(self, work: Work[T]) -> T:
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        with anyio.CancelScope(shield=True), database_errors():
+            async with self._engine.begin() as connection:
+                result = await connection.run_sync(work)
+        return result
+
+    async def write_behind(self, work: Work[T]) -> T:
+        return await self.write(work)
+
+    async def close(self) -> None:
+        with anyio.CancelScope(shield=True):
+            await self._engine.dispose()
