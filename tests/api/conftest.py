@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from vmpool.api.server import create_app
 from vmpool.api.services import Services
@@ -46,12 +46,12 @@ async def services(
 
 
 @pytest.fixture
-def app(services: Services, settings: Settings) -> FastAPI:
+def app(services: Services, settings: Settings) -> ASGIApp:
     return create_app(services, max_body=settings.listen.max_body)
 
 
 @pytest.fixture
-async def caller_with(app: FastAPI) -> AsyncIterator[Callable[[str | None], Caller]]:
+async def caller_with(app: ASGIApp) -> AsyncIterator[Callable[[str | None], Caller]]:
     """From an API key to somebody who calls with it."""
     clients: list[httpx.AsyncClient] = []
 

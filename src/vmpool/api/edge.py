@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 
 import anyio
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -30,10 +30,10 @@ Authenticate = Callable[[str | None], Awaitable[User]]
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HEADERS = (
-    ("X-Content-Type-Options", "nosniff"),
-    ("Cache-Control", "no-store"),
-    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
-    ("Referrer-Policy", "no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
 )
 
 
@@ -50,9 +50,8 @@ class Edge:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        request_id = _request_id(headers.get("x-request-id"))
         state = scope.setdefault("state", {})
-        state["request_id"] = request_id
+        request_id = state.setdefault("request_id", _request_id(headers.get("x-request-id")))
         begun = False
 
         async def sending(message: Message) -> None:
@@ -101,10 +100,10 @@ def _request_id(sent: str | None) -> str:
 
 
 def _decorate(message: Message, request_id: str) -> None:
-    headers = MutableHeaders(scope=message)
-    headers["X-Request-ID"] = request_id
-    for name, value in _HEADERS:
-        headers.setdefault(name, value)
+    headers = list(message.get("headers", ()))
+    present = {name for name, _ in headers}
+    own = ((b"x-request-id", request_id.encode()), *_HEADERS)
+    message["headers"] = headers + [(name, value) for name, value in own if name not in present]
 
 
 def _bounded(headers: Headers, receive: Receive, limit: int) -> Receive:

@@ -11,7 +11,6 @@ from typing import Annotated, Self
 import anyio
 from fastapi import Header
 from pydantic import BaseModel
-from starlette.requests import Request
 from starlette.responses import Response
 
 from vmpool.api.errors import MEDIA_TYPE, problem_of
@@ -22,12 +21,16 @@ from vmpool.store.idempotency import Idempotency
 
 log = logging.getLogger(__name__)
 
+KEY_HEADER = "Idempotency-Key"
+MAX_KEY = 255
+"""Characters of a key."""
+
 IdempotencyKey = Annotated[
     str | None,
     Header(
-        alias="Idempotency-Key",
+        alias=KEY_HEADER,
         min_length=1,
-        max_length=255,
+        max_length=MAX_KEY,
         description="The same key and body answers the same result for a day.",
     ),
 ]
@@ -58,13 +61,14 @@ class Once:
 
     async def run(
         self,
-        request: Request,
+        route: str,
+        request_id: str,
         caller: User,
         key: str | None,
         body: BaseModel | None,
         act: Callable[[], Awaitable[Response]],
     ) -> Response:
-        """`act()`, or what it answered the first time.
+        """`act()`, or what it answered the first time.  route: the request's method and path.
 
         A refusal frees the key, since nothing was done.  A failure after which nobody knows whether the
         code ran keeps it: the same key then answers that failure again and never runs the code twice.
@@ -73,13 +77,12 @@ class Once:
         """
         if key is None:
             return await act()
-        route = f"{request.method} {request.url.path}"
         fingerprint = _fingerprint(body)
         claimed = (caller.id, key)
         while True:
             claim = await self._claims.claim(caller.id, key, route, fingerprint)
             if isinstance(claim, Fresh):
-                return await self._first(claimed, request.state.request_id, act)
+                return await self._first(claimed, request_id, act)
             if isinstance(claim, Replay):
                 return _again(claim)
             ahead = self._in_flight.get(claimed)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from vmpool import __version__
 from vmpool.api import errors, health, history, keys, vms
 from vmpool.api.edge import MAX_BODY_BYTES, Edge
 from vmpool.api.services import Services
+from vmpool.api.shortcut import ExecuteShortcut
 
 DESCRIPTION = """A pool of isolated virtual machines for running code.
 
@@ -18,13 +20,13 @@ Every path but `/health`, `/ready` and `/openapi.json` needs `Authorization: Bea
 paged by `limit`, `cursor` and the `Link` header."""
 
 
-def create_app(services: Services, *, max_body: int = MAX_BODY_BYTES) -> FastAPI:
+def create_app(services: Services, *, max_body: int = MAX_BODY_BYTES) -> ASGIApp:
     """The ASGI application.  max_body: bytes a request's body may have."""
     app = routes()
     app.state.services = services
     app.add_middleware(Edge, authenticate=services.authenticator, max_body=max_body)
     errors.install(app)
-    return app
+    return ExecuteShortcut(app, services, services.authenticator, max_body)
 
 
 def routes() -> FastAPI:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -28,6 +30,7 @@ from vmpool.api.schemas import (
     VMStatus,
 )
 from vmpool.api.services import Services
+from vmpool.domain import User
 from vmpool.pool.logs import DEFAULT_TAIL
 
 router = APIRouter(prefix="/api/vms", tags=["vms"], dependencies=KEY_NEEDED, responses=answers.PROBLEMS)
@@ -64,7 +67,7 @@ async def create_vm(
             answers.vm(await services.pool.create_vm(caller.id, services.defaults.vm(body))), 201
         )
 
-    return await services.once.run(request, caller, idempotency_key, body, act)
+    return await _once(request, caller, idempotency_key, body, act)
 
 
 @router.get(
@@ -153,7 +156,7 @@ async def execute(
     async def act() -> Response:
         return answers.send(answers.execution(await services.pool.execute(caller.id, vm_id, asked)))
 
-    return await services.once.run(request, caller, idempotency_key, body, act)
+    return await _once(request, caller, idempotency_key, body, act)
 
 
 @router.get("/{vm_id}/status", operation_id="vm_status", summary="Live figures of a VM")
@@ -211,10 +214,21 @@ async def create_snapshot(
         kept = await services.pool.snapshot(caller.id, vm_id, name)
         return answers.send(answers.snapshot(kept), 201)
 
-    return await services.once.run(request, caller, idempotency_key, body, act)
+    return await _once(request, caller, idempotency_key, body, act)
 
 
 @router.post("/{vm_id}/restore", operation_id="restore_vm", summary="Put a VM's files back")
 async def restore_vm(request: Request, caller: Caller, vm_id: VMReference, body: RestoreRequest) -> VM:
     """To what one of its snapshots kept.  Ends what runs in it; the VM runs afterwards."""
     return answers.vm(await Services.of(request).pool.restore(caller.id, vm_id, body.snapshot_id))
+
+
+async def _once(
+    request: Request,
+    caller: User,
+    key: str | None,
+    body: BaseModel | None,
+    act: Callable[[], Awaitable[Response]],
+) -> Response:
+    route = f"{request.method} {request.url.path}"
+    return await Services.of(request).once.run(route, request.state.request_id, caller, key, body, act)
