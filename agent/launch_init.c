@@ -1,7 +1,7 @@
 /* The first program inside a VM: takes the VM's identity, drops what is left of privilege, reports that the
  * VM stands, and becomes the agent.
  *
- *   init [--userns] [--rlimit NUMBER:SOFT:HARD]... -- PROGRAM ARGUMENT...
+ *   init [--range] [--rlimit NUMBER:SOFT:HARD]... -- PROGRAM ARGUMENT...
  *
  * Parent: bubblewrap's monitor (PID 1 already).  Ends: never, it executes PROGRAM. */
 #include "launch.h"
@@ -43,6 +43,9 @@ static void set_rlimit(const char *text) {
 static void become_vm_user(void) {
     if (setns(USERNS_FD, CLONE_NEWUSER) < 0)
         die("cannot enter the VM's user namespace");
+    /* Only now, so that the VM sees its own groups as the root of all. */
+    if (unshare(CLONE_NEWCGROUP) < 0)
+        die("the host refuses a cgroup namespace");
     /* No user namespace below the VM's own: much of the kernel is only reachable through one. */
     write_file("/proc/sys/user/max_user_namespaces", "0");
     for (int capability = 0; prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0; capability++)
@@ -52,6 +55,14 @@ static void become_vm_user(void) {
     if (setgroups(0, NULL) < 0 || setresgid(VM_USER, VM_USER, VM_USER) < 0 ||
         setresuid(VM_USER, VM_USER, VM_USER) < 0)
         die("cannot become the VM's user");
+}
+
+/* bubblewrap made the tree while the launcher put us on record and into the VM's control groups. */
+static void wait_until_joined(void) {
+    char byte;
+
+    if (read(JOINED_FD, &byte, 1) != 1)
+        die_plain("nobody put this VM on record");
 }
 
 /* Leaves the agent exactly: nothing on 0, 1, 2, the listening socket on 3. */
@@ -74,12 +85,12 @@ static void keep_only_the_socket(void) {
 /* "R" and end of file on the ready descriptor: PROGRAM runs.  Anything else: it does not. */
 int init_main(int argc, char **argv) {
     int next = 1;
-    bool userns = false;
+    bool range = false;
 
     umask(022);
     for (; next < argc && strcmp(argv[next], "--") != 0; next++) {
-        if (strcmp(argv[next], "--userns") == 0)
-            userns = true;
+        if (strcmp(argv[next], "--range") == 0)
+            range = true;
         else if (strcmp(argv[next], "--rlimit") == 0 && next + 1 < argc)
             set_rlimit(argv[++next]);
         else
@@ -87,7 +98,8 @@ int init_main(int argc, char **argv) {
     }
     if (next + 1 >= argc)
         die_plain("init: no program");
-    if (userns)
+    wait_until_joined();
+    if (range)
         become_vm_user();
     /* Until here the VM ended with its launcher; from here on it stands alone. */
     if (prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0) < 0)

@@ -144,3 +144,55 @@ void mount_overlay(const char *target, const char *options) {
     if (mount("overlay", target, "overlay", MS_NOSUID | MS_NODEV, options) < 0)
         die("cannot mount an overlay (%s)", options);
 }
+
+/* A node of our own where we may make one, else the host's bound over an empty file. */
+static void make_device(const char *name, unsigned major, unsigned minor) {
+    char host[32];
+    int fd;
+
+    if (mknod(name, S_IFCHR | 0666, makedev(major, minor)) == 0) {
+        if (chmod(name, 0666) < 0)
+            die("/dev/%s", name);
+        return;
+    }
+    if ((fd = open(name, O_CREAT | O_WRONLY | O_CLOEXEC, 0444)) < 0)
+        die("cannot make /dev/%s", name);
+    close(fd);
+    snprintf(host, sizeof host, "/dev/%s", name);
+    if (mount(host, name, NULL, MS_BIND, NULL) < 0 ||
+        mount("none", name, NULL, MS_REMOUNT | MS_BIND | MS_NOSUID | MS_NOEXEC, NULL) < 0)
+        die("cannot bind /dev/%s", name);
+}
+
+/* The least a program expects, as bubblewrap's own --dev makes it, read-only but for terminals and shared
+ * memory.  bubblewrap reads mountinfo for each of its mounts, we do not. */
+void mount_devices(const char *target, const char *shared_memory) {
+    static const struct {
+        const char *name;
+        unsigned major, minor;
+    } devices[] = {{"null", 1, 3}, {"zero", 1, 5}, {"full", 1, 7}, {"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0}};
+    static const char *const links[][2] = {{"/proc/self/fd/0", "stdin"},
+                                           {"/proc/self/fd/1", "stdout"},
+                                           {"/proc/self/fd/2", "stderr"},
+                                           {"/proc/self/fd", "fd"},
+                                           {"/proc/kcore", "core"},
+                                           {"pts/ptmx", "ptmx"}};
+    char options[64];
+    int stage = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+    if (stage < 0 || mount("tmpfs", target, "tmpfs", MS_NOSUID | MS_NOEXEC, "mode=755,size=64k") < 0 ||
+        chdir(target) < 0)
+        die("cannot mount /dev");
+    for (size_t at = 0; at < sizeof devices / sizeof *devices; at++)
+        make_device(devices[at].name, devices[at].major, devices[at].minor);
+    for (size_t at = 0; at < sizeof links / sizeof *links; at++)
+        if (symlink(links[at][0], links[at][1]) < 0)
+            die("/dev/%s", links[at][1]);
+    snprintf(options, sizeof options, "mode=1777,size=%s", shared_memory);
+    if (mkdir("pts", 0755) < 0 || mkdir("shm", 0755) < 0 ||
+        mount("devpts", "pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=620") < 0 ||
+        mount("tmpfs", "shm", "tmpfs", MS_NOSUID | MS_NODEV, options) < 0 || fchdir(stage) < 0 ||
+        mount("none", target, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NOEXEC, NULL) < 0)
+        die("cannot mount what is in /dev");
+    close(stage);
+}

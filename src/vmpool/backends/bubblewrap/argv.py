@@ -16,7 +16,9 @@ from vmpool.domain.language import VM_PATH
 from vmpool.domain.limits import OPEN_FILES_HARD, OPEN_FILES_SOFT, SHARED_MEMORY_MB, Limits
 
 MB = 1 << 20
-INFO_FD = 10
+INFO_FD, ARGUMENTS_FD = 10, 14
+LOCK_FD, LISTEN_FD = 3, 4
+"""Numbers the descriptors sent with a plan have in the launcher."""
 AGENT_LISTEN_FD = 3
 SMALLEST_TMP_MB = 16
 ENVIRONMENT = {
@@ -35,9 +37,9 @@ class Launch:
 
     base: directory of the base.  system: top directories taken from the host.  own_toolchains: names of
     those the server's user owns (the user grade can make these writable).  cgroups: `cgroup.procs` files
-    to join.  cgroup_limits: which of "memory" and "processes" a cgroup holds.  lock_fd, listen_fd: inherited
-    descriptors.  ids: first id of the VM's range.  hidden: those of `system` over which the base has a layer
-    that hides files.  program: what runs in place of the agent.
+    to join.  cgroup_limits: which of "memory" and "processes" a cgroup holds.  ids: first id of the VM's
+    range.  hidden: those of `system` over which the base has a layer that hides files.  program: what runs
+    in place of the agent.
     """
 
     paths: VMPaths
@@ -49,8 +51,6 @@ class Launch:
     pidfile: Path
     cgroups: tuple[Path, ...]
     cgroup_limits: frozenset[str]
-    lock_fd: int
-    listen_fd: int
     ids: int
     hidden: frozenset[str] = frozenset()
     program: tuple[str, ...] | None = None
@@ -81,12 +81,13 @@ def rlimits(limits: Limits, cgroup_limits: frozenset[str]) -> tuple[str, ...]:
 def plan(launch: Launch) -> bytes:
     """The whole plan as `vmpool-launch` reads it."""
     words = [
-        *("lock", str(launch.lock_fd)),
-        *("listen", str(launch.listen_fd)),
+        *("lock", str(LOCK_FD)),
+        *("listen", str(LISTEN_FD)),
         *("pidfile", str(launch.pidfile)),
-        *(("range", str(launch.ids)) if launch.root_grade else ("user",)),
         *(word for path in launch.cgroups for word in ("cgroup", str(path))),
-        *("run", *bubblewrap(launch), "."),
+        *(("range", str(launch.ids)) if launch.root_grade else ("user",)),
+        *("run", str(launch.programs.bwrap), "--args", str(ARGUMENTS_FD), "--", *first_program(launch), "."),
+        *("with", *bubblewrap(launch), "."),
         *("stage", str(launch.paths.stage)),
         *(_writable_root(launch) if launch.root_grade else _read_only_root(launch)),
         "end",
@@ -135,7 +136,8 @@ def _writable_root(launch: Launch) -> list[str]:
         words += _overlay(f"vm/{top}", _system_layers(launch, top), f"system-{top}")
     for tool in launch.record.toolchains:
         words += _overlay(f"vm/opt/{tool.name}", f"scripts-{tool.name}:tool-{tool.name}", f"tool-{tool.name}")
-    return [*words, *_overlay("vm/.vmpool", "agent:empty")]
+    words += _overlay("vm/.vmpool", "agent:empty")
+    return [*words, "devices", "vm/dev", str(SHARED_MEMORY_MB * MB)]
 
 
 def _read_only_root(launch: Launch) -> list[str]:
@@ -158,27 +160,35 @@ def _read_only_root(launch: Launch) -> list[str]:
 
 
 def bubblewrap(launch: Launch) -> list[str]:
-    """bubblewrap's argument vector: the namespaces, the tree, /proc, /dev and the first program."""
-    stage, limits = launch.paths.stage, launch.record.spec.limits
-    words = [str(launch.programs.bwrap), "--info-fd", str(INFO_FD)]
-    words += ["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-net", "--unshare-cgroup"]
-    if not launch.root_grade:
-        words += ["--unshare-user", "--uid", "1000", "--gid", "1000", "--disable-userns"]
+    """bubblewrap's arguments: the namespaces, the tree, /proc and /dev.
+
+    It reads mountinfo anew for each mount it makes itself; full root has its /dev from the launcher, so the
+    tree is bound with devices (where each mount says itself that it has none).
+    """
+    stage = launch.paths.stage
+    words = ["--info-fd", str(INFO_FD), "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-net"]
+    if not launch.root_grade:  # full root's first process leaves the host's cgroup namespace itself
+        words += ["--unshare-cgroup", "--unshare-user", "--uid", "1000", "--gid", "1000", "--disable-userns"]
     words += ["--hostname", launch.record.spec.hostname, "--new-session", "--as-pid-1", "--die-with-parent"]
     words += ["--cap-drop", "ALL", "--clearenv"]
     for name, value in ENVIRONMENT.items():
         words += ["--setenv", name, value]
-    words += ["--bind" if launch.root_grade else "--ro-bind", str(stage / "vm"), "/"]
-    words += ["--proc", "/proc", "--dev", "/dev"]
-    words += ["--perms", "1777", "--size", str(SHARED_MEMORY_MB * MB), "--tmpfs", "/dev/shm"]
-    words += ["--remount-ro", "/dev"]
+    words += ["--dev-bind" if launch.root_grade else "--ro-bind", str(stage / "vm"), "/", "--proc", "/proc"]
     if not launch.root_grade:
-        words += ["--perms", "1777", "--size", str(tmp_size(limits)), "--tmpfs", "/tmp"]
-        words += ["--bind", str(stage / "home"), "/home/user"]
-        for tool in launch.record.toolchains:
-            if tool.name in launch.own_toolchains:
-                words += ["--bind", str(stage / f"opt-{tool.name}"), f"/opt/{tool.name}"]
-    return [*words, "--chdir", "/home/user", "--", *first_program(launch)]
+        words += _user_mounts(launch)
+    return [*words, "--chdir", "/home/user"]
+
+
+def _user_mounts(launch: Launch) -> list[str]:
+    """User grade: /dev, and what can be written to."""
+    stage, limits = launch.paths.stage, launch.record.spec.limits
+    words = ["--dev", "/dev", "--perms", "1777", "--size", str(SHARED_MEMORY_MB * MB), "--tmpfs", "/dev/shm"]
+    words += ["--remount-ro", "/dev", "--perms", "1777", "--size", str(tmp_size(limits)), "--tmpfs", "/tmp"]
+    words += ["--bind", str(stage / "home"), "/home/user"]
+    for tool in launch.record.toolchains:
+        if tool.name in launch.own_toolchains:
+            words += ["--bind", str(stage / f"opt-{tool.name}"), f"/opt/{tool.name}"]
+    return words
 
 
 def first_program(launch: Launch) -> list[str]:
@@ -186,7 +196,7 @@ def first_program(launch: Launch) -> list[str]:
     machine = launch.programs.machine
     words = [f"/.vmpool/vmpool-launch-{machine}", "init"]
     if launch.root_grade:
-        words.append("--userns")
+        words.append("--range")
     for limit in rlimits(launch.record.spec.limits, launch.cgroup_limits):
         words += ["--rlimit", limit]
     agent = (f"/.vmpool/vmpool-agent-{machine}", "--listen-fd", str(AGENT_LISTEN_FD))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,8 +17,11 @@ from vmpool.backends.bubblewrap.host import Programs
 from vmpool.backends.bubblewrap.layout import SOCKET_NAME, VMPaths
 from vmpool.errors import BackendFailed
 
-LAUNCH_SECONDS = 30.0
+LAUNCH_SECONDS = 35.0
+"""A launcher gives up by itself after 30."""
 LOCK_SECONDS = LAUNCH_SECONDS + 5.0
+STANDS = b"\0"
+"""The launcher's last word when the agent runs."""
 HELPER_SECONDS = 600.0
 ERROR_CHARACTERS = 2000
 BACKLOG = 128
@@ -26,33 +29,82 @@ BACKLOG = 128
 logger = logging.getLogger(__name__)
 
 
-def launch(programs: Programs, plan: bytes, descriptors: tuple[int, ...]) -> None:
-    """Start a VM; returns once its agent runs.  BackendFailed carries what went wrong, in one line or a few.
+class Launcher:
+    """`vmpool-launch serve`, a small process that forks one launcher for each plan.
 
-    A launcher that is killed takes a VM that does not stand yet with it.
+    Started with the first plan, again if it should be gone, and ended by `close`; the launchers under way are
+    not ended with it.  Threads may share one.
     """
-    try:
-        launcher = subprocess.Popen(
-            [programs.launcher],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            pass_fds=descriptors,
-            start_new_session=True,
-            cwd="/",
-        )
-    except OSError as failed:
-        raise BackendFailed(f"cannot run {programs.launcher.name}: {failed.strerror}") from failed
-    with launcher:
-        try:
-            _, errors = launcher.communicate(plan, timeout=LAUNCH_SECONDS)
-        except BaseException as failed:
-            os.killpg(launcher.pid, signal.SIGKILL)  # with what it started, at whatever point that is
-            if isinstance(failed, subprocess.TimeoutExpired):
+
+    def __init__(self, program: Path) -> None:
+        self._program = program
+        self._changing = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._plans: socket.socket | None = None
+
+    def launch(self, plan: bytes, descriptors: tuple[int, ...]) -> None:
+        """Start a VM; returns once its agent runs.
+
+        descriptors: have the numbers from `argv.LOCK_FD` on in the plan.  BackendFailed carries what went
+        wrong, in one line or a few.
+        """
+        ours, theirs = socket.socketpair()
+        with ours:
+            with theirs:
+                self._send(plan, [*descriptors, theirs.fileno()])
+            ours.settimeout(LAUNCH_SECONDS)
+            answer = b""
+            try:
+                while not answer.endswith(STANDS) and (part := ours.recv(4096)):
+                    answer += part
+            except TimeoutError as failed:
                 raise BackendFailed(f"the VM did not start within {LAUNCH_SECONDS:g} s") from failed
-            raise
-    if launcher.returncode != 0:
-        raise BackendFailed(f"the VM did not start: {_bounded(errors)}")
+        if not answer.endswith(STANDS):
+            raise BackendFailed(f"the VM did not start: {_bounded(answer)}")
+
+    def _send(self, plan: bytes, descriptors: list[int]) -> None:
+        with self._changing:
+            for attempt in (1, 2):
+                plans = self._plans or self._start()
+                try:
+                    socket.send_fds(plans, [plan], descriptors)
+                except (BrokenPipeError, ConnectionError) as failed:
+                    self._end()
+                    if attempt == 2:
+                        raise BackendFailed(f"{self._program.name} does not run") from failed
+                else:
+                    return
+
+    def _start(self) -> socket.socket:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            try:
+                self._process = subprocess.Popen(
+                    [self._program, "serve"],
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    start_new_session=True,
+                    cwd="/",
+                )
+            except OSError as failed:
+                ours.close()
+                raise BackendFailed(f"cannot run {self._program.name}: {failed.strerror}") from failed
+        self._plans = ours
+        return ours
+
+    def _end(self) -> None:
+        plans, self._plans = self._plans, None
+        process, self._process = self._process, None
+        if plans is not None:
+            plans.close()
+        if process is not None:
+            process.wait()  # it ends with its socket
+
+    def close(self) -> None:
+        """End the process; the launcher can be used again."""
+        with self._changing:
+            self._end()
 
 
 def as_root(programs: Programs, *command: str) -> None:

@@ -16,6 +16,7 @@ from vmpool.backends.bubblewrap import disks, launching, processes
 from vmpool.backends.bubblewrap.argv import Launch, plan
 from vmpool.backends.bubblewrap.cgroups import CgroupTree
 from vmpool.backends.bubblewrap.host import Grade, Host
+from vmpool.backends.bubblewrap.launching import Launcher
 from vmpool.backends.bubblewrap.layout import Layout, Record, VMPaths, read_record, write_record
 from vmpool.backends.bubblewrap.processes import ProcessId
 from vmpool.backends.bubblewrap.toolchains import Toolchain, Toolchains
@@ -55,6 +56,7 @@ class Machines:
     base_tree: Path
     boot: str
     pool_id: str
+    launcher: Launcher
 
     # What is there
 
@@ -199,13 +201,11 @@ class Machines:
                 pidfile=paths.pidfile(self.boot),
                 cgroups=self.cgroups.make(str(key), record.spec.limits),
                 cgroup_limits=self.cgroups.holds,
-                lock_fd=lock,
-                listen_fd=listener.fileno(),
                 ids=first_id(self.pool_id, key),
                 hidden=frozenset(top for top in self.system if (base / "hidden" / top).is_dir()),
                 program=program,
             )
-            launching.launch(self.host.programs, plan(launch), (lock, listener.fileno()))
+            self.launcher.launch(plan(launch), (lock, listener.fileno()))
 
     def _prepare(self, paths: VMPaths, record: Record) -> None:
         name = record.spec.hostname

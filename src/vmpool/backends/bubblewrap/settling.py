@@ -10,6 +10,7 @@ from pathlib import Path
 from vmpool.backends.base import MachineKey, MachineSpec
 from vmpool.backends.bubblewrap import cgroups, disks, skeleton
 from vmpool.backends.bubblewrap.host import REMEDIES, Grade, Host, boot_id, find_programs
+from vmpool.backends.bubblewrap.launching import Launcher
 from vmpool.backends.bubblewrap.layout import Layout
 from vmpool.backends.bubblewrap.machines import Machines
 from vmpool.backends.bubblewrap.toolchains import discover
@@ -45,6 +46,7 @@ def settle(
     programs, version = find_programs(program)
     toolchains = discover()
     system, tree = skeleton.system_directories(), cgroups.find_tree(pool_id)
+    launcher = Launcher(programs.launcher)
     refusals = []
     for grade, images in _ways(wanted):
         host = Host(grade, images, programs, version)
@@ -61,11 +63,13 @@ def settle(
             base_tree=skeleton.ensure_base(layout.bases, name, toolchains.prefixes, hidden),
             boot=boot_id(),
             pool_id=pool_id,
+            launcher=launcher,
         )
         try:
             return _proven(machines)
         except BackendFailed as failed:
             refusals.append(f"{grade}{' with disk images' if images else ''}: {failed.message}")
+    launcher.close()
     tree.remove_parents()
     raise BackendUnreachable("bubblewrap cannot make a VM here. " + "; ".join(refusals) + "\n" + REMEDIES)
 
