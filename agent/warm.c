@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "program.h"
+#include "warm_native.h"
 
 enum {
   PATIENCE_US = 10000000,     /* for a spare to report, before the interpreter counts as hung */
@@ -194,13 +195,15 @@ static _Noreturn void run_interpreter(const struct warm *warm, int control) {
   if (chdir(warm->agent->home) != 0 || pipe(in) != 0 || pipe(out) != 0) {
     _exit(EXIT_NOT_EXECUTABLE);
   }
-  int high[3] = {fcntl(control, F_DUPFD, 64), fcntl(warm->agent->executable, F_DUPFD, 64), fcntl(out[1], F_DUPFD, 64)};
+  int high[4] = {fcntl(control, F_DUPFD, 64), fcntl(warm->agent->executable, F_DUPFD, 64), fcntl(out[1], F_DUPFD, 64),
+                 fcntl(warm_native_open(), F_DUPFD, 64)};
   dup2(in[0], 0);
   dup2(high[2], 1);
   dup2(high[2], 2);
   dup2(high[0], 3);
   dup2(high[1], 4);
-  close_from(5);
+  dup2(high[3], 5);
+  close_from(6);
   program_execute(warm->argv, warm->env);
 }
 

@@ -1,24 +1,29 @@
 """The text of the warm Python interpreter: what the host sends in WARM as `python3 -c <TEXT>`.
 
-The agent starts it once (Z).  Z imports nothing a bare interpreter has not, but `_socket`, and waits on
-descriptor 3.  For each message there it makes a spare: it forks twice, so that the inner process (X) is
-the agent's child; X forks the spare (C) and executes the agent's own binary (descriptor 4) as C's
-supervisor.  C waits on a pipe for what to run and then becomes that program.
+The agent starts it once (Z).  Z imports nothing a bare interpreter has not, and waits on descriptor 3.
+For each message there it makes a spare: its native half (descriptor 5, `agent/native/warm_python.c`)
+makes a child that is the agent's (X) and shares Z's memory only until it has forked the spare (C) and
+become the agent's own binary (descriptor 4), C's supervisor.  C waits on a pipe for what to run and then
+becomes that program.
 
-C runs the file as `python3 file.py` would: in the real `__main__`, with the same `sys.argv`, `sys.path[0]`,
-streams, tracebacks and exit.  Wherever it cannot be sure of that (a syntax error, a source that is no
-UTF-8, packages installed since Z started) it executes the interpreter afresh: slower, never different.
-At the end it leaves without tearing the interpreter down where nobody could tell: no finalizer, no open
-file, no thread, no foreign extension.
+C runs the file as `python3 file.py` would: in the real `__main__`, at the root of the stack, with the
+same `sys.argv`, `sys.path[0]`, streams, tracebacks and exit.  Wherever it cannot be sure of that (a
+syntax error, a source that is no UTF-8, packages installed since Z started) it executes the interpreter
+afresh: slower, never different.  At the end it leaves without tearing the interpreter down where nobody
+could tell: no finalizer, no open file, no thread, no foreign extension.
 
-Three things remain to be seen by a program that looks for them: one more frame at the root of its stack,
-`_socket` among the loaded modules, and the hash seed, which all children of one Z share.
+What remains to be seen by a program that looks for it is listed in `docs/design/0004-the-fastest-pool.md`.
 """
 
 from __future__ import annotations
 
 _BODY = r"""
-import _socket, _thread as thread, _weakref as weakref, atexit, gc, io, os, posix, sys
+import _imp, _thread as thread, _weakref as weakref, atexit, gc, io, os, posix, sys
+
+native = _imp.create_dynamic(type(sys.implementation)(name="vmpool_warm", origin="/proc/self/fd/5"))
+_imp.exec_dynamic(native)
+first_modules = {*sys.modules}
+frozen = True
 
 def sites():
     # What a fresh start would read; None for what is not there.
@@ -26,84 +31,78 @@ def sites():
     user = getattr(sys.modules.get("site"), "USER_SITE", None)
     for path in [*sys.path[1:], *([user] if user else [])]:
         try:
-            found.append((path, os.stat(path).st_mtime_ns))
+            found.append((path, posix.stat(path).st_mtime_ns))
         except OSError:
             found.append((path, None))
     return found
 
-def receive(control):
-    # The descriptors of one request, or None when the agent is gone.
-    data, ancillary, _, _ = control.recvmsg(16, 256)
-    if not data:
-        return None
-    fds = []
-    for level, kind, raw in ancillary:
-        if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
-            fds += [int.from_bytes(raw[i : i + 4], sys.byteorder) for i in range(0, len(raw) - 3, 4)]
-    return fds
+def layout():
+    # Of this process, which its children share: for `show`.
+    fd = posix.open("/proc/self/stat", posix.O_RDONLY)
+    fields = posix.read(fd, 4096).rpartition(b")")[2].split()
+    posix.close(fd)
+    return tuple(int(fields[number - 3]) for number in (26, 27, 28, 45, 46, 47))
 
-def supervise(fds):
-    # Role: X.  Parent: about to be the agent.  Becomes the spare's supervisor.
-    supervisor_end, *stdio = fds
-    job_read, job_write = os.pipe()
-    spare = os.fork()
-    if spare == 0:
-        return wait_for_job(job_read, stdio)
-    os.dup2(job_write, 1)
-    os.dup2(supervisor_end, 3)
-    try:
-        os.execve(4, ["vmpool-agent", "supervise", "3", str(spare), "1"], {})
-    finally:
-        os._exit(70)
-
-def wait_for_job(job, stdio):
-    # Role: C, the spare.  Parent: X.
-    os.setsid()
-    for number, fd in enumerate(stdio):
-        os.dup2(fd, number)
-    os.dup2(job, 3, False)
-    os.closerange(4, max(job, *stdio) + 16)
-    rehearse()
-    parts = []
-    while part := os.read(3, 65536):
-        parts.append(part)
-    os.close(3)
-    if not parts:
-        os._exit(0)
-    return b"".join(parts).split(b"\0")
-
-def rehearse():
-    # Touch what every program touches: the pages shared with Z are copied now, not when it is waited for.
-    set_environment([name + b"=" + value for name, value in list(posix.environ.items())])
-    held = io.StringIO()
-    scope = {"out": held}
-    for path in sites()[:1]:
-        os.path.realpath(path[0])
-    program = "import sys\ndef f(x):\n    return [x, str(x)]\nprint(*f(1), file=out, flush=True)\n"
-    exec(compile(program.encode(), "main.py", "exec", 0, True), scope)
-    scope.clear()
-    gc.get_objects()
+def show(where, argv, environment):
+    # What `ps` and /proc say of this process; the bytes are read in place.
+    global shown
+    old, shown = globals().get("shown"), (b"\0".join([*argv, b""]), b"\0".join([*environment, b""]))
+    native.show(where, *shown)
 
 def serve():
-    control = _socket.socket(fileno=3)
-    known = sites()
+    # Role: Z, and what comes of it.  Returns in a spare that has a job.
+    for name in ("last_exc", "last_type", "last_value", "last_traceback"):
+        if hasattr(sys, name):
+            delattr(sys, name)
+    sys.excepthook = sys.__excepthook__
+    known, where = sites(), layout()
+    show(where, [os.fsencode(sys.orig_argv[0])], own_environment())
+    native.compile(b"1", b"main.py")
     gc.freeze()
-    while True:
-        fds = receive(control)
-        if fds is None:
-            os._exit(0)
+    while native.receive():
         if sites() != known:
             # The spare that was asked for is not made; the agent asks again.
-            os.set_inheritable(3, True)
-            os.set_inheritable(4, True)
             os.execv(sys.executable, sys.orig_argv)
-        if (middle := os.fork()) == 0:
-            if os.fork() != 0:
-                os._exit(0)
-            return known, supervise(fds)
-        for fd in fds:
-            os.close(fd)
-        os.waitpid(middle, 0)
+        if native.spawn():
+            return wait_for_job(known, where)
+    os._exit(0)
+
+def wait_for_job(known, where):
+    # Role: C, the spare.  Parent: X.
+    stdin = posix.dup(0)
+    null = posix.open("/dev/null", posix.O_RDONLY)
+    posix.dup2(null, 0)
+    posix.close(null)
+    empty = empty_stdin()
+    rehearse(known)
+    parts = []
+    while part := posix.read(3, 65536):
+        parts.append(part)
+    if not parts:
+        os._exit(0)
+    posix.close(3)
+    umask, no_stdin, cwd, argc, *words = b"".join(parts).split(b"\0")
+    if no_stdin == b"1":
+        sys.stdin = sys.__stdin__ = empty
+    else:
+        posix.dup2(stdin, 0)
+    posix.close(stdin)
+    posix.umask(int(umask))
+    posix.chdir(cwd)
+    return prepare(known, where, words[: int(argc)], words[int(argc) : -1])
+
+def rehearse(known):
+    # Touch what every program touches: the pages shared with Z are copied now, not when it is waited for.
+    set_environment(own_environment())
+    scope = {"out": io.StringIO()}
+    os.path.realpath(known[0][0])
+    program = b"import sys\ndef f(x):\n    return [x, str(x)]\nprint(*f(1), file=out, flush=True)\n"
+    exec(native.compile(program, b"main.py"), scope)
+    scope.clear()
+    gc.freeze()
+
+def own_environment():
+    return [name + b"=" + value for name, value in posix.environ.items()]
 
 def set_environment(pairs):
     posix.environ.clear()
@@ -114,15 +113,12 @@ def set_environment(pairs):
         os.environ[os.fsdecode(name)] = os.fsdecode(value)
 
 def empty_stdin():
-    null = os.open("/dev/null", os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
+    old = sys.stdin
     binary = io.open(0, "rb", closefd=False)
     binary.raw.name = "<stdin>"
-    old = sys.stdin
     text = io.TextIOWrapper(binary, encoding=old.encoding, errors=old.errors, newline="\n")
     text.mode = "r"
-    sys.stdin = sys.__stdin__ = text
+    return text
 
 def cold(argv):
     os.execvp(argv[0], argv)
@@ -131,10 +127,14 @@ def compiled(path, argv):
     # Warnings of the compiler are held back until it is sure that they are not repeated.
     stderr, sys.stderr = sys.stderr, io.StringIO()
     try:
-        with io.open(path, "rb", 0) as file:
-            source = file.read()
+        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+        parts = []
+        while part := posix.read(fd, 1 << 20):
+            parts.append(part)
+        posix.close(fd)
+        source = b"".join(parts)
         source.decode("utf-8")
-        code = compile(source, path, "exec", 0, True)
+        code = native.compile(source, path)
     except Exception:
         cold(argv)
     held, sys.stderr = sys.stderr.getvalue(), stderr
@@ -142,95 +142,28 @@ def compiled(path, argv):
         stderr.write(held)
     return code
 
-def is_plain_end():
-    # Whether tearing the interpreter down could show: then it is done, else the kernel is quicker.  Only what
-    # was made since the freeze is looked at.
-    objects = gc.get_objects()
-    modules = sys.modules
-    if len(objects) > 4000 or thread._count() or {"_ctypes", "_cffi_backend", "readline"} & modules.keys():
-        return False
-    if (sys.stdout, sys.stderr) != (sys.__stdout__, sys.__stderr__):
-        return False
-    for module in list(modules.values()):
-        file = getattr(module, "__file__", None) or ""
-        if file.endswith(".so") and "-packages" in file:
-            return False
-    stdin = sys.__stdin__
-    known = {id(stdin), id(stdin.buffer), id(stdin.buffer.raw)}
-    for thing in objects:
-        kind = type(thing)
-        if kind is type:
-            if "__del__" in thing.__dict__:
-                return False
-        elif hasattr(kind, "__del__") and id(thing) not in known:
-            return False
-        elif issubclass(kind, weakref.ref) and thing.__callback__ is not None:
-            return False
-    return True
-
-def end(status):
-    # In the interpreter's own order: threads, exit functions, streams, the rest.
-    if "threading" in sys.modules:
-        sys.modules["threading"]._shutdown()
-    atexit._run_exitfuncs()
-    if not is_plain_end():
-        return
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except Exception:
-        return
-    os._exit(status & 0xFF)
-
-class Ended:
-    # Around the program: what the interpreter does with an exception nobody caught.
-    def __enter__(self):
-        pass
-
-    def __exit__(self, kind, error, traceback):
-        if kind is None:
-            return end(0)
-        if issubclass(kind, SystemExit):
-            code = error.code
-            return end(code or 0) if code is None or type(code) is int and -(2**31) <= code < 2**31 else None
-        traceback = error.__traceback__ = traceback.tb_next
-        sys.last_type, sys.last_value, sys.last_traceback = kind, error, traceback
-        if sys.version_info >= (3, 12):
-            sys.last_exc = error
-        try:
-            sys.excepthook(kind, error, traceback)
-        except SystemExit:
-            raise
-        except BaseException as second:
-            second.__context__ = None
-            sys.stderr.write("Error in sys.excepthook:\n")
-            second.__traceback__ = second.__traceback__.tb_next
-            sys.__excepthook__(type(second), second, second.__traceback__)
-            sys.stderr.write("\nOriginal exception was:\n")
-            sys.__excepthook__(kind, error, traceback)
-        if not issubclass(kind, KeyboardInterrupt):
-            end(1)
-            raise SystemExit(1) from None
-        sys.excepthook = lambda *_: None  # shown already; the interpreter ends itself by SIGINT
-
-def prepare(known, job):
-    umask, no_stdin, cwd, argc, *words = job
-    argv = words[: int(argc)]
-    os.umask(int(umask))
-    os.chdir(cwd)
-    set_environment(words[int(argc) : -1])
-    if no_stdin == b"1":
-        empty_stdin()
+def prepare(known, where, argv, environment):
+    set_environment(environment)
     if sites() != known:
         cold(argv)
-    path = os.fsdecode(argv[1])
+    path = argv[1]
     code = compiled(path, argv)
+    show(where, argv, environment)
+    path = os.fsdecode(path)
     sys.orig_argv[:] = [os.fsdecode(word) for word in argv]
     sys.argv[:] = sys.orig_argv[1:]
     if not getattr(sys.flags, "safe_path", False):
         sys.path[0] = os.path.dirname(os.path.realpath(path))
     sys.path_importer_cache.clear()
+    native.watch(thaw)
+    gc.freeze()
     return code, fresh_main(path)
+
+def thaw():
+    # The program imports `gc`: it is to see every object.
+    global frozen
+    frozen = False
+    gc.unfreeze()
 
 def fresh_main(path):
     # A module that was not frozen: what the program leaves in it is collected at the end.
@@ -247,15 +180,78 @@ def fresh_main(path):
     sys.modules["__main__"] = module
     return main
 
-known, job = serve()
-sys.modules["vmpool_warm"] = Ended(), prepare(known, job)
+def is_plain_end():
+    # Whether tearing the interpreter down could show: then it is done, else the kernel is quicker.  Only what
+    # was made since the freeze is looked at.
+    modules = sys.modules
+    if not frozen or thread._count() or sys.stdout is not sys.__stdout__ or sys.stderr is not sys.__stderr__:
+        return False
+    objects = gc.get_objects()
+    if len(objects) > 4000:
+        return False
+    for name in modules.keys() - first_modules:
+        file = getattr(modules[name], "__file__", None) or ""
+        if name in ("_ctypes", "_cffi_backend", "readline") or file.endswith(".so") and "-packages" in file:
+            return False
+    for thing in objects:
+        kind = type(thing)
+        if kind is type:
+            if "__del__" in thing.__dict__:
+                return False
+        elif hasattr(kind, "__del__") or issubclass(kind, weakref.ref) and thing.__callback__ is not None:
+            return False
+    return True
+
+def end(status):
+    # In the interpreter's own order: threads, exit functions, streams, the rest.
+    if "threading" in sys.modules:
+        sys.modules["threading"]._shutdown()
+    atexit._run_exitfuncs()
+    if is_plain_end():
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        except Exception:
+            pass
+        else:
+            os._exit(status & 0xFF)
+    raise SystemExit(status)
+
+def ended(kind, error, traceback):
+    # What the interpreter does with an exception nobody caught.
+    if kind is None:
+        end(0)
+    if issubclass(kind, SystemExit):
+        code = error.code
+        if code is None or type(code) is int and -(2**31) <= code < 2**31:
+            end(code or 0)
+        raise error
+    sys.last_type, sys.last_value, sys.last_traceback = kind, error, traceback
+    if sys.version_info >= (3, 12):
+        sys.last_exc = error
+    try:
+        sys.excepthook(kind, error, traceback)
+    except SystemExit:
+        raise
+    except BaseException as second:
+        second.__context__ = None
+        sys.stderr.write("Error in sys.excepthook:\n")
+        second.__traceback__ = second.__traceback__.tb_next
+        sys.__excepthook__(type(second), second, second.__traceback__)
+        sys.stderr.write("\nOriginal exception was:\n")
+        sys.__excepthook__(kind, error, traceback)
+    if not issubclass(kind, KeyboardInterrupt):
+        end(1)
+    try:
+        exec("raise KeyboardInterrupt", {})  # notes that the interpreter is to end itself by SIGINT
+    except KeyboardInterrupt:
+        pass
+
+native.begin(serve, ended)
+sys.excepthook = native.run
 for name in ("gc", "atexit"):
     sys.modules.pop(name, None)
 """
 
-TEXT = (
-    f"exec({_BODY!r}, {{'__name__': 'vmpool_warm'}})\n"
-    "with __import__('sys').modules['vmpool_warm'][0]:"
-    " exec(*__import__('sys').modules.pop('vmpool_warm')[1])\n"
-)
-"""Run as `python3 -c TEXT` by the agent, with its control socket at 3 and its own executable at 4."""
+TEXT = f"exec({_BODY!r}, {{'__name__': 'vmpool_warm'}})\nraise RuntimeError\n"
+"""Run by the agent with its control socket at 3, its own executable at 4 and the native half at 5."""

@@ -1,0 +1,339 @@
+/* The native half of the warm Python interpreter (../src/vmpool/agent/warm_python.py): a Python extension module
+   that needs no headers of Python and no particular libc.  The agent carries it and hands it over at descriptor 5.
+
+   It uses Python's stable ABI only, declared here, and of the C library what glibc and musl have alike; both are found
+   in the interpreter it is loaded into.  What an interpreter's own language cannot do is here: making a child that
+   is the agent's, running a program with no frame below it, and looking like the command that was asked for. */
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* -- Python's stable ABI */
+
+typedef struct object PyObject;
+typedef PyObject *(*PyCFunction)(PyObject *self, PyObject *args);
+
+struct method {
+  const char *name;
+  PyCFunction function;
+  int flags;
+  const char *doc;
+};
+
+struct module_definition {
+  struct {
+    intptr_t references;
+    void *type;
+    void *init;
+    intptr_t index;
+    void *copy;
+  } base;
+  const char *name, *doc;
+  intptr_t size;
+  struct method *methods;
+  void *slots, *traverse, *clear, *release;
+};
+
+enum { WITHOUT_ARGUMENTS = 4, WITH_ARGUMENTS = 1, WITH_ONE_ARGUMENT = 8, FILE_INPUT = 257 };
+
+PyObject *PyModuleDef_Init(struct module_definition *);
+PyObject *PyBool_FromLong(long);
+PyObject *PyErr_SetFromErrno(PyObject *);
+void PyErr_Fetch(PyObject **, PyObject **, PyObject **);
+void PyErr_NormalizeException(PyObject **, PyObject **, PyObject **);
+int PyErr_CheckSignals(void);
+int PyException_SetTraceback(PyObject *, PyObject *);
+PyObject *PyEval_EvalCode(PyObject *, PyObject *, PyObject *);
+PyObject *PyObject_CallFunctionObjArgs(PyObject *, ...);
+int PyArg_ParseTuple(PyObject *, const char *, ...);
+PyObject *PyTuple_GetItem(PyObject *, intptr_t);
+PyObject *Py_CompileString(const char *, const char *, int);
+int PyUnicode_CompareWithASCIIString(PyObject *, const char *);
+char *PyBytes_AsString(PyObject *);
+intptr_t PyBytes_Size(PyObject *);
+int PySys_AddAuditHook(int (*)(const char *, PyObject *, void *), void *);
+void PyOS_BeforeFork(void);
+void PyOS_AfterFork_Parent(void);
+void PyOS_AfterFork_Child(void);
+void Py_IncRef(PyObject *);
+void Py_DecRef(PyObject *);
+extern PyObject _Py_NoneStruct, *PyExc_OSError;
+struct object {
+  intptr_t references;
+  void *type;
+};
+__attribute__((visibility("default"))) PyObject *PyInit_vmpool_warm(void);
+
+/* -- making spares */
+
+enum { CONTROL = 3, AGENT = 4, JOB = 3, STDIO = 3, ASKED_FDS = 1 + STDIO, EXIT_NO_SPARE = 70 };
+
+/* Of the request at hand: the supervisor's end of its socket, then the spare's streams. */
+static int asked[ASKED_FDS];
+
+/* receive() -> whether a spare is wanted; False: the agent is gone. */
+static PyObject *receive(PyObject *self, PyObject *nothing) {
+  (void)self;
+  (void)nothing;
+  union {
+    struct cmsghdr header;
+    char bytes[CMSG_SPACE(sizeof asked)];
+  } control;
+  char word[16];
+  struct iovec data = {.iov_base = word, .iov_len = sizeof word};
+  for (;;) {
+    struct msghdr message = {.msg_iov = &data, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+    ssize_t got = recvmsg(CONTROL, &message, MSG_CMSG_CLOEXEC);
+    if (got < 0) {
+      if (PyErr_CheckSignals() != 0) {
+        return NULL;
+      }
+      continue;
+    }
+    if (got == 0) {
+      return PyBool_FromLong(0);
+    }
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    if (header != NULL && header->cmsg_type == SCM_RIGHTS && header->cmsg_len == CMSG_LEN(sizeof asked)) {
+      memcpy(asked, CMSG_DATA(header), sizeof asked);
+      return PyBool_FromLong(1);
+    }
+  }
+}
+
+/* Like vfork, but the child is our parent's: it shares our memory while we stand still, until it has executed. */
+static inline long share(void) {
+  long flags = CLONE_VM | CLONE_VFORK | CLONE_PARENT | SIGCHLD;
+#if defined __x86_64__
+  long pid;
+  register long fourth __asm__("r10") = 0;
+  register long fifth __asm__("r8") = 0;
+  __asm__ volatile("syscall"
+                   : "=a"(pid)
+                   : "a"(SYS_clone), "D"(flags), "S"(0), "d"(0), "r"(fourth), "r"(fifth)
+                   : "rcx", "r11", "memory");
+  return pid;
+#elif defined __aarch64__
+  register long number __asm__("x8") = SYS_clone;
+  register long first __asm__("x0") = flags;
+  register long second __asm__("x1") = 0;
+  register long third __asm__("x2") = 0;
+  register long fourth __asm__("x3") = 0;
+  register long fifth __asm__("x4") = 0;
+  __asm__ volatile("svc 0"
+                   : "+r"(first)
+                   : "r"(number), "r"(second), "r"(third), "r"(fourth), "r"(fifth)
+                   : "memory");
+  return first;
+#else
+#error "no system call for this machine"
+#endif
+}
+
+static char *decimal(unsigned number, char *end) {
+  *--end = '\0';
+  do {
+    *--end = (char)('0' + number % 10);
+    number /= 10;
+  } while (number != 0);
+  return end;
+}
+
+/* Role: the spare's supervisor, in the warm interpreter's memory for the moment.  Parent: the agent.  Makes the
+   spare, which alone returns, and becomes the agent's supervisor program. */
+static __attribute__((noinline)) void supervise(const int job[2]) {
+  pid_t spare = fork();
+  if (spare == 0) {
+    return;
+  }
+  if (spare > 0) {
+    char text[16];
+    const char *const argv[] = {"vmpool-agent", "supervise", "3", decimal((unsigned)spare, text + sizeof text), "1", NULL};
+    const char *const env[] = {NULL};
+    dup2(job[1], STDOUT_FILENO);
+    dup2(asked[0], CONTROL);
+    syscall(SYS_execveat, AGENT, "", argv, env, AT_EMPTY_PATH);
+  }
+  _exit(EXIT_NO_SPARE);
+}
+
+static void close_from(int first) {
+  if (syscall(SYS_close_range, first, ~0U, 0) != 0) {
+    for (int fd = first; fd < 64; fd++) {
+      close(fd);
+    }
+  }
+}
+
+/* Role: the spare.  Parent: its supervisor. */
+static void take_place(const int job[2]) {
+  int source = fcntl(job[0], F_DUPFD, 64);
+  setsid();
+  for (int i = 0; i < STDIO; i++) {
+    dup2(asked[1 + i], i);
+  }
+  dup2(source, JOB);
+  close_from(JOB + 1);
+}
+
+/* spawn() -> whether this is the spare, which finds its job at descriptor 3. */
+static PyObject *spawn(PyObject *self, PyObject *nothing) {
+  (void)self;
+  (void)nothing;
+  int job[2];
+  if (pipe2(job, O_CLOEXEC) != 0) {
+    return PyErr_SetFromErrno(PyExc_OSError);
+  }
+  PyOS_BeforeFork();
+  long pid = share();
+  if (pid == 0) {
+    supervise(job);
+    PyOS_AfterFork_Child();
+    take_place(job);
+    return PyBool_FromLong(1);
+  }
+  PyOS_AfterFork_Parent();
+  close(job[0]);
+  close(job[1]);
+  for (int i = 0; i < ASKED_FDS; i++) {
+    close(asked[i]);
+  }
+  return PyBool_FromLong(0);
+}
+
+/* -- being a program */
+
+/* compile(source, path) -> code.  The builtin one would make the types of `ast`, which running a file does not. */
+static PyObject *compile(PyObject *self, PyObject *args) {
+  (void)self;
+  const char *source, *path;
+  return PyArg_ParseTuple(args, "yy", &source, &path) ? Py_CompileString(source, path, FILE_INPUT) : NULL;
+}
+
+/* show(layout, words, environment) -> whether /proc shows them as this process's.  layout: numbers of this process
+   from its stat file: startcode, endcode, startstack, start_data, end_data, start_brk.  The bytes must stay. */
+static PyObject *show(PyObject *self, PyObject *args) {
+  (void)self;
+  unsigned long long at[6];
+  PyObject *words, *environment;
+  if (!PyArg_ParseTuple(args, "(KKKKKK)SS", &at[0], &at[1], &at[2], &at[3], &at[4], &at[5], &words, &environment)) {
+    return NULL;
+  }
+  uintptr_t words_at = (uintptr_t)PyBytes_AsString(words), environment_at = (uintptr_t)PyBytes_AsString(environment);
+  struct prctl_mm_map map = {
+    .start_code = at[0],
+    .end_code = at[1],
+    .start_stack = at[2],
+    .start_data = at[3],
+    .end_data = at[4],
+    .start_brk = at[5],
+    .brk = (uint64_t)syscall(SYS_brk, 0),
+    .arg_start = words_at,
+    .arg_end = words_at + (uintptr_t)PyBytes_Size(words),
+    .env_start = environment_at,
+    .env_end = environment_at + (uintptr_t)PyBytes_Size(environment),
+    .exe_fd = (uint32_t)-1,
+  };
+  return PyBool_FromLong(prctl(PR_SET_MM, PR_SET_MM_MAP, &map, sizeof map, 0) == 0);
+}
+
+static PyObject *unfreeze;
+
+/* The garbage collector shows only what was made since the interpreter froze.  Who imports `gc` is to see all. */
+static int on_event(const char *event, PyObject *args, void *nothing) {
+  (void)nothing;
+  if (unfreeze == NULL || strcmp(event, "import") != 0 ||
+      PyUnicode_CompareWithASCIIString(PyTuple_GetItem(args, 0), "gc") != 0) {
+    return 0;
+  }
+  PyObject *call = unfreeze;
+  unfreeze = NULL;
+  PyObject *done = PyObject_CallFunctionObjArgs(call, NULL);
+  Py_DecRef(call);
+  if (done == NULL) {
+    return -1;
+  }
+  Py_DecRef(done);
+  return 0;
+}
+
+/* watch(unfreeze): call it when the program imports `gc`. */
+static PyObject *watch(PyObject *self, PyObject *callable) {
+  (void)self;
+  Py_IncRef(callable);
+  unfreeze = callable;
+  return PyBool_FromLong(PySys_AddAuditHook(on_event, NULL) == 0);
+}
+
+static PyObject *serve, *ended;
+
+/* The interpreter's `sys.excepthook` while it is warm: what is called there has no frame below it.  Serves, and in a
+   spare runs the program and ends it; what it raises is what the interpreter exits with. */
+static PyObject *run(PyObject *self, PyObject *args) {
+  (void)self;
+  (void)args;
+  PyObject *job = PyObject_CallFunctionObjArgs(serve, NULL);
+  if (job == NULL) {
+    return NULL;
+  }
+  PyObject *code = PyTuple_GetItem(job, 0), *names = PyTuple_GetItem(job, 1);
+  Py_IncRef(code);
+  Py_IncRef(names);
+  Py_DecRef(job);
+  PyObject *result = PyEval_EvalCode(code, names, names);
+  PyObject *kind = &_Py_NoneStruct, *error = &_Py_NoneStruct, *traceback = &_Py_NoneStruct;
+  if (result == NULL) {
+    PyErr_Fetch(&kind, &error, &traceback);
+    PyErr_NormalizeException(&kind, &error, &traceback);
+    if (traceback == NULL) {
+      Py_IncRef(&_Py_NoneStruct);
+      traceback = &_Py_NoneStruct;
+    }
+    PyException_SetTraceback(error, traceback);
+  } else {
+    Py_DecRef(result);
+    Py_IncRef(kind);
+    Py_IncRef(error);
+    Py_IncRef(traceback);
+  }
+  Py_DecRef(code);
+  Py_DecRef(names);
+  PyObject *end = PyObject_CallFunctionObjArgs(ended, kind, error, traceback, NULL);
+  Py_DecRef(kind);
+  Py_DecRef(error);
+  Py_DecRef(traceback);
+  return end;
+}
+
+/* begin(serve, ended): what `run` calls. */
+static PyObject *begin(PyObject *self, PyObject *args) {
+  (void)self;
+  if (!PyArg_ParseTuple(args, "OO", &serve, &ended)) {
+    return NULL;
+  }
+  Py_IncRef(serve);
+  Py_IncRef(ended);
+  return PyBool_FromLong(1);
+}
+
+static struct method methods[] = {
+  {"receive", receive, WITHOUT_ARGUMENTS, NULL}, {"spawn", spawn, WITHOUT_ARGUMENTS, NULL},
+  {"compile", compile, WITH_ARGUMENTS, NULL},    {"show", show, WITH_ARGUMENTS, NULL},
+  {"watch", watch, WITH_ONE_ARGUMENT, NULL},     {"begin", begin, WITH_ARGUMENTS, NULL},
+  {"run", run, WITH_ARGUMENTS, NULL},            {NULL, NULL, 0, NULL},
+};
+
+static struct module_definition definition = {
+  .base = {.references = 1}, .name = "vmpool_warm", .methods = methods};
+
+PyObject *PyInit_vmpool_warm(void) {
+  return PyModuleDef_Init(&definition);
+}
