@@ -248,9 +248,9 @@ class Executions:
         while True:
             try:
                 if failure:
-                    await executions.lose(execution.id, failure, outcome)
+                    await executions.lose(execution, failure, outcome)
                 else:
-                    await executions.finish(execution.id, outcome)
+                    await executions.finish(execution, outcome)
                 break
             except VMPoolError:
                 run.done.set()
@@ -283,7 +283,7 @@ class Executions:
             outcome = run.remains((context.clock() - execution.executed_at).total_seconds())
         reason = _ended(run.ended_by) if run.ended_by and dispatched else str(error)
         try:
-            run.execution = await context.store.executions.lose(execution.id, reason, outcome)
+            run.execution = await context.store.executions.lose(execution, reason, outcome)
         except VMPoolError:
             logger.exception("execution %s could not be recorded", execution.id)
             return

@@ -205,7 +205,7 @@ class Reconciler:
                 self._executions.adopt(vm, execution)
             else:
                 await context.store.executions.lose(
-                    execution.id, "the server ended before its start was certain; it is not running"
+                    execution, "the server ended before its start was certain; it is not running"
                 )
         return True
 

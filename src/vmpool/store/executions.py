@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -12,6 +12,7 @@ from sqlalchemy import (
     Row,
     Select,
     UpdateBase,
+    bindparam,
     delete,
     func,
     insert,
@@ -23,13 +24,37 @@ from sqlalchemy import (
 from vmpool.domain import Execution, ExecutionState, Outcome
 from vmpool.errors import ExecutionNotFound
 from vmpool.store.database import Database
-from vmpool.store.models import VMExecution
+from vmpool.store.models import Base, VMExecution
 from vmpool.store.text import storable, stored_size
 
 T = TypeVar("T")
 _RUNNING = VMExecution.state == literal_column(f"'{ExecutionState.RUNNING}'")
 """Not a bound value: a partial index serves only what is seen to imply its condition."""
-_BEGIN = insert(VMExecution).returning(VMExecution.id)
+# Put together once, and on the table: a mapped class is looked at anew for each statement.
+_TABLE = Base.metadata.tables[VMExecution.__tablename__]
+_BEGIN = insert(_TABLE).returning(_TABLE.c.id)
+_SETTLE = (
+    update(_TABLE)
+    .where(_TABLE.c.id == bindparam("this"), _TABLE.c.state == ExecutionState.RUNNING.value)
+    .values(state=bindparam("state"), failure=bindparam("failure"))
+)
+_SETTLE_WITH_OUTCOME = _SETTLE.values(
+    {
+        name: bindparam(name)
+        for name in (
+            "output",
+            "error",
+            "exit_code",
+            "execution_time",
+            "timed_out",
+            "oom_killed",
+            "truncated",
+            "cpu_time",
+            "max_memory",
+            "stored_bytes",
+        )
+    }
+)
 LONG_TEXT = 64 << 10
 """Characters in a row from which on it is written in a worker thread."""
 PRUNE_CHUNK = 500
@@ -87,13 +112,13 @@ class Executions:
             timeout=timeout,
         )
 
-    async def finish(self, execution_id: int, outcome: Outcome) -> Execution:
+    async def finish(self, begun: Execution, outcome: Outcome) -> Execution:
         """The program ended.  An execution settled before stays as it was and is answered as it is."""
-        return await self._settle(execution_id, ExecutionState.FINISHED, outcome, None)
+        return await self._settle(begun, ExecutionState.FINISHED, outcome, None)
 
-    async def lose(self, execution_id: int, failure: str, outcome: Outcome | None = None) -> Execution:
+    async def lose(self, begun: Execution, failure: str, outcome: Outcome | None = None) -> Execution:
         """The VM or the agent went away; outcome: what is known all the same.  Settled ones stay."""
-        return await self._settle(execution_id, ExecutionState.LOST, outcome, failure)
+        return await self._settle(begun, ExecutionState.LOST, outcome, failure)
 
     async def lose_running(self, vm_id: int, failure: str) -> int:
         """Every execution of this VM that still runs is lost; how many there were."""
@@ -166,10 +191,12 @@ class Executions:
         return removed
 
     async def _settle(
-        self, execution_id: int, state: ExecutionState, outcome: Outcome | None, failure: str | None
+        self, begun: Execution, state: ExecutionState, outcome: Outcome | None, failure: str | None
     ) -> Execution:
-        values: dict[str, Any] = {"state": state.value, "failure": failure}
+        values: dict[str, Any] = {"this": begun.id, "state": state.value, "failure": failure}
+        texts = 0
         if outcome is not None:
+            texts = stored_size(outcome.output) + stored_size(outcome.error)
             values |= {
                 "output": outcome.output,
                 "error": outcome.error,
@@ -180,27 +207,17 @@ class Executions:
                 "truncated": outcome.truncated,
                 "cpu_time": outcome.cpu_time,
                 "max_memory": outcome.max_memory,
-                "stored_bytes": VMExecution.stored_bytes
-                + stored_size(outcome.output)
-                + stored_size(outcome.error),
+                "stored_bytes": stored_size(begun.code) + texts,
             }
 
         def work(connection: Connection) -> Execution:
-            row = connection.execute(
-                update(VMExecution)
-                .where(VMExecution.id == execution_id, _RUNNING)
-                .values(values)
-                .returning(VMExecution)
-            ).one_or_none()
+            if connection.execute(_SETTLE if outcome is None else _SETTLE_WITH_OUTCOME, values).rowcount:
+                return _settled(begun, state, outcome, failure)
+            row = connection.execute(select(VMExecution).where(VMExecution.id == begun.id)).one_or_none()
             if row is None:
-                row = connection.execute(
-                    select(VMExecution).where(VMExecution.id == execution_id)
-                ).one_or_none()
-            if row is None:
-                raise ExecutionNotFound(execution_id)
+                raise ExecutionNotFound(begun.id)
             return _execution(row)
 
-        texts = 0 if outcome is None else len(outcome.output) + len(outcome.error)
         return await self._write_for(texts)(work)
 
     def _write_for(self, texts: int) -> Callable[[Callable[[Connection], T]], Awaitable[T]]:
@@ -211,6 +228,17 @@ class Executions:
 def _count_of(statement: UpdateBase) -> Callable[[Connection], int]:
     """Work that runs the statement and answers how many rows it met."""
     return lambda connection: connection.execute(statement).rowcount
+
+
+def _settled(
+    begun: Execution, state: ExecutionState, outcome: Outcome | None, failure: str | None
+) -> Execution:
+    """As the row reads now."""
+    if outcome is not None:
+        outcome = replace(outcome, output=storable(outcome.output), error=storable(outcome.error))
+    if failure is not None:
+        failure = storable(failure)
+    return replace(begun, state=state, outcome=outcome, failure=failure)
 
 
 def _execution(row: Row[VMExecution]) -> Execution:

@@ -86,8 +86,8 @@ async def test_opposite_transitions_at_once_leave_one_winner(store: Store, vm: V
 async def test_finish_and_lose_at_once_agree(store: Store, vm: VM) -> None:
     begun = await store.executions.begin(vm.id, "1", "python", 1)
     answers = await at_once(
-        lambda: store.executions.finish(begun.id, Outcome("1", "", 0, 0.1)),
-        lambda: store.executions.lose(begun.id, "stopped"),
+        lambda: store.executions.finish(begun, Outcome("1", "", 0, 0.1)),
+        lambda: store.executions.lose(begun, "stopped"),
     )
     assert answers[0] == answers[1] == await store.executions.get(vm.id, begun.id)
 
@@ -95,7 +95,7 @@ async def test_finish_and_lose_at_once_agree(store: Store, vm: VM) -> None:
 async def test_many_executions_at_once_are_all_recorded(store: Store, vm: VM) -> None:
     async def run(n: int) -> None:
         begun = await store.executions.begin(vm.id, f"code {n}", "python", 1)
-        done = await store.executions.finish(begun.id, Outcome(f"output {n}", "", n, 0.1))
+        done = await store.executions.finish(begun, Outcome(f"output {n}", "", n, 0.1))
         assert done.outcome is not None
         assert (done.code, done.outcome.exit_code) == (f"code {n}", n)
 

@@ -29,7 +29,7 @@ OUTCOME = Outcome(
 
 async def run(store: Store, vm: VM, code: str = "1", output: str = "") -> Execution:
     begun = await store.executions.begin(vm.id, code, "python", 1)
-    return await store.executions.finish(begun.id, Outcome(output, "", 0, 0.1))
+    return await store.executions.finish(begun, Outcome(output, "", 0, 0.1))
 
 
 async def test_an_execution_is_announced_then_finished(store: Store, vm: VM, clock: Clock) -> None:
@@ -38,7 +38,7 @@ async def test_an_execution_is_announced_then_finished(store: Store, vm: VM, clo
         begun.id, vm.id, "print(1)", "python", ExecutionState.RUNNING, clock.now, 3.0, None, None
     )
     assert await store.executions.get(vm.id, begun.id) == begun
-    done = await store.executions.finish(begun.id, OUTCOME)
+    done = await store.executions.finish(begun, OUTCOME)
     assert done == replace(begun, state=ExecutionState.FINISHED, outcome=OUTCOME)
     assert await store.executions.get(vm.id, begun.id) == done
 
@@ -50,21 +50,21 @@ async def test_the_time_of_an_execution_can_be_given(store: Store, vm: VM, clock
 
 async def test_the_first_settlement_holds(store: Store, vm: VM) -> None:
     begun = await store.executions.begin(vm.id, "1", "python", 3)
-    done = await store.executions.finish(begun.id, OUTCOME)
-    assert await store.executions.finish(begun.id, replace(OUTCOME, output="other")) == done
-    assert await store.executions.lose(begun.id, "the agent went away") == done
+    done = await store.executions.finish(begun, OUTCOME)
+    assert await store.executions.finish(begun, replace(OUTCOME, output="other")) == done
+    assert await store.executions.lose(begun, "the agent went away") == done
     assert await store.executions.lose_running(vm.id, "stopped") == 0
     assert await store.executions.get(vm.id, begun.id) == done
 
 
 async def test_a_lost_execution_keeps_what_is_known(store: Store, vm: VM) -> None:
     bare = await store.executions.begin(vm.id, "1", "python", 3)
-    lost = await store.executions.lose(bare.id, "the agent went away")
+    lost = await store.executions.lose(bare, "the agent went away")
     assert lost == replace(bare, state=ExecutionState.LOST, failure="the agent went away")
     partly = await store.executions.begin(vm.id, "1", "python", 3)
-    lost = await store.executions.lose(partly.id, "stopped", OUTCOME)
+    lost = await store.executions.lose(partly, "stopped", OUTCOME)
     assert lost == replace(partly, state=ExecutionState.LOST, failure="stopped", outcome=OUTCOME)
-    assert await store.executions.finish(partly.id, OUTCOME) == lost
+    assert await store.executions.finish(partly, OUTCOME) == lost
 
 
 async def test_what_runs_in_a_vm_is_listed_and_lost_together(
@@ -90,9 +90,9 @@ async def test_an_execution_is_found_in_its_own_vm_only(
         with pytest.raises(ExecutionNotFound):
             await store.executions.get(vm_id, execution_id)
     with pytest.raises(ExecutionNotFound):
-        await store.executions.finish(done.id + 1, OUTCOME)
+        await store.executions.finish(replace(done, id=done.id + 1), OUTCOME)
     with pytest.raises(ExecutionNotFound):
-        await store.executions.lose(2**40, "gone")
+        await store.executions.lose(replace(done, id=2**40), "gone")
 
 
 async def test_history_is_paged_newest_first_and_tailed_oldest_first(store: Store, vm: VM) -> None:

@@ -37,7 +37,7 @@ async def main(url):
             while True:
                 begun = await store.executions.begin(vm.id, "x" * 5000, "python", 1)
                 print("begun", begun.id, flush=True)
-                await store.executions.finish(begun.id, Outcome("y" * 5000, "", 0, 0.1))
+                await store.executions.finish(begun, Outcome("y" * 5000, "", 0, 0.1))
                 print("finished", begun.id, flush=True)
 
         async with anyio.create_task_group() as tasks:

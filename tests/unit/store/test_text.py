@@ -35,7 +35,7 @@ async def test_any_text_survives_every_database_alike(
 ) -> None:
     begun = await store.executions.begin(vm.id, code, "python", 1)
     assert begun.code == storable(code)
-    done = await store.executions.lose(begun.id, failure, Outcome(output, output, 0, 0))
+    done = await store.executions.lose(begun, failure, Outcome(output, output, 0, 0))
     assert done.outcome is not None
     assert (done.outcome.output, done.failure) == (storable(output), storable(failure))
     assert await store.executions.get(vm.id, begun.id) == done
@@ -45,6 +45,6 @@ async def test_any_text_survives_every_database_alike(
 async def test_a_large_output_survives(store: Store, vm: VM) -> None:
     output = "ü\x00" * (1 << 20)
     begun = await store.executions.begin(vm.id, "1", "python", 1)
-    done = await store.executions.finish(begun.id, Outcome(output, "", 0, 0))
+    done = await store.executions.finish(begun, Outcome(output, "", 0, 0))
     assert done.outcome is not None
     assert done.outcome.output == "ü␀" * (1 << 20)
