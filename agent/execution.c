@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "warm.h"
 #include "workspace.h"
 
 struct link *execution_bucket(struct agent *agent, uint64_t id) {
@@ -168,6 +169,9 @@ void execution_end(struct execution *execution) {
 }
 
 static void main_ended(struct execution *execution, const struct report *report) {
+  if (execution->warm) {
+    warms_program_ended(execution->agent);
+  }
   execution->main_ended = true;
   execution->main = 0;
   execution->ended_us = now_us();

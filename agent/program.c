@@ -56,16 +56,25 @@ static void set_limits(const struct start *start) {
   }
 }
 
-/* Put three descriptors at 0, 1 and 2 whatever numbers they have now, and close all others. */
+/* Put the descriptors where they belong whatever numbers they have now, and close all others. */
 static void place_stdio(const struct stdio *stdio) {
   int high[3];
   for (int i = 0; i < 3; i++) {
     high[i] = fcntl(stdio->fds[i], F_DUPFD, 3);
   }
+  int job = stdio->job != 0 ? fcntl(stdio->job, F_DUPFD, PROGRAM_JOB_FD + 1) : -1;
   for (int i = 0; i < 3; i++) {
     dup2(high[i], i);
   }
-  close_from(3);
+  if (job < 0) {
+    close_from(3);
+    return;
+  }
+  dup2(job, PROGRAM_JOB_FD);
+  close_from(PROGRAM_JOB_FD + 1);
+  for (int i = 3; i < PROGRAM_JOB_FD; i++) {
+    close(i);
+  }
 }
 
 static _Noreturn void cannot_run(const char *command, int error) {

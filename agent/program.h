@@ -6,9 +6,13 @@
 /* What a shell answers when it cannot run a command. */
 enum { EXIT_NOT_EXECUTABLE = 126, EXIT_NOT_FOUND = 127 };
 
-/* Standard input, output and error of a program. */
+/* Where a prestarted program finds its job: out of the way of the numbers its own descriptors get. */
+enum { PROGRAM_JOB_FD = 100 };
+
+/* Standard input, output and error of a program; `job`, unless 0, is what it finds at PROGRAM_JOB_FD. */
 struct stdio {
   int fds[3];
+  int job;
 };
 
 /* Role: the program itself.  Parent: its supervisor.  Ends: as the program does, or with 126 or 127 and a

@@ -111,6 +111,9 @@ enum warm_field {
   WARM_CWD = 4,
   WARM_STRATEGY = 5,
   WARM_SPARES = 6,
+  WARM_COMMAND = 7,
+  WARM_FIXED = 8,
+  WARM_FIXED_CWD = 9,
 };
 
 enum stats_ok_field {

@@ -11,6 +11,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -22,7 +23,7 @@
 #include "tree.h"
 #include "workspace.h"
 
-enum { END_PAUSE_MS = 5, OOM_SCORE_OF_SUPERVISOR = 100 };
+enum { END_PAUSE_MS = 5, OOM_SCORE_OF_SUPERVISOR = 100, PRESTART_PATIENCE_MS = 10000 };
 
 struct supervisor {
   int control;
@@ -266,32 +267,99 @@ static bool send_job(const struct start *start, int pipe, const char *directory)
   return sent;
 }
 
-/* Wait, with the spare, for an order; ends the process when it was not needed. */
-static void await_start(struct supervisor *self, struct start *start) {
+static _Noreturn void fail_warm(const struct supervisor *self, enum stage stage, int error) {
+  kill(self->main, SIGKILL);
+  fail(self, stage, error);
+}
+
+static _Noreturn void leave_unused(const struct supervisor *self) {
+  kill(self->main, SIGKILL);
+  _exit(0);
+}
+
+static bool said_ready(int job) {
+  char word;
+  return read_some(job, &word, 1) == 1;
+}
+
+/* Wait, with the spare, for an order; ends the process when it was not needed.  `job` is where a prestarted
+   program says that it is ready, -1 if it is. */
+static void await_start(struct supervisor *self, struct start *start, int job) {
   struct order order;
   int payload = -1;
-  struct pollfd waited[] = {{.fd = self->control, .events = POLLIN}, {.fd = self->children, .events = POLLIN}};
-  do {
-    poll(waited, 2, -1);
-  } while (waited[0].revents == 0 && waited[1].revents == 0);
+  struct pollfd waited[] = {
+    {.fd = self->control, .events = POLLIN}, {.fd = self->children, .events = POLLIN}, {.fd = job, .events = POLLIN}};
+  for (;;) {
+    poll(waited, 3, -1);
+    if (waited[0].revents != 0 || waited[1].revents != 0) {
+      break;
+    }
+    if (waited[2].revents != 0) {
+      if (!said_ready(job)) {
+        leave_unused(self);
+      }
+      waited[2].fd = -1;
+      report(self, &(struct report){.kind = REPORT_READY, .pid = self->main});
+    }
+  }
   ssize_t got = waited[0].revents == 0 ? 0 : control_receive(self->control, &order, sizeof order, &payload, NULL);
   if (got != sizeof order || order.kind != ORDER_START || payload < 0 ||
       order.payload_bytes > FRAME_MAX_PAYLOAD_BYTES) {
-    kill(self->main, SIGKILL);
-    _exit(0);
+    leave_unused(self);
   }
   void *bytes = mmap(NULL, order.payload_bytes, PROT_READ, MAP_PRIVATE, payload, 0);
   const char *problem;
   if (bytes == MAP_FAILED || start_decode(bytes, order.payload_bytes, start, &problem) != START_OK) {
-    kill(self->main, SIGKILL);
-    fail(self, STAGE_SPARE, ENOMEM);
+    fail_warm(self, STAGE_SPARE, ENOMEM);
   }
   close(payload);
+  if (waited[2].fd >= 0) { /* used while it starts: still sooner than one that has not begun */
+    poll(&waited[1], 2, PRESTART_PATIENCE_MS);
+    if (waited[2].revents == 0 || !said_ready(job)) {
+      fail_warm(self, STAGE_SPARE, ESRCH);
+    }
+  }
 }
 
-static _Noreturn void fail_warm(const struct supervisor *self, enum stage stage, int error) {
-  kill(self->main, SIGKILL);
-  fail(self, stage, error);
+static bool is_in(pid_t pid, const char *directory) {
+  char path[64];
+  struct stat its, wanted;
+  snprintf(path, sizeof path, "/proc/%d/cwd", (int)pid);
+  return stat(path, &its) == 0 && stat(directory, &wanted) == 0 && its.st_dev == wanted.st_dev &&
+         its.st_ino == wanted.st_ino;
+}
+
+/* What the waiting program needs of the order, and then what every supervisor does. */
+static _Noreturn void run_waiting(struct supervisor *self, int job, bool has_limits, bool fixed_cwd) {
+  const struct start *start = self->start;
+  pid_t spare = self->main;
+  uint32_t stage;
+  char directory[PATH_MAX];
+  if (waitpid(spare, NULL, WNOHANG) != 0) {
+    fail(self, STAGE_SPARE, ESRCH);
+  }
+  umask(022);
+  if (workspace_make(start, &stage) != 0) {
+    fail_warm(self, stage, errno);
+  }
+  if (chdir(start->cwd ? start->cwd : ".") != 0 || getcwd(directory, sizeof directory) == NULL) {
+    int error = errno;
+    workspace_remove(start);
+    fail_warm(self, STAGE_CWD, error);
+  }
+  if (!has_limits) {
+    limit_spare(self);
+  }
+  self->spent_us = spent_by(spare);
+  kill(spare, SIGCONT);
+  if ((fixed_cwd && !is_in(spare, directory)) || !send_job(start, job, directory)) {
+    workspace_remove(start);
+    fail_warm(self, STAGE_SPARE, ESRCH);
+  }
+  close(job);
+  report(self, &(struct report){.kind = REPORT_STARTED, .pid = spare});
+  supervise(self);
+  _exit(0);
 }
 
 void supervisor_run_warm(int control, pid_t spare, int job) {
@@ -299,36 +367,31 @@ void supervisor_run_warm(int control, pid_t spare, int job) {
   struct supervisor self = {.control = dup2(control, 3), .main = spare, .start = &start, .stdio.fds = {-1, -1, -1}};
   int pipe = dup2(job, 4);
   dup2(STDERR_FILENO, job); /* the last copy of the pipe's end is ours to close */
-  job = pipe;
   close_from(5);
   fcntl(3, F_SETFD, FD_CLOEXEC);
   fcntl(4, F_SETFD, FD_CLOEXEC);
   set_apart(&self, true);
   report(&self, &(struct report){.kind = REPORT_READY, .pid = spare});
-  await_start(&self, &start);
-  uint32_t stage;
-  char directory[PATH_MAX];
-  if (waitpid(spare, NULL, WNOHANG) != 0) {
-    fail(&self, STAGE_SPARE, ESRCH);
+  await_start(&self, &start, -1);
+  run_waiting(&self, pipe, false, false);
+}
+
+void supervisor_run_prestarted(int control, const struct prestart *prestart, const struct stdio *stdio, bool reaper) {
+  struct start start = {.argv = prestart->argv, .env = prestart->env, .umask = 022};
+  struct supervisor self = {.control = control, .start = &start, .stdio = *stdio};
+  int pair[2];
+  keep_only_ours(&self);
+  set_apart(&self, reaper);
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) {
+    _exit(0);
   }
-  umask(022);
-  if (workspace_make(&start, &stage) != 0) {
-    fail_warm(&self, stage, errno);
+  self.stdio.job = pair[1];
+  self.main = spawn(&self, start.argv);
+  if (self.main < 0) {
+    _exit(0);
   }
-  if (chdir(start.cwd ? start.cwd : ".") != 0 || getcwd(directory, sizeof directory) == NULL) {
-    int error = errno;
-    workspace_remove(&start);
-    fail_warm(&self, STAGE_CWD, error);
-  }
-  limit_spare(&self);
-  self.spent_us = spent_by(spare);
-  kill(spare, SIGCONT);
-  if (!send_job(&start, job, directory)) {
-    workspace_remove(&start);
-    fail_warm(&self, STAGE_SPARE, errno);
-  }
-  close_owned(&job);
-  report(&self, &(struct report){.kind = REPORT_STARTED, .pid = spare});
-  supervise(&self);
-  _exit(0);
+  close(pair[1]);
+  close_stdio(&self);
+  await_start(&self, &start, pair[0]);
+  run_waiting(&self, pair[0], true, prestart->fixed_cwd);
 }

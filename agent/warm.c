@@ -13,56 +13,14 @@
 
 #include "program.h"
 #include "warm_native.h"
+#include "supervisor.h"
 
 enum {
   PATIENCE_US = 10000000,     /* for a spare to report, before the interpreter counts as hung */
+  PRESTART_PATIENCE_US = 60000000,
   BACKOFF_LAST_US = 60000000,
   REFILL_PAUSE_US = 10000,
 };
-
-/* What an interpreter reads of its environment only when it starts; the program's must be equal. */
-static const char *const FIXED_AT_START[] = {"PYTHON", "LANG",  "LC_",           "HOME=", "PATH=",
-                                             "TZ=",    "LD_",   "GLIBC_TUNABLES", "MALLOC_"};
-
-static bool is_fixed_at_start(const char *entry) {
-  for (size_t i = 0; i < sizeof FIXED_AT_START / sizeof *FIXED_AT_START; i++) {
-    if (strncmp(entry, FIXED_AT_START[i], strlen(FIXED_AT_START[i])) == 0) {
-      return true;
-    }
-  }
-  return false;
-}
-
-static bool contains(char *const *env, const char *entry) {
-  for (; *env != NULL; env++) {
-    if (strcmp(*env, entry) == 0) {
-      return true;
-    }
-  }
-  return false;
-}
-
-static bool fixed_part_within(char *const *env, char *const *other) {
-  for (; *env != NULL; env++) {
-    if (is_fixed_at_start(*env) && !contains(other, *env)) {
-      return false;
-    }
-  }
-  return true;
-}
-
-static bool ends_with(const char *text, const char *end) {
-  size_t length = strlen(text), tail = strlen(end);
-  return length >= tail && strcmp(text + length - tail, end) == 0;
-}
-
-/* Only `INTERPRETER SOURCE.py ARGUMENT...` with the very source it brings. */
-static bool is_suitable(const struct warm *warm, const struct start *start) {
-  return start->build[0] == NULL && start->source_path != NULL && strcmp(start->argv[0], warm->argv[0]) == 0 &&
-         start->argv[1] != NULL && strcmp(start->argv[1], start->source_path) == 0 &&
-         ends_with(start->source_path, ".py") && fixed_part_within(start->env, warm->env) &&
-         fixed_part_within(warm->env, start->env);
-}
 
 struct warm *warm_find(struct agent *agent, const char *name) {
   list_each(at, next, &agent->warms) {
@@ -86,7 +44,7 @@ void spare_discard(struct spare *spare) {
 
 struct spare *warm_take(struct agent *agent, const struct start *start) {
   struct warm *warm = start->warm ? warm_find(agent, start->warm) : NULL;
-  if (warm == NULL || !is_suitable(warm, start)) {
+  if (warm == NULL || !warm_suits(warm, start)) {
     return NULL;
   }
   struct spare *taken = NULL;
@@ -96,8 +54,29 @@ struct spare *warm_take(struct agent *agent, const struct start *start) {
     another |= taken != NULL && spare->supervisor != 0;
     taken = taken == NULL && spare->supervisor != 0 ? spare : taken;
   }
-  warm->refill_us = another ? now_us() + REFILL_PAUSE_US : 0;
+  warm->refill_us = another || warm->strategy == WARM_PRESTARTED ? now_us() + REFILL_PAUSE_US : 0;
   return taken;
+}
+
+void warms_program_ended(struct agent *agent) {
+  list_each(at, next, &agent->warms) {
+    struct warm *warm = container_of(at, struct warm, order);
+    if (warm->strategy == WARM_PRESTARTED) {
+      warm->refill_us = 0;
+    }
+  }
+}
+
+static void stop_interpreter(struct warm *warm) {
+  watch_close(&warm->agent->loop, &warm->control);
+  list_each(at, next, &warm->spares) {
+    spare_discard(container_of(at, struct spare, order));
+  }
+  if (warm->pid != 0) {
+    kill(warm->pid, SIGKILL);
+  }
+  warm->retry_us = now_us() + warm->backoff_us;
+  warm->backoff_us = warm->backoff_us * 2 < BACKOFF_LAST_US ? warm->backoff_us * 2 : BACKOFF_LAST_US;
 }
 
 static bool is_our_child(pid_t pid) {
@@ -115,11 +94,18 @@ static void spare_ready(struct watch *watch, uint32_t events) {
   if (got < 0 && errno == EAGAIN) {
     return;
   }
-  if (got != sizeof report || report.kind != REPORT_READY || spare->supervisor != 0 || !is_our_child(peer)) {
-    spare_discard(spare);
+  bool expected = got == sizeof report && report.kind == REPORT_READY && !spare->ready &&
+                  (spare->supervisor == 0 ? is_our_child(peer) : peer == spare->supervisor);
+  if (!expected) {
+    if (spare->warm->strategy == WARM_PRESTARTED && !spare->ready) {
+      stop_interpreter(spare->warm); /* it cannot become ready: not at once again */
+    } else {
+      spare_discard(spare);
+    }
     return;
   }
   spare->supervisor = peer;
+  spare->ready = true;
   spare->main = report.pid;
   spare->warm->backoff_us = BACKOFF_FIRST_US;
 }
@@ -150,7 +136,23 @@ static bool connect_spare(struct spare *spare, int theirs[CONTROL_FDS_MAX]) {
   return watch_for(&spare->agent->loop, &spare->control, EPOLLIN);
 }
 
-static bool ask_for_spare(struct warm *warm, uint64_t now) {
+/* Fork the supervisor of a program that is to wait for its code.  The child never returns. */
+static bool prestart(struct spare *spare, const int theirs[CONTROL_FDS_MAX]) {
+  const struct warm *warm = spare->warm;
+  spare->supervisor = fork();
+  if (spare->supervisor == 0) {
+    if (chdir(warm->agent->home) != 0) {
+      _exit(0);
+    }
+    const struct stdio stdio = {.fds = {theirs[1], theirs[2], theirs[3]}};
+    supervisor_run_prestarted(theirs[0], &(struct prestart){warm->argv, warm->env, warm->fixed_cwd}, &stdio,
+                              !warm->agent->adopts);
+  }
+  spare->supervisor = spare->supervisor > 0 ? spare->supervisor : 0;
+  return spare->supervisor != 0;
+}
+
+static bool make_spare(struct warm *warm, uint64_t now) {
   struct spare *spare = calloc(1, sizeof *spare);
   if (spare == NULL) {
     return false;
@@ -160,7 +162,10 @@ static bool ask_for_spare(struct warm *warm, uint64_t now) {
   list_append(&warm->spares, &spare->order);
   warm->spare_count++;
   int theirs[CONTROL_FDS_MAX] = {-1, -1, -1, -1};
-  bool asked = connect_spare(spare, theirs) && control_send(warm->control.fd, "S", 1, theirs, CONTROL_FDS_MAX) == 0;
+  bool asked = connect_spare(spare, theirs) &&
+               (warm->strategy == WARM_PRESTARTED
+                  ? prestart(spare, theirs)
+                  : control_send(warm->control.fd, "S", 1, theirs, CONTROL_FDS_MAX) == 0);
   for (int i = 0; i < CONTROL_FDS_MAX; i++) {
     close_owned(&theirs[i]);
   }
@@ -168,18 +173,6 @@ static bool ask_for_spare(struct warm *warm, uint64_t now) {
     spare_discard(spare);
   }
   return asked;
-}
-
-static void stop_interpreter(struct warm *warm) {
-  watch_close(&warm->agent->loop, &warm->control);
-  list_each(at, next, &warm->spares) {
-    spare_discard(container_of(at, struct spare, order));
-  }
-  if (warm->pid != 0) {
-    kill(warm->pid, SIGKILL);
-  }
-  warm->retry_us = now_us() + warm->backoff_us;
-  warm->backoff_us = warm->backoff_us * 2 < BACKOFF_LAST_US ? warm->backoff_us * 2 : BACKOFF_LAST_US;
 }
 
 /* The interpreter never says anything: readable means that it ended. */
@@ -227,10 +220,20 @@ static void start_interpreter(struct warm *warm) {
   }
 }
 
+static uint64_t patience(const struct warm *warm) {
+  return warm->strategy == WARM_PRESTARTED ? PRESTART_PATIENCE_US : PATIENCE_US;
+}
+
+/* Whether a spare could be made now, or is only waited for. */
+static bool can_make(const struct warm *warm, uint64_t now) {
+  bool able = warm->strategy == WARM_PRESTARTED ? warm->retry_us <= now : warm->control.fd >= 0;
+  return able && warm->refill_us <= now;
+}
+
 static bool is_hung(const struct warm *warm, uint64_t now) {
   list_each(at, next, &warm->spares) {
     const struct spare *spare = container_of(at, struct spare, order);
-    if (spare->supervisor == 0 && spare->asked_us + PATIENCE_US <= now) {
+    if (!spare->ready && spare->asked_us + patience(warm) <= now) {
       return true;
     }
   }
@@ -248,13 +251,14 @@ void warm_forget(struct warm *warm) {
 void warms_due(struct agent *agent, uint64_t now) {
   list_each(at, next, &agent->warms) {
     struct warm *warm = container_of(at, struct warm, order);
-    if (warm->control.fd >= 0 && is_hung(warm, now)) {
+    bool forks = warm->strategy == WARM_FORK;
+    if (is_hung(warm, now)) {
       stop_interpreter(warm);
     }
-    if (warm->control.fd < 0 && warm->pid == 0 && warm->retry_us <= now) {
+    if (forks && warm->control.fd < 0 && warm->pid == 0 && warm->retry_us <= now) {
       start_interpreter(warm);
     }
-    while (warm->control.fd >= 0 && warm->spare_count < warm->wanted && warm->refill_us <= now && ask_for_spare(warm, now)) {
+    while (warm->spare_count < warm->wanted && can_make(warm, now) && make_spare(warm, now)) {
     }
   }
 }
@@ -263,14 +267,19 @@ uint64_t warms_next_due(const struct agent *agent) {
   uint64_t due = 0;
   list_each(at, next, &agent->warms) {
     const struct warm *warm = container_of(at, struct warm, order);
-    uint64_t wanted = warm->control.fd < 0 && warm->pid == 0 ? warm->retry_us : 0;
-    if (warm->control.fd >= 0 && warm->spare_count < warm->wanted) {
+    bool short_of = warm->spare_count < warm->wanted;
+    uint64_t wanted = 0;
+    if (warm->strategy == WARM_PRESTARTED && short_of) {
+      wanted = warm->refill_us > warm->retry_us ? warm->refill_us : warm->retry_us;
+    } else if (warm->strategy == WARM_FORK && warm->control.fd < 0 && warm->pid == 0) {
+      wanted = warm->retry_us;
+    } else if (warm->control.fd >= 0 && short_of) {
       wanted = warm->refill_us;
     }
     list_each(one, following, &warm->spares) {
       const struct spare *spare = container_of(one, struct spare, order);
-      if (spare->supervisor == 0 && (wanted == 0 || spare->asked_us + PATIENCE_US < wanted)) {
-        wanted = spare->asked_us + PATIENCE_US;
+      if (!spare->ready && (wanted == 0 || spare->asked_us + patience(warm) < wanted)) {
+        wanted = spare->asked_us + patience(warm);
       }
     }
     due = due == 0 || (wanted != 0 && wanted < due) ? wanted : due;

@@ -6,6 +6,11 @@
 
 enum { BACKOFF_FIRST_US = 500000 }; /* before an interpreter that ended is started again */
 
+enum warm_strategy {
+  WARM_FORK,       /* one interpreter that forks a spare for each execution */
+  WARM_PRESTARTED, /* each spare is a program of its own, waiting to be told its code */
+};
+
 /* One interpreter the host asked for. */
 struct warm {
   struct garbage garbage;
@@ -14,6 +19,11 @@ struct warm {
   char *name;
   char **argv; /* owned, in one block */
   char **env;
+  char **command; /* how the argv it stands for begins, before the source; empty: with argv[0] */
+  char **fixed;   /* beginnings of the variables it reads only when it starts; empty: Python's */
+  const char *cwd;
+  bool fixed_cwd; /* it cannot change its directory */
+  enum warm_strategy strategy;
   unsigned wanted;
   pid_t pid; /* 0: not running */
   struct watch control;
@@ -31,7 +41,8 @@ struct spare {
   struct warm *warm;
   struct link order;
   struct watch control; /* to its supervisor */
-  pid_t supervisor;     /* 0 until it has reported */
+  pid_t supervisor;     /* 0 until it is known */
+  bool ready;           /* it has said so */
   pid_t main;
   int stdio[3];         /* our ends */
   uint64_t asked_us;
@@ -45,6 +56,12 @@ void spare_discard(struct spare *spare);
 struct warm *warm_find(struct agent *agent, const char *name);
 void warm_forget(struct warm *warm);
 void warm_interpreter_ready(struct watch *watch, uint32_t events);
+
+/* A program that took a spare has ended: there is time to make another. */
+void warms_program_ended(struct agent *agent);
+
+/* warm_suits.c: whether a spare of `warm` does exactly what a cold start would. */
+bool warm_suits(const struct warm *warm, const struct start *start);
 
 /* warm_request.c */
 void warm_answer(struct connection *connection, const struct frame *frame);

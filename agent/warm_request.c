@@ -20,9 +20,23 @@ static char **keep_vector(char **vector, char **text, struct cursor cursor, unsi
   return vector + 1; /* the block was cleared: this skips its NULL */
 }
 
+/* The first of its kind, kept in the block. */
+static const char *keep_string(char **text, struct cursor cursor, unsigned tag) {
+  struct field field;
+  const char *kept = NULL;
+  while (field_next(&cursor, &field) == FIELD_FOUND) {
+    if (field.tag == tag && kept == NULL) {
+      memcpy(*text, field.value, field.length);
+      kept = *text;
+      *text += field.length + 1;
+    }
+  }
+  return kept;
+}
+
 static struct warm *keep(struct agent *agent, const struct frame *frame, char *name) {
   struct warm *warm = calloc(1, sizeof *warm);
-  size_t words = 2, bytes = 0;
+  size_t words = 4, bytes = 0; /* four vectors, each with its end */
   struct cursor cursor = cursor_of(frame);
   struct field field;
   while (field_next(&cursor, &field) == FIELD_FOUND) {
@@ -39,7 +53,10 @@ static struct warm *keep(struct agent *agent, const struct frame *frame, char *n
   *warm = (struct warm){.agent = agent, .name = name, .argv = block, .backoff_us = BACKOFF_FIRST_US};
   warm->control = (struct watch){.fd = -1, .ready = warm_interpreter_ready};
   warm->env = keep_vector(block, &text, cursor_of(frame), WARM_ARGV);
-  keep_vector(warm->env, &text, cursor_of(frame), WARM_ENV);
+  warm->command = keep_vector(warm->env, &text, cursor_of(frame), WARM_ENV);
+  warm->fixed = keep_vector(warm->command, &text, cursor_of(frame), WARM_COMMAND);
+  keep_vector(warm->fixed, &text, cursor_of(frame), WARM_FIXED);
+  warm->cwd = keep_string(&text, cursor_of(frame), WARM_CWD);
   list_init(&warm->spares);
   list_append(&agent->warms, &warm->order);
   return warm;
@@ -54,25 +71,39 @@ static bool same_vector(char *const *left, char *const *right) {
   return *left == *right;
 }
 
+static bool is_same(const struct warm *known, const struct warm *made) {
+  return known->strategy == made->strategy && known->fixed_cwd == made->fixed_cwd &&
+         same_vector(known->argv, made->argv) && same_vector(known->env, made->env) &&
+         same_vector(known->command, made->command) && same_vector(known->fixed, made->fixed);
+}
+
 struct warm_request {
   char *name;
-  bool fork_strategy, has_argv, right;
-  uint64_t spares;
+  enum warm_strategy strategy;
+  bool known_strategy, has_argv, right;
+  uint64_t spares, fixed_cwd;
 };
 
+static bool is_word(const struct field *field, const char *word) {
+  return field->length == strlen(word) && memcmp(field->value, word, field->length) == 0;
+}
+
 static struct warm_request read_request(const struct frame *frame) {
-  struct warm_request request = {.fork_strategy = true, .right = true, .spares = 1};
+  struct warm_request request = {.known_strategy = true, .right = true, .spares = 1};
   struct cursor cursor = cursor_of(frame);
   struct field field;
   while (field_next(&cursor, &field) == FIELD_FOUND) {
     if (field.tag == WARM_SPARES) {
       request.right &= field_u64(&field, &request.spares);
+    } else if (field.tag == WARM_FIXED_CWD) {
+      request.right &= field_u64(&field, &request.fixed_cwd);
     } else {
       request.right &= field_is_string(&field);
     }
     request.has_argv |= field.tag == WARM_ARGV;
     if (field.tag == WARM_STRATEGY) {
-      request.fork_strategy = field.length == 4 && memcmp(field.value, "fork", 4) == 0;
+      request.strategy = is_word(&field, "prestarted") ? WARM_PRESTARTED : WARM_FORK;
+      request.known_strategy = request.strategy == WARM_PRESTARTED || is_word(&field, "fork");
     }
     if (field.tag == WARM_NAME && request.name == NULL) {
       request.name = strndup((const char *)field.value, field.length);
@@ -86,7 +117,7 @@ void warm_answer(struct connection *connection, const struct frame *frame) {
   struct agent *agent = connection_agent(connection);
   struct warm_request request = read_request(frame);
   cleanup_free char *unused = request.name;
-  if (!request.right || !request.fork_strategy) {
+  if (!request.right || !request.known_strategy) {
     connection_reply_failed(connection, frame->channel, request.right ? "not_supported" : "bad_request",
                             request.right ? "this strategy" : "name, argv, env or spares", EINVAL);
     return;
@@ -99,7 +130,9 @@ void warm_answer(struct connection *connection, const struct frame *frame) {
       return;
     }
     unused = NULL;
-    if (known != NULL && same_vector(known->argv, made->argv) && same_vector(known->env, made->env)) {
+    made->strategy = request.strategy;
+    made->fixed_cwd = request.fixed_cwd != 0;
+    if (known != NULL && is_same(known, made)) {
       warm_forget(made);
       made = known;
       known = NULL;

@@ -12,13 +12,15 @@ from vmpool.agent import Client, Exit, Output, ProcessSpec
 
 @dataclass(frozen=True, slots=True)
 class Captured:
-    """How it ended and what was kept.  stdout_dropped, stderr_dropped: bytes written past the limit."""
+    """How it ended and what was kept.  stdout_dropped, stderr_dropped: bytes written past the limit.
+    warm: a warm interpreter ran it."""
 
     exit: Exit
     stdout: bytes
     stderr: bytes
     stdout_dropped: int = 0
     stderr_dropped: int = 0
+    warm: bool = False
 
     @property
     def truncated(self) -> bool:
@@ -46,9 +48,8 @@ async def run(
         async for event in process.events():
             if isinstance(event, Exit):
                 await process.release()
-                return Captured(
-                    event, bytes(kept["stdout"]), bytes(kept["stderr"]), dropped["stdout"], dropped["stderr"]
-                )
+                out, err = bytes(kept["stdout"]), bytes(kept["stderr"])
+                return Captured(event, out, err, dropped["stdout"], dropped["stderr"], process.warm)
             if observer is not None:
                 observer(event)
             room = inline_limit - len(kept[event.stream])

@@ -302,7 +302,7 @@ def test_the_first_spare_delays_no_cold_start(warm_agent: tuple[Agent, Wire]) ->
 def test_strategies_not_known_are_refused(warm_agent: tuple[Agent, Wire]) -> None:
     _, wire = warm_agent
     with pytest.raises(Refused, match="not_supported"):
-        wire.ask(Message.WARM, name="x", argv=[b"node"], strategy="prestarted", spares=1)
+        wire.ask(Message.WARM, name="x", argv=[b"node"], strategy="sleeping", spares=1)
     with pytest.raises(Refused, match="bad_request"):
         wire.ask(Message.WARM, name="x", strategy="fork", spares=1)
 

@@ -116,9 +116,21 @@ class AgentClient(Protocol):
         """Replace the file's content."""
 
     async def warm(
-        self, name: str, argv: tuple[str, ...], env: Mapping[str, str], *, strategy: str, spares: int
+        self,
+        name: str,
+        argv: tuple[str, ...],
+        env: Mapping[str, str],
+        *,
+        strategy: str,
+        spares: int,
+        command: tuple[str, ...] = (),
+        fixed: tuple[str, ...] = (),
+        fixed_cwd: bool = False,
     ) -> None:
-        """Make or change a warm interpreter."""
+        """Make or change a warm interpreter, or drop it with no `spares`.
+
+        command, fixed, fixed_cwd: which executions it stands for, see WARM in `spec/agent-protocol.json`.
+        """
 
     async def ping(self) -> None:
         """One round trip."""

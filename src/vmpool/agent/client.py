@@ -132,9 +132,18 @@ class Client:
             await self._link.ask(Message.FILE_WRITE, payload, Message.DONE)
 
     async def warm(
-        self, name: str, argv: tuple[str, ...], env: Mapping[str, str], *, strategy: str, spares: int
+        self,
+        name: str,
+        argv: tuple[str, ...],
+        env: Mapping[str, str],
+        *,
+        strategy: str,
+        spares: int,
+        command: tuple[str, ...] = (),
+        fixed: tuple[str, ...] = (),
+        fixed_cwd: bool = False,
     ) -> None:
-        """Make or change a warm interpreter."""
+        """Make or change a warm interpreter, or drop it with no `spares`."""
         payload = pack(
             Message.WARM,
             name=name,
@@ -143,6 +152,9 @@ class Client:
             cwd=b"/home/user",
             strategy=strategy,
             spares=spares,
+            command=[os.fsencode(word) for word in command],
+            fixed=[os.fsencode(beginning) for beginning in fixed],
+            fixed_cwd=int(fixed_cwd),
         )
         await self._link.ask(Message.WARM, payload, Message.DONE)
 

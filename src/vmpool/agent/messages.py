@@ -178,6 +178,9 @@ FIELDS: Mapping[Message, Mapping[str, Field]] = MappingProxyType(
             "cwd": _field(4, "path"),
             "strategy": _field(5, "text"),
             "spares": _field(6, "u64"),
+            "command": _many(7),
+            "fixed": _many(8),
+            "fixed_cwd": _field(9, "u64"),
         },
         Message.STATS: _NOTHING,
         Message.STATS_OK: {

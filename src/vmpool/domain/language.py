@@ -14,6 +14,7 @@ class Warm(StrEnum):
     """How an interpreter is kept ready before code comes."""
 
     FORK = "fork"  # one warm interpreter forks a clean child per execution
+    PRESTARTED = "prestarted"  # each execution gets a process of its own that was started before
     NONE = "none"  # compile and run
 
 
@@ -32,7 +33,8 @@ class Language:
     imports relative to it work) or in a private scratch directory.  run: argument vector; `{source}`
     stands for the source's path, `{scratch}` for the scratch directory and `{memory}` for the VM's memory
     limit in MB.  build: argument vector run before `run`, under the same limits, with the same words.
-    toolchain: the programs that must be found for the language to be offered.
+    toolchain: the programs that must be found for the language to be offered.  reads_at_start: beginnings of
+    the variables that the interpreter or its libraries look at once, when they start; a warm one has done so.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Language:
     build: tuple[str, ...] = ()
     beside: bool = False
     warm: Warm = Warm.NONE
+    reads_at_start: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -64,6 +67,8 @@ VM_PATH = ":".join(
 )
 """The search path inside every VM, the same on every backend."""
 
+_LIBRARIES = ("LD_", "LC_", "LANG", "GLIBC_", "MALLOC_", "HOME", "PATH", "TZ")
+
 _TABLE = (
     Language(
         "python",
@@ -72,6 +77,7 @@ _TABLE = (
         ("python3",),
         beside=True,
         warm=Warm.FORK,
+        reads_at_start=("PYTHON", *_LIBRARIES),
         aliases=("py", "python3"),
     ),
     Language(
@@ -80,6 +86,8 @@ _TABLE = (
         ("node", "{source}"),
         ("node",),
         beside=True,
+        warm=Warm.PRESTARTED,
+        reads_at_start=("NODE_", "UV_", "ICU_", "OPENSSL_", "SSL_", *_LIBRARIES),
         aliases=("js", "javascript", "node"),
     ),
     Language(

@@ -33,8 +33,6 @@ RLIMITS: Mapping[int, tuple[int, int]] = MappingProxyType(
     }
 )
 
-READ_AT_START = ("PYTHON", "LD_", "LC_", "LANG", "GLIBC_", "MALLOC_", "HOME", "PATH", "TZ")
-"""Beginnings of variables that an interpreter or its libraries look at once, when they start."""
 SHELL = "/bin/sh"
 _PLACEHOLDER = re.compile(r"\{(?:source|scratch|memory)\}")
 COMMAND_LANGUAGE = "bash"
@@ -55,7 +53,9 @@ def standing_environment(vm: VM, language: Language | None) -> Mapping[str, str]
 
 def can_be_warm(language: Language, request: ExecutionRequest) -> bool:
     """Whether a warm interpreter does the same as a fresh one: some variables are read only at its start."""
-    return language.warm is Warm.FORK and not any(name.startswith(READ_AT_START) for name in request.env)
+    return language.warm is not Warm.NONE and not any(
+        name.startswith(language.reads_at_start) for name in request.env
+    )
 
 
 def language_of(vm: VM, request: ExecutionRequest) -> str:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import NoReturn
 
 import anyio
 
-from vmpool.agent import warm_python
+from vmpool.agent.base import AgentClient
 from vmpool.backends.base import MachineKey
 from vmpool.domain import VM, Language, VMState, language_named
 from vmpool.domain.language import Warm, WarmStart
 from vmpool.errors import InfrastructureFailure
 from vmpool.pool.context import Context, key_of
 from vmpool.pool.executions import Executions
-from vmpool.pool.runner import standing_environment
+from vmpool.pool.interpreters import interpreter
+from vmpool.pool.runner import BASE_ENV, standing_environment
 
 logger = logging.getLogger(__name__)
 
@@ -27,8 +29,6 @@ GIVE_WAY = 40
 BEING_MADE = (VMState.CREATING, VMState.STARTING)
 LOOK_EVERY = 5.0
 """Seconds between two looks for idle interpreters, at most."""
-ARGV = {"python": ("python3", "-c", warm_python.TEXT)}
-"""What a warm interpreter is started as, by language."""
 
 
 class Warmer:
@@ -43,12 +43,17 @@ class Warmer:
         self._executions = executions
         self._asked: dict[MachineKey, set[str]] = {}
         self._used: dict[MachineKey, float] = {}
+        self._brought: dict[MachineKey, str] = {}
         self._turn = anyio.Lock()
         executions.dispatched = self.used
 
     def soon(self, vm: VM) -> None:
         """The VM runs.  The caller does not wait and is not told of failures: being warm is never needed."""
         self._forget(key_of(vm))
+        brought = self._brought.pop(key_of(vm), None)
+        if brought is not None:
+            self._asked[key_of(vm)] = {brought}
+            self._used[key_of(vm)] = anyio.current_time()
         if self._context.settings.warm_start is WarmStart.CREATE:
             self._ask(vm, language_named(vm.language))
         if not self._asked.get(key_of(vm)):
@@ -60,6 +65,19 @@ class Warmer:
         language = language_named(vm.language)
         if language.warm is not Warm.NONE and self._context.settings.warm_spares:
             self._used.setdefault(key_of(vm), anyio.current_time())
+
+    def can_warm_spare(self, language: Language) -> bool:
+        """Whether an interpreter is kept warm at all, and costs a spare little: a fork shares its memory."""
+        return language.warm is Warm.FORK and bool(self._context.settings.warm_spares)
+
+    async def warm_spare(self, key: MachineKey, language: Language, memory: int) -> None:
+        """Start the interpreter of a machine of `memory` MB that is nobody's yet; InfrastructureFailure."""
+        client = self._context.connections.get(key)
+        await self._start(client, language, memory, {**BASE_ENV, **language.env})
+
+    def claimed(self, key: MachineKey, language: Language) -> None:
+        """The machine comes with this interpreter: it idles from `soon` on."""
+        self._brought[key] = language.name
 
     def used(self, vm: VM, language: str) -> None:
         """Source in this language was just handed to the VM's agent."""
@@ -81,7 +99,7 @@ class Warmer:
     # -- inside
 
     def _ask(self, vm: VM, language: Language) -> None:
-        if language.name not in ARGV or not self._context.settings.warm_spares:
+        if interpreter(language, vm.limits.memory) is None or not self._context.settings.warm_spares:
             return
         key = key_of(vm)
         self._used[key] = anyio.current_time()
@@ -115,16 +133,27 @@ class Warmer:
                 self._forget(key)
                 return
             try:
-                await client.warm(
-                    language.name,
-                    ARGV[language.name],
-                    standing_environment(vm, language),
-                    strategy=language.warm.value,
-                    spares=self._context.settings.warm_spares,
-                )
+                await self._start(client, language, vm.limits.memory, standing_environment(vm, language))
             except InfrastructureFailure as error:  # an older agent, or no memory to spare: it starts cold
                 logger.info("VM %s stays cold: %s", vm.id, error)
             await anyio.sleep(PACE)
+
+    async def _start(
+        self, client: AgentClient, language: Language, memory: int, env: Mapping[str, str]
+    ) -> None:
+        warm = interpreter(language, memory)
+        assert warm is not None
+        await client.warm(
+            language.name,
+            warm.argv,
+            env,
+            strategy=warm.strategy.value,
+            # A fork shares its memory; a process of its own does not, so there is never more than one.
+            spares=self._context.settings.warm_spares if warm.strategy is Warm.FORK else 1,
+            command=warm.command,
+            fixed=warm.fixed,
+            fixed_cwd=warm.fixed_cwd,
+        )
 
     async def _give_way(self) -> None:
         """Until no VM is being made, but not for long."""

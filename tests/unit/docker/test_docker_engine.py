@@ -16,7 +16,7 @@ from anyio.abc import ByteStream
 from vmpool.agent.client import open_client
 from vmpool.backends.base import MachineKey, MachineSpec, MachineState
 from vmpool.backends.docker import DockerBackend, images
-from vmpool.backends.docker.agent_volume import agent_binary, volume_name
+from vmpool.backends.docker.agent_volume import agent_binary, shown_files, volume_name
 from vmpool.backends.docker.engine import connected, engine_facts, find_image
 from vmpool.backends.docker.spec import SOCKET_DIR, Placement, container_config, container_name
 from vmpool.backends.docker.stub import dial_stub
@@ -313,7 +313,7 @@ async def test_an_earlier_servers_vms_are_ones_own(make_backend: MakeBackend) ->
 async def test_the_agents_volume_stays_for_as_long_as_a_vm_does(
     make_backend: MakeBackend, pool_id: str
 ) -> None:
-    name = volume_name(pool_id, await anyio.Path(AGENT_BINARY).read_bytes())
+    name = volume_name(pool_id, await anyio.to_thread.run_sync(shown_files, Path(AGENT_BINARY)))
 
     async def is_there() -> bool:
         async with connected() as client:
@@ -347,7 +347,7 @@ async def test_a_half_made_machine_is_finished_by_the_next_create(
 ) -> None:
     await backend.create(MachineKey(9), SPEC)
     image = (await facts_of(pool_id, MachineKey(9)))["Image"]
-    volume = volume_name(pool_id, await anyio.Path(AGENT_BINARY).read_bytes())
+    volume = volume_name(pool_id, await anyio.to_thread.run_sync(shown_files, Path(AGENT_BINARY)))
     config = container_config(KEY, SPEC, image, image, Placement(pool_id, volume, podman=await is_podman()))
     async with connected() as client:
         await client.containers.create(config, name=container_name(pool_id, KEY))

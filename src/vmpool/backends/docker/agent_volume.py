@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from aiodocker import Docker
@@ -23,6 +24,7 @@ from vmpool.backends.docker.spec import AGENT, AGENT_DIR, LABEL_POOL, JSONDict
 from vmpool.errors import BackendFailed
 
 CLEANUP_SECONDS = 15
+WARM_SUFFIXES = (".js", ".jar")
 
 
 def agent_binary(machine: str) -> Path:
@@ -33,9 +35,18 @@ def agent_binary(machine: str) -> Path:
     return path
 
 
-def volume_name(pool_id: str, binary: bytes) -> str:
+def shown_files(agent: Path) -> dict[str, bytes]:
+    """What a VM finds beside its agent: the agent, and what warm interpreters read where it was built."""
+    warm = (path for path in sorted(agent.parent.glob("warm_*")) if path.suffix in WARM_SUFFIXES)
+    return {Path(AGENT).name: agent.read_bytes(), **{path.name: path.read_bytes() for path in warm}}
+
+
+def volume_name(pool_id: str, files: Mapping[str, bytes]) -> str:
     """One volume per pool and build of the agent: pools do not take each other's away."""
-    return f"vmpool-agent-{pool_id}-{hashlib.sha256(binary).hexdigest()[:12]}"
+    seen = hashlib.sha256()
+    for name, data in sorted(files.items()):
+        seen.update(f"{name} {len(data)}\n".encode() + data)
+    return f"vmpool-agent-{pool_id}-{seen.hexdigest()[:12]}"
 
 
 async def fill_agent_volume(client: Docker, pool_id: str, path: Path, image: str) -> str:
@@ -44,8 +55,8 @@ async def fill_agent_volume(client: Docker, pool_id: str, path: Path, image: str
     The engine writes into a volume only through a container: one of `image` is made, never started, and
     removed.
     """
-    binary = await to_thread.run_sync(path.read_bytes)
-    name = volume_name(pool_id, binary)
+    files = await to_thread.run_sync(shown_files, path)
+    name = volume_name(pool_id, files)
     await client.volumes.create({"Name": name, "Labels": {LABEL_POOL: pool_id}})
     mount: JSONDict = {
         "Type": "volume",
@@ -67,7 +78,7 @@ async def fill_agent_volume(client: Docker, pool_id: str, path: Path, image: str
         except DockerError as error:
             if not is_missing(error):
                 raise
-            await helper.put_archive(AGENT_DIR, _archive(binary))
+            await helper.put_archive(AGENT_DIR, _archive(files))
     finally:
         with move_on_after(CLEANUP_SECONDS, shield=True):
             await helper.delete(force=True)
@@ -96,12 +107,13 @@ async def drop_agent_volumes(client: Docker, pool_id: str) -> None:
                 raise
 
 
-def _archive(binary: bytes) -> bytes:
+def _archive(files: Mapping[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        entry = tarfile.TarInfo(Path(AGENT).name)
-        entry.size, entry.mode = len(binary), 0o555
-        archive.addfile(entry, io.BytesIO(binary))
+        for name, data in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(data), 0o555
+            archive.addfile(entry, io.BytesIO(data))
     return buffer.getvalue()
 
 
