@@ -1,15 +1,21 @@
 """One live byte stream to an agent: whole frames out in order, whole frames in, and no memory of what was
 before.  What survives a broken stream is the client's business.
+
+A local agent's stream is a unix socket.  Its frames are read and written right where they come and go,
+without a task to wake and a watch to renew for each; what the socket does not take at once waits for the
+writer.
 """
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
 import anyio
-from anyio.abc import ByteStream
+from anyio.abc import ByteStream, SocketAttribute
 
 from vmpool.agent.codec import Decoder, Frame, ProtocolError, encode, pack, unpack
 from vmpool.agent.messages import GENERATION, Message
@@ -18,6 +24,8 @@ STREAM_ERRORS = (OSError, anyio.EndOfStream, anyio.BrokenResourceError, anyio.Cl
 """What a byte stream raises when the other side is gone."""
 
 _RECEIVE_BYTES = 128 << 10
+_LAZY_SECONDS = 0.02
+"""How long a frame that nobody waits for may wait for one that somebody does."""
 _HEARTBEAT_SECONDS = 10.0
 _FLUSH_SECONDS = 0.25
 _HELLO_CHANNEL = 1 << 63
@@ -40,6 +48,8 @@ class Connection:
         self._outgoing: deque[bytes] = deque()
         self._writable: anyio.Event | None = None
         self._sending: anyio.CancelScope | None = None
+        self._socket = _unix_socket(stream)
+        self._lazy: asyncio.TimerHandle | None = None
         self.heard = False
         self._alive = True
 
@@ -64,12 +74,39 @@ class Connection:
             raise
 
     def send(self, data: bytes) -> None:
-        """Queue one frame.
+        """Send one frame, or queue it.
 
         Not a coroutine: a caller cancelled in the middle of a write would leave half a frame on a stream that
         others share.  The queue is bounded by the protocol's windows and by callers awaiting their replies.
         """
         self._outgoing.append(data)
+        self._push()
+
+    def send_lazily(self, data: bytes) -> None:
+        """Queue one frame that may go with the next one that is sent, or a moment later by itself."""
+        self._outgoing.append(data)
+        if self._socket is None:
+            self._push()
+        elif self._lazy is None:
+            self._lazy = asyncio.get_running_loop().call_later(_LAZY_SECONDS, self._push)
+
+    def _push(self) -> None:
+        """Send what is queued: now, if the socket takes it, else by the writer."""
+        if self._lazy is not None:
+            self._lazy.cancel()
+            self._lazy = None
+        if self._socket is not None and self._writable is not None:
+            batch = b"".join(self._outgoing)
+            try:
+                sent = self._socket.send(batch)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                return  # the reader sees the break and says so
+            self._outgoing.clear()
+            if sent == len(batch):
+                return
+            self._outgoing.append(batch[sent:])
         if self._writable is not None:
             self._writable.set()
             self._writable = None
@@ -89,6 +126,8 @@ class Connection:
                 tasks.cancel_scope.cancel()
             return reason
         finally:
+            if self._lazy is not None:
+                self._lazy.cancel()
             await self._flush()
             await anyio.aclose_forcefully(self._stream)
 
@@ -100,16 +139,47 @@ class Connection:
 
     async def _read(self, on_frame: Callable[[Frame], None]) -> Exception:
         try:
+            if self._socket is not None:
+                return await self._watch(self._socket, on_frame)
             while True:
-                data = await self._stream.receive(_RECEIVE_BYTES)
-                self.heard = self._alive = True
-                for frame in self._decoder.feed(data):
-                    on_frame(frame)
+                self._take(await self._stream.receive(_RECEIVE_BYTES), on_frame)
         except (*STREAM_ERRORS, ProtocolError) as error:
             return error
         finally:
             if self._sending is not None:
                 self._sending.deadline = anyio.current_time() + _FLUSH_SECONDS
+
+    async def _watch(self, source: socket.socket, on_frame: Callable[[Frame], None]) -> Exception:
+        """Take what comes on the socket, as it comes, until it ends; returns why."""
+        ended = anyio.Event()
+        reason: Exception = anyio.EndOfStream()
+
+        def readable() -> None:
+            nonlocal reason
+            try:
+                count = source.recv_into(_ARRIVED)
+                if count:
+                    self._take(bytes(_ARRIVED[:count]), on_frame)
+                    return
+            except BlockingIOError:
+                return
+            except (OSError, ProtocolError) as error:
+                reason = error
+            loop.remove_reader(source)
+            ended.set()
+
+        loop = asyncio.get_running_loop()
+        loop.add_reader(source, readable)
+        try:
+            await ended.wait()
+        finally:
+            loop.remove_reader(source)
+        return reason
+
+    def _take(self, data: bytes, on_frame: Callable[[Frame], None]) -> None:
+        self.heard = self._alive = True
+        for frame in self._decoder.feed(data):
+            on_frame(frame)
 
     async def _write(self, connection: anyio.CancelScope) -> None:
         try:
@@ -139,3 +209,13 @@ class Connection:
             await anyio.sleep(_HEARTBEAT_SECONDS)
             if not self._alive:
                 connection.cancel()
+
+
+_ARRIVED = memoryview(bytearray(_RECEIVE_BYTES))
+"""Where what a socket has is put for a moment: one for all connections of the event loop's thread."""
+
+
+def _unix_socket(stream: ByteStream) -> socket.socket | None:
+    """The socket under the stream, if it is a local one that nothing else reads in the background."""
+    found = stream.extra(SocketAttribute.raw_socket, None)
+    return found if isinstance(found, socket.socket) and found.family == socket.AF_UNIX else None

@@ -218,10 +218,15 @@ class AgentLink:
     def forget(self, process: RemoteProcess, last_words: list[bytes]) -> None:
         """Part of `process.Link`."""
         self._processes.pop(process.id, None)
-        for frame in last_words:
-            if not self.send(frame):
-                self._last_words.append(frame)
-                self._demand.set()
+        if not last_words:
+            return
+        if self._connection is None:
+            self._last_words += last_words
+            self._demand.set()
+        else:
+            for frame in last_words[:-1]:
+                self._connection.send(frame)
+            self._connection.send_lazily(last_words[-1])
 
     def enter(self, process: RemoteProcess) -> RemoteProcess:
         self._check_open()

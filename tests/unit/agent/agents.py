@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-from anyio.abc import ByteStream, SocketAttribute
+from anyio.abc import ByteStream, SocketAttribute, TaskGroup, UNIXSocketStream
 
 from vmpool.agent.base import ProcessSpec
 from vmpool.agent.binary import path as agent_binary
@@ -72,7 +72,36 @@ class Cuttable(ByteStream):
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
-        return self._inner.extra_attributes
+        """Of one that counts what it carries, the socket must not show: it would be read past the count."""
+        return {} if self.cut_after is not None else self._inner.extra_attributes
+
+
+async def cut_on_the_way(inner: ByteStream, after: int, tasks: TaskGroup) -> ByteStream:
+    """A socket to `inner` that ends once `after` bytes have come over it."""
+    near, far = socket.socketpair()
+    proxy = await UNIXSocketStream.from_socket(far)
+
+    async def there() -> None:
+        with suppress(anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            async for data in proxy:
+                await inner.send(data)
+
+    async def back() -> None:
+        left = after
+        with suppress(anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            while left:
+                data = await inner.receive(left)
+                left -= len(data)
+                await proxy.send(data)
+        far.shutdown(socket.SHUT_RDWR)
+
+    async def both() -> None:
+        async with proxy, inner, anyio.create_task_group() as directions:
+            directions.start_soon(there)
+            directions.start_soon(back)
+
+    tasks.start_soon(both)
+    return await UNIXSocketStream.from_socket(near)
 
 
 @dataclass(slots=True)

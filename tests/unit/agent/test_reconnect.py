@@ -7,9 +7,10 @@ import random
 
 import anyio
 import pytest
+from anyio.abc import ByteStream
 
 from tests.captured import run
-from tests.unit.agent.agents import Agent
+from tests.unit.agent.agents import Agent, cut_on_the_way
 from vmpool.agent import Client, Exit, Output, open_client
 from vmpool.errors import AgentRefused, AgentUnreachable
 
@@ -57,6 +58,19 @@ async def test_a_stream_cut_in_the_middle_of_any_frame(agent: Agent) -> None:
 
     async with open_client(dial) as client:  # type: ignore[arg-type]
         await collect(client, agent, 1, 400)
+    assert agent.dials > 5
+
+
+async def test_a_socket_that_ends_in_the_middle_of_any_frame(agent: Agent) -> None:
+    rng = random.Random(5)
+    async with anyio.create_task_group() as tasks:
+
+        async def dial() -> ByteStream:
+            return await cut_on_the_way(await agent.dial(), rng.randrange(60, 20_000), tasks)
+
+        async with open_client(dial) as client:
+            await collect(client, agent, 1, 400)
+        tasks.cancel_scope.cancel()
     assert agent.dials > 5
 
 
