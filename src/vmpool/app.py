@@ -28,6 +28,7 @@ from vmpool.errors import VMPoolError
 from vmpool.http_server import HTTPServer, listen, url_of
 from vmpool.pool.settings import PoolSettings
 from vmpool.pool.vm_pool_manager import VMPoolManager
+from vmpool.pool.warm_pool.bounds import Bounds
 from vmpool.settings import Settings, load_settings
 from vmpool.store import Store, open_store
 from vmpool.store.statedir import StateDirectory
@@ -104,6 +105,7 @@ def pool_settings(settings: Settings) -> PoolSettings:
         warm_spares=settings.warm.spares,
         warm_start=settings.warm.start,
         warm_idle=settings.warm.idle_seconds,
+        warm_pool=warm_pool_bounds(settings),
         create_timeout=periods.create_timeout,
         stop_grace=periods.stop_grace,
         cleanup_timeout=periods.cleanup_timeout,
@@ -115,19 +117,38 @@ def pool_settings(settings: Settings) -> PoolSettings:
     )
 
 
+def warm_pool_bounds(settings: Settings) -> Bounds:
+    """The warm pool's part: its VMs are made with the limits most requests ask for, those of the defaults."""
+    asked = settings.warm_pool
+    return Bounds(
+        maximum=asked.maximum,
+        minimum=asked.minimum,
+        memory=asked.memory,
+        interpreters=asked.interpreters,
+        remember=asked.remember,
+        at_once=asked.at_once,
+        limits=default_limits(settings),
+    )
+
+
+def default_limits(settings: Settings) -> Limits:
+    """The limits of a VM whose request names none."""
+    limits = settings.limits
+    return Limits(
+        cpu=limits.default_cpu_limit,
+        memory=limits.default_memory_limit,
+        disk=limits.default_disk_limit,
+        processes=limits.process_limit,
+    )
+
+
 def defaults(settings: Settings) -> Defaults:
     """What a request gets that does not say."""
-    limits = settings.limits
     return Defaults(
-        limits=Limits(
-            cpu=limits.default_cpu_limit,
-            memory=limits.default_memory_limit,
-            disk=limits.default_disk_limit,
-            processes=limits.process_limit,
-        ),
+        limits=default_limits(settings),
         ttl=settings.lifetime.ttl,
         idle_timeout=settings.lifetime.idle_timeout,
-        timeout=limits.default_timeout,
+        timeout=settings.limits.default_timeout,
     )
 
 

@@ -18,7 +18,16 @@ from vmpool.domain import ApiKey, Census, NewVM, User, VMState
 from vmpool.domain.language import WarmStart
 from vmpool.errors import BackendUnreachable, Conflict
 from vmpool.pool.settings import PoolSettings
-from vmpool.settings import Bubblewrap, LimitSettings, Output, Periods, RetentionSettings, Settings, Warm
+from vmpool.settings import (
+    Bubblewrap,
+    LimitSettings,
+    Output,
+    Periods,
+    RetentionSettings,
+    Settings,
+    Warm,
+    WarmPool,
+)
 from vmpool.store import Store, open_store
 from vmpool.store.statedir import StateDirectory
 
@@ -176,6 +185,9 @@ def test_every_setting_of_the_pool_reaches_it(tmp_path: Path) -> None:
         ),
         output=Output(inline_limit=14),
         warm=Warm(spares=25, start=WarmStart.CREATE, idle_seconds=26),
+        warm_pool=WarmPool(
+            maximum=27, minimum={"python": 28}, memory=29, interpreters=30, remember=31, at_once=32
+        ),
         periods=Periods(
             create_timeout=16, stop_grace=17, cleanup_timeout=18, reconcile_every=19, expire_every=20
         ),
@@ -183,6 +195,10 @@ def test_every_setting_of_the_pool_reaches_it(tmp_path: Path) -> None:
     )
     made, usual = asdict(app.pool_settings(others)), asdict(PoolSettings())
     assert {name for name in made if made[name] == usual[name]} == {"backstop", "agent_patience"}
+    bounds = made.pop("warm_pool")
+    assert bounds.pop("limits") == asdict(app.default_limits(others))
+    assert bounds.pop("minimum") == {"python": 28}
+    made |= bounds
     assert len(set(made.values())) == len(made)  # no setting is taken for another
 
 

@@ -27,6 +27,7 @@ from vmpool.api.schemas import (
     Snapshot,
     User,
     VMStatus,
+    WarmPoolStatus,
 )
 from vmpool.pool import feed, status
 from vmpool.pool.batch import ItemError
@@ -216,5 +217,6 @@ def pool_status(of: status.PoolStatus, backend_reason: str) -> PoolStatus:
             templates=list(backend.templates),
         ),
         host=HostStatus(**asdict(of.host)),
+        warm_pool=WarmPoolStatus(**asdict(of.warm_pool), hit_rate=of.warm_pool.hit_rate),
         version=__version__,
     )

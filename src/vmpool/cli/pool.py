@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from vmpool.cli import render
 from vmpool.cli.arguments import JSONOption
+
+if TYPE_CHECKING:
+    from vmpool.client.models import WarmPoolStatus
 
 
 def register(app: typer.Typer) -> None:
@@ -37,11 +42,20 @@ def pool(as_json: JSONOption = False) -> None:
             ("cpu limits", f"{use.cpu:g} of {'any number' if limits.cpu is None else f'{limits.cpu:g}'}"),
             ("memory limits", f"{use.memory} of {'any' if limits.memory is None else limits.memory} MB"),
             ("disk limits", f"{use.disk} MB"),
+            ("warm pool", _warm(status.warm_pool)),
             ("host cpu", f"{host.cpus} cores, load {' '.join(f'{load:.2f}' for load in host.load_average)}"),
             ("host memory", _free(host.memory_available_bytes, host.memory_bytes)),
             ("host disk", _free(host.disk_free_bytes, host.disk_bytes)),
         )
     )
+
+
+def _warm(pool: WarmPoolStatus) -> str:
+    if not pool.enabled:
+        return f"none: {pool.reason}"
+    ready = ", ".join(f"{count} {template}" for template, count in pool.ready.items()) or "nothing"
+    rate = "" if pool.hit_rate is None else f", {pool.hit_rate:.0%} of creates were served from it"
+    return f"{ready} waiting{rate}"
 
 
 def _free(free: int, total: int) -> str:

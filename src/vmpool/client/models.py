@@ -236,14 +236,34 @@ class HostStatus(Answer):
     disk_free_bytes: int
 
 
+class WarmPoolStatus(Answer):
+    """VMs made before anybody asks, by template; counts since the server's start.
+
+    reason: why there is none.  hits, misses: created VMs that had been waiting, and that had to be made.
+    """
+
+    enabled: bool
+    reason: str
+    ready: dict[str, int]
+    wanted: dict[str, int]
+    making: int
+    hits: int
+    misses: dict[str, int]
+    hit_rate: float | None
+    made: int
+    dropped: int
+    failed: int
+
+
 class PoolStatus(Answer):
-    """Limits, use, backend and host.  states: how many VMs of the whole pool are in each state."""
+    """Limits, use, backend, host and warm pool.  states: VMs of the whole pool in each state."""
 
     limits: PoolLimits
     use: PoolUse
     states: dict[str, int]
     backend: BackendStatus
     host: HostStatus
+    warm_pool: WarmPoolStatus
     version: str
 
 

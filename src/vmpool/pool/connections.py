@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 
-from anyio.abc import TaskGroup
+from anyio.abc import ByteStream, TaskGroup
 
 from vmpool.agent.client import Client
 from vmpool.backends.base import Backend, MachineKey
+
+
+@dataclass(slots=True)
+class _Way:
+    """The key that leads to a client's machine."""
+
+    key: MachineKey
 
 
 class Connections:
@@ -21,15 +29,27 @@ class Connections:
         self._tasks = tasks
         self._patience = patience
         self._clients: dict[MachineKey, Client] = {}
+        self._ways: dict[MachineKey, _Way] = {}
 
     def get(self, key: MachineKey) -> Client:
         """The machine's client; dialling happens in the background and is awaited by its first call."""
         client = self._clients.get(key)
         if client is None:
-            client = Client(partial(self._backend.dial, key), patience=self._patience)
-            self._clients[key] = client
+            way = _Way(key)
+            client = Client(partial(self._dial, way), patience=self._patience)
+            self._clients[key], self._ways[key] = client, way
             self._tasks.start_soon(client.run, name=f"agent of {key}")
         return client
+
+    async def _dial(self, way: _Way) -> ByteStream:
+        return await self._backend.dial(way.key)
+
+    def move(self, old: MachineKey, new: MachineKey) -> None:
+        """The machine has another key by now; its open connection is kept."""
+        client, way = self._clients.pop(old, None), self._ways.pop(old, None)
+        if client is not None and way is not None:
+            way.key = new
+            self._clients[new], self._ways[new] = client, way
 
     def has(self, key: MachineKey) -> bool:
         """Whether a client stands open."""
@@ -38,5 +58,6 @@ class Connections:
     async def close(self, key: MachineKey) -> None:
         """Close it, the machine being about to stop or gone; what runs over it fails as unreachable."""
         client = self._clients.pop(key, None)
+        self._ways.pop(key, None)
         if client is not None:
             await client.aclose()

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 
 import anyio
 
-from vmpool.backends.base import Machine
+from vmpool.backends.base import Machine, SupportsSpares
 from vmpool.domain import VM, NewVM, VMState
 from vmpool.errors import (
     BackendFailed,
@@ -25,6 +25,7 @@ from vmpool.pool.context import Context, key_of
 from vmpool.pool.executions import Executions
 from vmpool.pool.requests import VMRequest, machine_spec, settle
 from vmpool.pool.warm import Warmer
+from vmpool.pool.warm_pool.keeper import WarmPool
 
 STOPPABLE = (VMState.RUNNING, VMState.ERROR)
 IN_PROGRESS = frozenset(
@@ -36,10 +37,11 @@ STARTABLE = (VMState.STOPPED, VMState.ERROR)
 class Lifecycle:
     """The verbs that move a VM along the arrows of `vmpool.domain.ARROWS`."""
 
-    def __init__(self, context: Context, executions: Executions, warmer: Warmer) -> None:
+    def __init__(self, context: Context, executions: Executions, warmer: Warmer, warm_pool: WarmPool) -> None:
         self._context = context
         self._executions = executions
         self._warmer = warmer
+        self._warm_pool = warm_pool
         self._making: dict[int, anyio.CancelScope] = {}
 
     async def create(self, user_id: int, asked: VMRequest) -> VM:
@@ -68,7 +70,8 @@ class Lifecycle:
         with anyio.move_on_after(context.settings.create_timeout) as scope:
             self._making[vm.id] = scope
             try:
-                return await context.backend.create(key_of(vm), machine_spec(vm))
+                spare = await self._warm_pool.claim(vm)
+                return spare or await context.backend.create(key_of(vm), machine_spec(vm))
             finally:
                 wanted = self._making.pop(vm.id, None)
         if wanted is None:
@@ -113,7 +116,15 @@ class Lifecycle:
         context = self._context
         vm = await context.registry.move(vm, VMState.STARTING, sources=STARTABLE)
         async with self.failing(vm):
-            return await self.running(vm, await context.backend.start(key_of(vm)))
+            return await self.running(vm, await self.start_machine(vm))
+
+    async def start_machine(self, vm: VM) -> Machine:
+        """Have the backend start it, as what its row says it is."""
+        backend = self._context.backend
+        machine = await backend.start(key_of(vm))
+        if isinstance(backend, SupportsSpares):
+            await backend.settle(machine.container_id, key_of(vm), machine_spec(vm))
+        return machine
 
     async def stop(self, vm: VM) -> VM:
         """End every process and keep the files; a stopped VM is answered as it is."""

@@ -21,6 +21,7 @@ from vmpool.pool.lifecycle import Lifecycle
 from vmpool.pool.repair import Repair, repair
 from vmpool.pool.requests import machine_spec
 from vmpool.pool.snapshots import Snapshots
+from vmpool.pool.warm_pool.keeper import WarmPool
 
 logger = logging.getLogger(__name__)
 
@@ -38,12 +39,18 @@ class Reconciler:
     """The one place where drift is repaired."""
 
     def __init__(
-        self, context: Context, executions: Executions, lifecycle: Lifecycle, snapshots: Snapshots
+        self,
+        context: Context,
+        executions: Executions,
+        lifecycle: Lifecycle,
+        snapshots: Snapshots,
+        warm_pool: WarmPool,
     ) -> None:
         self._context = context
         self._executions = executions
         self._lifecycle = lifecycle
         self._snapshots = snapshots
+        self._warm_pool = warm_pool
         self._began = context.clock()
         self._strangers: set[MachineKey] = set()
         self._strange_snapshots: set[str] = set()
@@ -68,6 +75,7 @@ class Reconciler:
     async def round(self) -> None:
         """One look at everything."""
         machines = {machine.key: machine for machine in await self._context.backend.list()}
+        await self._warm_pool.sort_out(machines)
         await self._repair_all(machines)
         if self._inherited:
             self._inherited = await self._take_over()
@@ -130,7 +138,7 @@ class Reconciler:
             case Repair.FINISH_CREATE:
                 await self._lifecycle.running(vm, await context.backend.create(key, machine_spec(vm)))
             case Repair.FINISH_START:
-                await self._lifecycle.running(vm, await context.backend.start(key))
+                await self._lifecycle.running(vm, await self._lifecycle.start_machine(vm))
             case Repair.FINISH_STOP:
                 await self._lifecycle.end_processes(vm, "stopped")
                 await context.registry.move(vm, VMState.STOPPED)

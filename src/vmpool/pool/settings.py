@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vmpool.domain.language import WarmStart
 from vmpool.domain.limits import (
@@ -12,6 +12,7 @@ from vmpool.domain.limits import (
     MAX_TOTAL_VMS,
     MAX_VMS_PER_USER,
 )
+from vmpool.pool.warm_pool.bounds import Bounds
 
 DAY = 86_400.0
 
@@ -28,6 +29,8 @@ class PoolSettings:
     (the agent takes 1 MiB of source and environment together).  max_stdin: bytes of standard input.
     warm_spares: interpreters kept waiting in each VM.  warm_start: when they are started.  warm_idle: seconds
     without use after which they are ended; 0 keeps them.
+
+    warm_pool: how far the pool of VMs made before anybody asks may go.
 
     create_timeout, stop_grace, cleanup_timeout, backstop, agent_patience: seconds; for making a machine,
     between TERM and KILL at a stop, for cleaning up after a cancelled verb, past an execution's own timeout
@@ -55,6 +58,8 @@ class PoolSettings:
     warm_spares: int = 2
     warm_start: WarmStart = WarmStart.FIRST_USE
     warm_idle: float = 300.0
+
+    warm_pool: Bounds = field(default_factory=Bounds)
 
     create_timeout: float = 120.0
     stop_grace: float = 2.0

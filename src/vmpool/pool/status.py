@@ -14,6 +14,8 @@ from vmpool.pool.context import Context, key_of
 from vmpool.pool.executions import Executions
 from vmpool.pool.host import HostFigures
 from vmpool.pool.registry import states
+from vmpool.pool.warm_pool.figures import WarmPoolFigures
+from vmpool.pool.warm_pool.keeper import WarmPool
 
 SAMPLE = 0.1
 """Seconds between two looks at the CPU time of a VM nobody looked at before."""
@@ -46,7 +48,7 @@ class PoolLimits:
 
 @dataclass(frozen=True, slots=True)
 class PoolStatus:
-    """Limits, what is taken (`use.of_user`: the caller's VMs), backend and host."""
+    """Limits, what is taken (`use.of_user`: the caller's VMs), backend, host and warm pool."""
 
     limits: PoolLimits
     use: Census
@@ -54,13 +56,15 @@ class PoolStatus:
     states: Mapping[VMState, int]
     backend: BackendInfo
     host: HostFigures
+    warm_pool: WarmPoolFigures
 
 
 class Status:
     """Answers both questions; remembers the last look at each VM's CPU time."""
 
-    def __init__(self, context: Context, executions: Executions) -> None:
+    def __init__(self, context: Context, executions: Executions, warm_pool: WarmPool) -> None:
         self._context = context
+        self._warm_pool = warm_pool
         self._executions = executions
         self._looks: dict[MachineKey, tuple[float, float]] = {}
 
@@ -121,4 +125,5 @@ class Status:
             states=states(vms),
             backend=context.info,
             host=await anyio.to_thread.run_sync(context.host.look),
+            warm_pool=self._warm_pool.figures(),
         )

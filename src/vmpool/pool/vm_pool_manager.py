@@ -30,6 +30,7 @@ from vmpool.pool.snapshots import Snapshots
 from vmpool.pool.spool import Spool
 from vmpool.pool.status import PoolStatus, Status, VMStatus
 from vmpool.pool.warm import Warmer
+from vmpool.pool.warm_pool.keeper import WarmPool
 from vmpool.store import Store, utcnow
 
 FIRST_ROUND = 15.0
@@ -84,11 +85,14 @@ class VMPoolManager:
             )
             self._executions = Executions(context)
             self._warmer = Warmer(context, self._executions)
-            self._lifecycle = Lifecycle(context, self._executions, self._warmer)
+            self._warm_pool = WarmPool(context, self._warmer)
+            self._lifecycle = Lifecycle(context, self._executions, self._warmer, self._warm_pool)
             self._snapshots = Snapshots(context, self._lifecycle, self._executions, self._warmer)
             self._logs = Logs(context, self._executions)
-            self._status = Status(context, self._executions)
-            reconciler = Reconciler(context, self._executions, self._lifecycle, self._snapshots)
+            self._status = Status(context, self._executions, self._warm_pool)
+            reconciler = Reconciler(
+                context, self._executions, self._lifecycle, self._snapshots, self._warm_pool
+            )
             expiry = Expiry(context, self._executions, self._lifecycle, self._status)
             await context.spool.prepare()
             await context.registry.load()
@@ -100,6 +104,7 @@ class VMPoolManager:
                     self._warmer.found(vm)
             tasks.start_soon(expiry.run, name="expiry")
             tasks.start_soon(self._warmer.run, name="warmer")
+            tasks.start_soon(self._warm_pool.run, name="warm pool")
             self._exit = stack.pop_all()
         return self
 
@@ -110,6 +115,7 @@ class VMPoolManager:
         try:
             with anyio.move_on_after(self.settings.cleanup_timeout, shield=True):
                 await self._context.registry.flush()
+                await self._warm_pool.close()
         finally:
             await self._exit.aclose()
 

@@ -38,6 +38,7 @@ from vmpool.settings.sections import (
     RetentionSettings,
     Section,
     Warm,
+    WarmPool,
 )
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "Section",
     "Settings",
     "Warm",
+    "WarmPool",
     "config_file",
     "default_state_dir",
     "describe_settings",
@@ -94,6 +96,7 @@ class Settings(BaseSettings):
     retention: RetentionSettings = RetentionSettings()
     lifetime: Lifetime = Lifetime()
     warm: Warm = Warm()
+    warm_pool: WarmPool = WarmPool()
     periods: Periods = Periods()
     log: Log = Log()
     auth: Auth = Auth()

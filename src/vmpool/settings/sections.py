@@ -164,6 +164,21 @@ class Warm(Section):
     )
 
 
+class WarmPool(Section):
+    """VMs made before anybody asks, where the backend can hand them on."""
+
+    maximum: int = Field(default=10, ge=0, description="Waiting VMs of one template; 0 keeps none.")
+    minimum: dict[str, Annotated[int, Field(ge=0)]] = Field(
+        default={}, description="Waiting VMs of a template whatever the demand, by its name."
+    )
+    memory: Count = Field(default=256, description="MB all waiting VMs together may cost the host.")
+    interpreters: int = Field(
+        default=1, ge=0, description="Waiting VMs of a template whose interpreter is warm already."
+    )
+    remember: Seconds = Field(default=600, description="Seconds for which a created VM counts as demand.")
+    at_once: Count = Field(default=1, description="Waiting VMs that are made at the same time.")
+
+
 class Periods(Section):
     """How long the pool waits, and how often it looks.  Seconds."""
 

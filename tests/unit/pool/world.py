@@ -17,6 +17,7 @@ from vmpool.domain import VM, ExecutionRequest, VMState
 from vmpool.pool.requests import VMRequest
 from vmpool.pool.settings import PoolSettings
 from vmpool.pool.vm_pool_manager import VMPoolManager
+from vmpool.pool.warm_pool.bounds import Bounds
 from vmpool.store import Store
 
 T = TypeVar("T")
@@ -29,6 +30,7 @@ QUICK = PoolSettings(
     stop_grace=0.2,
     cleanup_timeout=2.0,
     agent_patience=0.3,
+    warm_pool=Bounds(maximum=0),
 )
 """Settings under which a test does not wait."""
 

@@ -27,6 +27,7 @@ from vmpool.api.schemas.pool import (
     PoolStatus,
     PoolUse,
     Readiness,
+    WarmPoolStatus,
 )
 from vmpool.api.schemas.snapshots import (
     CreateSnapshot,
@@ -78,4 +79,5 @@ __all__ = [
     "Snapshot",
     "User",
     "VMStatus",
+    "WarmPoolStatus",
 ]

@@ -60,14 +60,31 @@ class HostStatus(Answer):
     disk_free_bytes: int
 
 
+class WarmPoolStatus(Answer):
+    """VMs made before anybody asks.  Counts are since the server's start."""
+
+    enabled: bool
+    reason: str = Field(description="Why there is none; empty where there is one.")
+    ready: dict[str, int] = Field(description="Waiting VMs by template.")
+    wanted: dict[str, int] = Field(description="How many there should be, by demand.")
+    making: int = Field(description="Being made now.")
+    hits: int = Field(description="Created VMs that had been waiting.")
+    misses: dict[str, int] = Field(description="Created VMs that had to be made, by reason.")
+    hit_rate: float | None = Field(description="Hits of all creates; null before the first.")
+    made: int
+    dropped: int = Field(description="Waiting VMs that were given up.")
+    failed: int = Field(description="Tries to make one that failed.")
+
+
 class PoolStatus(Answer):
-    """Limits, use, backend and host."""
+    """Limits, use, backend, host and warm pool."""
 
     limits: PoolLimits
     use: PoolUse
     states: dict[VMState, int] = Field(description="How many VMs of the whole pool are in each state.")
     backend: BackendStatus
     host: HostStatus
+    warm_pool: WarmPoolStatus
     version: str = Field(description="The server's own.")
 
 
