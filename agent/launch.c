@@ -19,15 +19,17 @@
  *   bind SOURCE NAME plain|system|own
  *   image FILE NAME    mount a disk image
  *   overlay NAME OPTIONS
+ *   hostname FD NAME   nothing but this: a VM, named by its UTS namespace, gets another hostname
  *   devices NAME SIZE  mount a /dev, SIZE bytes of shared memory in it (full root only)
  *   end
  *
  * Mounts live in the launcher's own mount namespace and go with its last process.  Errors go to standard
- * error as one line; a NUL there means that the agent runs. */
+ * error as one line; a NUL there means that all is done and the agent runs. */
 #include "launch.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -185,6 +187,17 @@ static bool step(struct plan *plan, struct tokens *tokens, struct child *bubblew
     return true;
 }
 
+static void rename_vm(struct tokens *tokens) {
+    const char *name;
+
+    tokens->next = 1;
+    if (setns(next_fd(tokens), CLONE_NEWUTS) < 0)
+        die("cannot enter the VM's UTS namespace");
+    name = next_token(tokens);
+    if (sethostname(name, strlen(name)) < 0)
+        die("cannot set the VM's hostname");
+}
+
 /* Carries out a plan, in a process of its own. */
 static void launch(char *words, size_t length) {
     struct plan plan = {.maps = {.vm = -1, .system = -1, .own = -1}, .lock = -1, .listen = -1};
@@ -192,6 +205,10 @@ static void launch(char *words, size_t length) {
     struct tokens tokens = tokens_of(words, length);
 
     umask(022);
+    if (strcmp(tokens.items[0], "hostname") == 0) {
+        rename_vm(&tokens);
+        return;
+    }
     while (step(&plan, &tokens, &bubblewrap))
         ;
     if (bubblewrap.pid == 0 || plan.pidfile == NULL)

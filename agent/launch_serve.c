@@ -1,6 +1,6 @@
 /* Plans come over standard input (SOCK_SEQPACKET), one message each, and with it descriptors: those the plan
  * names, which have the numbers from FIRST_PLAN_FD on, and last the one that becomes the launcher's standard
- * error.  Each plan is carried out by a child, so that they do not wait for one another.
+ * error, where a NUL says that the plan was carried out.  Each plan is carried out by a child, so that they do not wait for one another.
  *
  * Parent: the server.  Ends: with the other end of the socket; children under way go on, as one that a
  * killed server leaves must bring its VM to stand or to nothing. */
@@ -66,7 +66,8 @@ _Noreturn static void carry_out(void (*launch)(char *, size_t), size_t length, c
             die_plain("descriptors in disorder");
     alarm(LAUNCH_SECONDS);
     launch(words, length);
-    exit(0);
+    /* Done.  Where nobody waits any more, the VM stands all the same. */
+    _exit(write(STDERR_FILENO, "", 1) == 1 ? 0 : 1);
 }
 
 int serve(void (*launch)(char *words, size_t length)) {

@@ -171,12 +171,14 @@ def _probe_docker(runtime: str | None) -> Callable[[], str | None]:
 
 
 SPARES = frozenset({Power.SPARES} if os.geteuid() == 0 else ())
-"""Of a container: only root enters another's namespaces."""
+"""Of a real machine: only root enters another's namespaces."""
 REAL = frozenset({Power.REAL_PROGRAMS, Power.HOST_KERNEL})
 
 CANDIDATES = (
     Candidate("fake", frozenset({Power.ENGINE, Power.SPARES}), lambda: None, _fake_world),
-    Candidate("bubblewrap", REAL | {Power.ALL_LANGUAGES}, _probe_bubblewrap(None), _bubblewrap_world(None)),
+    Candidate(
+        "bubblewrap", REAL | SPARES | {Power.ALL_LANGUAGES}, _probe_bubblewrap(None), _bubblewrap_world(None)
+    ),
     Candidate("bubblewrap-user", REAL, _probe_bubblewrap(Grade.USER), _bubblewrap_world(Grade.USER)),
     Candidate(
         "docker",

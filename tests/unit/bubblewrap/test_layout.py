@@ -1,12 +1,12 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from vmpool.backends.base import MachineKey, MachineSpec
+from vmpool.backends.base import MachineSpec
 from vmpool.backends.bubblewrap.layout import Record, read_record, write_record
-from vmpool.backends.bubblewrap.machines import FIRST_ID, RANGE_IDS, first_id
 from vmpool.backends.bubblewrap.toolchains import Toolchain
 from vmpool.domain import Limits
 
@@ -37,7 +37,8 @@ def test_no_record(tmp_path: Path) -> None:
     assert read_record(tmp_path / "record.json") is None
 
 
-def test_ranges_do_not_overlap_and_fit() -> None:
-    starts = [first_id("p", MachineKey(vm, generation)) for vm in range(1, 400) for generation in (1, 2)]
-    assert len(set(starts)) == len(starts)
-    assert all(FIRST_ID <= start < 2**32 - RANGE_IDS and start % RANGE_IDS == 0 for start in starts)
+def test_a_record_of_a_server_that_had_no_ranges(tmp_path: Path) -> None:
+    data = json.loads(RECORD.dump())
+    del data["ids"], data["name"]
+    (tmp_path / "record.json").write_text(json.dumps(data))
+    assert read_record(tmp_path / "record.json") == RECORD

@@ -23,10 +23,9 @@ from vmpool.backends.base import (
     MachineSpec,
     MachineState,
     StoredSnapshot,
-    SupportsSnapshot,
     Usage,
 )
-from vmpool.backends.bubblewrap import launching, recovery, snapshots
+from vmpool.backends.bubblewrap import launching, recovery, snapshots, spares
 from vmpool.backends.bubblewrap.host import Grade
 from vmpool.backends.bubblewrap.layout import Layout
 from vmpool.backends.bubblewrap.machines import ISOLATION, Machines
@@ -126,7 +125,7 @@ class BubblewrapBackend(Backend):
                 "disk": "a file system per VM" if host.images else "nothing",
                 "network": "a network namespace with only loopback",
             },
-            capabilities=(SupportsSnapshot.__name__,),
+            capabilities=("snapshot", "spares") if spares.possible(machines) else ("snapshot",),
         )
 
     async def create(self, key: MachineKey, spec: MachineSpec) -> Machine:
@@ -229,3 +228,20 @@ class BubblewrapBackend(Backend):
     async def list_snapshots(self) -> builtins.list[StoredSnapshot]:
         """See `SupportsSnapshot`."""
         return await self._run(snapshots.present, self._machines)
+
+    def can_claim(self, made: MachineSpec, asked: MachineSpec) -> bool:
+        """See `SupportsSpares`; the disk of a spare has the size it was made with."""
+        return spares.can_claim(made, asked)
+
+    async def claim(self, spare: MachineKey, key: MachineKey, spec: MachineSpec) -> Machine:
+        """See `SupportsSpares`."""
+        async with self._alone(spare), self._alone(key):
+            await self._run(spares.claim, self._machines, spare, key, spec)
+            return await self._present(key)
+
+    async def settle(self, container_id: str, key: MachineKey, spec: MachineSpec) -> None:
+        """See `SupportsSpares`: a claim is whole at once here."""
+
+    async def outdated_spares(self) -> builtins.list[MachineKey]:
+        """See `SupportsSpares`."""
+        return await self._run(lambda: spares.outdated(self._machines, self._machines.keys()))

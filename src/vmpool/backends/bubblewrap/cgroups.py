@@ -63,11 +63,21 @@ class CgroupTree:
         groups = self._groups(name)
         for group in groups:
             _make_group(group)
-        for controller, file, value, optional in _settings(self.version, limits):
-            group_dir = self._group(controller, name)
-            if group_dir is not None and (not optional or (group_dir / file).exists()):
-                (group_dir / file).write_text(value, encoding="ascii")
+        self._write(name, _settings(self.version, limits))
         return tuple(group / "cgroup.procs" for group in groups)
+
+    def change(self, name: str, limits: Limits) -> None:
+        """Give the VM's groups other limits while it runs."""
+        if self.version == 1:
+            # Memory alone may never be more than memory and swap: out of the way before it grows.
+            self._write(name, [("memory", "memory.memsw.limit_in_bytes", "-1", True)])
+        self._write(name, _settings(self.version, limits))
+
+    def _write(self, name: str, settings: Iterable[tuple[str, str, str, bool]]) -> None:
+        for controller, file, value, optional in settings:
+            group = self._group(controller, name)
+            if group is not None and (not optional or (group / file).exists()):
+                (group / file).write_text(value, encoding="ascii")
 
     def remove(self, name: str) -> None:
         """Remove the VM's groups; absent ones are right.

@@ -62,6 +62,10 @@ class Launcher:
         if not answer.endswith(STANDS):
             raise BackendFailed(f"the VM did not start: {_bounded(answer)}")
 
+    def run(self, words: tuple[str, ...], descriptors: tuple[int, ...]) -> None:
+        """The same for a plan in words, one that starts nothing."""
+        self.launch(b"".join(word.encode() + b"\0" for word in words), descriptors)
+
     def _send(self, plan: bytes, descriptors: list[int]) -> None:
         with self._changing:
             for attempt in (1, 2):

@@ -103,12 +103,17 @@ class Layout:
             directory.mkdir(exist_ok=True)
 
 
+PLAIN = ("grade", "image", "disk", "base", "tree", "warnings", "ids", "name")
+"""Fields of a record that are JSON as they are."""
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """What a VM was made as, enough to start it again.
 
     base: digest of what its writable layer stands on.  tree: name of the base it was last started with.
-    image: the disk is a file system of its own.  disk: its size in MB.
+    image: the disk is a file system of its own.  disk: its size in MB.  ids: first id of its range.
+    name: the key it was made under, which names its control groups; it may have become another's since.
     """
 
     spec: MachineSpec
@@ -119,10 +124,12 @@ class Record:
     tree: str
     toolchains: tuple[Toolchain, ...]
     warnings: tuple[str, ...] = field(default=())
+    ids: int = 0
+    name: str = ""
 
     def dump(self) -> str:
         """As JSON text."""
-        plain = {name: getattr(self, name) for name in ("grade", "image", "disk", "base", "tree", "warnings")}
+        plain = {name: getattr(self, name) for name in PLAIN}
         spec = {
             "hostname": self.spec.hostname,
             "template": self.spec.template,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,19 +18,11 @@ from vmpool.backends.bubblewrap.host import Grade, Host
 from vmpool.backends.bubblewrap.launching import Launcher
 from vmpool.backends.bubblewrap.layout import Layout, Record, VMPaths, read_record, write_record
 from vmpool.backends.bubblewrap.processes import ProcessId
+from vmpool.backends.bubblewrap.ranges import Ranges
 from vmpool.backends.bubblewrap.toolchains import Toolchain, Toolchains
 from vmpool.errors import BackendFailed
 
 ISOLATION = "namespaces"
-FIRST_ID = 0x10000000
-RANGE_IDS = 0x10000
-RANGES = 0xE000
-
-
-def first_id(pool_id: str, key: MachineKey) -> int:
-    """Where the VM's range of ids starts: its own among those of some 57000 VMs."""
-    slot = zlib.crc32(pool_id.encode()) + key.vm_id * 31 + key.generation
-    return FIRST_ID + slot % RANGES * RANGE_IDS
 
 
 def _own(toolchains: tuple[Toolchain, ...]) -> frozenset[str]:
@@ -41,6 +32,10 @@ def _own(toolchains: tuple[Toolchain, ...]) -> frozenset[str]:
     return frozenset(
         name for name, source in present if source.exists() and source.stat().st_uid == user != 0
     )
+
+
+def _group_of(record: Record | None, key: MachineKey) -> str:
+    return record.name if record is not None and record.name else str(key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +52,7 @@ class Machines:
     boot: str
     pool_id: str
     launcher: Launcher
+    ranges: Ranges
 
     # What is there
 
@@ -80,7 +76,7 @@ class Machines:
         return Machine(
             key=key,
             state=state,
-            container_id=f"{self.pool_id}-{key}",
+            container_id=f"{self.pool_id}-{_group_of(record, key)}",
             isolation=ISOLATION,
             warnings=record.warnings if record is not None else (),
         )
@@ -94,6 +90,10 @@ class Machines:
                     found.append(MachineKey(int(vm_id), int(generation)))
         return sorted(found)
 
+    def group(self, key: MachineKey) -> str:
+        """What its control groups are called."""
+        return _group_of(read_record(self.layout.vm(key).record), key)
+
     def usage(self, key: MachineKey) -> Usage:
         """Live figures, from groups where there are some."""
         paths = self.layout.vm(key)
@@ -101,7 +101,7 @@ class Machines:
         if process is None or record is None:
             return Usage()
         if self.cgroups.parents:
-            figures = self.cgroups.usage(str(key))
+            figures = self.cgroups.usage(_group_of(record, key))
         else:
             figures = processes.usage(process)
         if record.image:
@@ -147,6 +147,7 @@ class Machines:
         paths = self.layout.vm(key)
         paths.home.mkdir(mode=0o700)
         try:
+            record = replace(record, name=str(key), ids=self.ranges.take(key))
             write_record(paths.record, record)
             source = snapshot if snapshot is not None else self.layout.images
             if record.image:
@@ -169,8 +170,11 @@ class Machines:
         if record is None or not paths.made.exists():
             raise BackendFailed(f"machine {key} was never made; create it")
         self._after_a_crash(paths, record)
-        if record.tree != self.base_tree.name:
-            write_record(paths.record, replace(record, tree=self.base_tree.name))
+        now = replace(
+            record, tree=self.base_tree.name, ids=self.ranges.take(key), name=_group_of(record, key)
+        )
+        if now != record:
+            write_record(paths.record, now)
         self.launch(key)
 
     def _after_a_crash(self, paths: VMPaths, record: Record) -> None:
@@ -189,7 +193,8 @@ class Machines:
             raise BackendFailed(f"the record of machine {key} is damaged; delete it")
         base = self.layout.bases / record.tree
         self._prepare(paths, record)
-        self.cgroups.remove(str(key))
+        group = _group_of(record, key)
+        self.cgroups.remove(group)
         with launching.held(paths.lock) as lock, launching.listening_socket(paths) as listener:
             launch = Launch(
                 paths=paths,
@@ -199,25 +204,28 @@ class Machines:
                 system=self.system,
                 own_toolchains=_own(record.toolchains),
                 pidfile=paths.pidfile(self.boot),
-                cgroups=self.cgroups.make(str(key), record.spec.limits),
+                cgroups=self.cgroups.make(group, record.spec.limits),
                 cgroup_limits=self.cgroups.holds,
-                ids=first_id(self.pool_id, key),
+                ids=self.ranges.take(key),
                 hidden=frozenset(top for top in self.system if (base / "hidden" / top).is_dir()),
                 program=program,
             )
             self.launcher.launch(plan(launch), (lock, listener.fileno()))
 
     def _prepare(self, paths: VMPaths, record: Record) -> None:
-        name = record.spec.hostname
         paths.stage.mkdir(exist_ok=True)
+        (paths.root / "etc").mkdir(parents=True, exist_ok=True)
+        self.write_names(paths, record.spec.hostname)
+        if not record.image:
+            paths.tree.mkdir(exist_ok=True)
+
+    def write_names(self, paths: VMPaths, name: str) -> None:
+        """The files that say what the VM is called, in place: a running one has them open as a layer."""
         etc = paths.root / "etc"
-        etc.mkdir(parents=True, exist_ok=True)
         (etc / "hostname").write_text(f"{name}\n", encoding="utf-8")
         (etc / "hosts").write_text(
             f"127.0.0.1\tlocalhost {name}\n::1\tlocalhost ip6-localhost {name}\n", encoding="utf-8"
         )
-        if not record.image:
-            paths.tree.mkdir(exist_ok=True)
 
     def end(self, key: MachineKey) -> None:
         """End every process; the files stay.  Returns once nothing of the VM is mounted or counted."""
@@ -225,11 +233,11 @@ class Machines:
         if not paths.home.exists():
             return
         with launching.held(paths.lock):
-            process = self.first_process(paths)
-            self.cgroups.thaw(str(key))
+            process, group = self.first_process(paths), self.group(key)
+            self.cgroups.thaw(group)
             if process is not None and not processes.end(process):
                 raise BackendFailed(f"machine {key} does not end")
-            self.cgroups.remove(str(key))
+            self.cgroups.remove(group)
             disks.wait_until_released(paths.image)
             paths.pidfile(self.boot).unlink(missing_ok=True)
 
@@ -239,6 +247,7 @@ class Machines:
         paths = self.layout.vm(key)
         paths.made.unlink(missing_ok=True)  # what a crash leaves of it is never taken for a stopped VM
         self.remove_tree(paths.home)
+        self.ranges.free(key)
 
     def remove_tree(self, directory: Path) -> None:
         """Remove a directory with whatever modes and owners a VM left in it."""

@@ -15,13 +15,18 @@ def recover(machines: Machines) -> None:
     keys = machines.keys()
     for key in keys:
         snapshots.let_go(machines, key)
+        record = read_record(layout.vm(key).record)
+        if record is not None and record.ids:
+            machines.ranges.note(key, record.ids)
+        else:
+            machines.ranges.take(key)
     for directory in (layout.snapshots, layout.images):
         for leftover in directory.glob(".new-*"):
             machines.remove_tree(leftover)
     for entry in layout.snapshots.iterdir():
         if read_record(entry / snapshots.RECORD) is None:
             machines.remove_tree(entry)
-    names = {str(key) for key in keys}
+    names = {machines.group(key) for key in keys}
     for orphan in machines.cgroups.names() - names:
         with suppress(OSError):  # a later start tries again
             machines.cgroups.remove(orphan)

@@ -13,6 +13,7 @@ from vmpool.backends.bubblewrap.host import REMEDIES, Grade, Host, boot_id, find
 from vmpool.backends.bubblewrap.launching import Launcher
 from vmpool.backends.bubblewrap.layout import Layout
 from vmpool.backends.bubblewrap.machines import Machines
+from vmpool.backends.bubblewrap.ranges import Ranges
 from vmpool.backends.bubblewrap.toolchains import discover
 from vmpool.domain import Limits
 from vmpool.errors import BackendFailed, BackendUnreachable
@@ -46,7 +47,7 @@ def settle(
     programs, version = find_programs(program)
     toolchains = discover()
     system, tree = skeleton.system_directories(), cgroups.find_tree(pool_id)
-    launcher = Launcher(programs.launcher)
+    launcher, ranges = Launcher(programs.launcher), Ranges(pool_id)
     refusals = []
     for grade, images in _ways(wanted):
         host = Host(grade, images, programs, version)
@@ -64,6 +65,7 @@ def settle(
             boot=boot_id(),
             pool_id=pool_id,
             launcher=launcher,
+            ranges=ranges,
         )
         try:
             return _proven(machines)

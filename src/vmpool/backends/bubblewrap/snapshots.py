@@ -103,7 +103,7 @@ def _still(machines: Machines, key: MachineKey, paths: VMPaths) -> Iterator[None
     (paths.home / HELD).touch()
     try:
         if machines.cgroups.can_freeze:
-            held = machines.cgroups.freeze(str(key))
+            held = machines.cgroups.freeze(machines.group(key))
         else:
             held = processes.stop_all(process)
         if not held:
@@ -119,7 +119,7 @@ def let_go(machines: Machines, key: MachineKey) -> None:
     paths = machines.layout.vm(key)
     if not (paths.home / HELD).exists():
         return
-    machines.cgroups.thaw(str(key))
+    machines.cgroups.thaw(machines.group(key))
     process = machines.first_process(paths)
     if process is not None and not machines.cgroups.can_freeze:
         processes.continue_all(process)
