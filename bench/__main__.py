@@ -1,89 +1,89 @@
-"""`python -m bench`: measure, print the table and the bars, write results and plots."""
+"""`python -m bench`: measure every contender in one run, and write results, plots and the page."""
 
 from __future__ import annotations
 
 import argparse
-import subprocess
+import gc
+import os
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+import time
+from dataclasses import replace
 from pathlib import Path
 
-from bench import scenarios
-from bench.contenders import (
-    Contender,
-    DockerAPI,
-    DockerCLI,
-    DockerRun,
-    VMPool,
-    VMPoolSDK,
-    bare_interpreters,
-)
-from bench.report import Report
-from bench.server import running_server
+from bench import plots, report
+from bench.lineup import lineup
+from bench.machine import machine
+from bench.plan import Plan
+from bench.run import Run, say
+from bench.scenarios import SCENARIOS, SHARED
+
+CHECKOUT = Path(__file__).parent.parent
 
 
 def main() -> int:
-    """0 when every promised ratio that could be measured was met."""
+    """0 when no bar that could be measured was missed."""
     options = _parse()
-    with _contenders(docker=not options.no_docker) as contenders:
-        _say("preparing ten sandboxes for each contender")
-        ready = [contender for contender in contenders if not isinstance(contender, DockerRun)]
-        for contender in ready:
-            contender.prepare(scenarios.SANDBOXES if not isinstance(contender, VMPoolSDK) else 1)
-        executed = scenarios.execute(ready, options.rounds, _say)
-        ten = [contender for contender in ready if not isinstance(contender, VMPoolSDK)]
-        rates = scenarios.throughput(ten, options.throughput_rounds, options.seconds, _say)
-        # A user may have ten VMs: those that stood ready make room for the ones that are created now.
-        for contender in ready:
-            contender.close()
-        makers = [contender for contender in contenders if not isinstance(contender, VMPoolSDK | DockerAPI)]
-        created = scenarios.create(makers, options.create_rounds, _say)
-    report = Report(contenders, executed, created, rates)
-    sys.stderr.write("\r\033[K")
-    paths = report.write(options.output)
-    print(report.table())
-    print("\nPromised ratios of medians:")
-    for bar in report.bars():
-        print(bar.line())
-    print("\nWritten: " + ", ".join(str(path) for path in paths))
-    return int(any(bar.measured is not None and bar.measured > bar.limit for bar in report.bars()))
+    plan = Plan.quick() if options.quick else Plan()
+    if options.minute is not None:
+        plan = replace(plan, minute=options.minute)
+    run = Run(plan, say)
+    host = machine()
+    started = time.monotonic()
+    with lineup(run, lambda name: _wanted(name, options.contender)):
+        gc.collect()
+        gc.freeze()
+        gc.disable()  # no pause of ours in anyone's figures
+        for name, scenario in SCENARIOS.items():
+            if name not in (options.scenario or SCENARIOS):
+                continue
+            scenario(run)
+            if name not in SHARED:
+                run.close(run.contenders)
+            gc.collect()
+        document = report.document(run, host | {"took": f"{(time.monotonic() - started) / 60:.0f} minutes"})
+    sys.stderr.write("\r\033[K" if sys.stderr.isatty() else "")
+    _write(document, options.output, options.page)
+    print(report.bars_table(run.results))
+    return int(any(bar["met"] is False for bar in document["bars"]))
+
+
+def _write(document: report.Document, output: Path, page: Path) -> None:
+    report.write_json(output / "results.json", document)
+    drawn = plots.draw(document["results"], output)
+    page.parent.mkdir(parents=True, exist_ok=True)
+    pictures = [(title, os.path.relpath(path, page.parent)) for title, path in drawn]
+    page.write_text(report.page(document, pictures))
+
+
+def _wanted(name: str, patterns: list[str] | None) -> bool:
+    return not patterns or any(pattern.lower() in name.lower() for pattern in patterns)
 
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=100, help="rounds of execute (default %(default)s)")
-    parser.add_argument("--create-rounds", type=int, default=20, help="default %(default)s")
-    parser.add_argument("--throughput-rounds", type=int, default=3, help="default %(default)s")
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each throughput round")
-    parser.add_argument("--no-docker", action="store_true", help="leave docker out")
-    parser.add_argument("--output", type=Path, default=Path("bench/results"), help="default %(default)s")
+    parser.add_argument(
+        "--quick", action="store_true", help="few rounds: shows that all works, measures little"
+    )
+    parser.add_argument(
+        "--scenario", action="append", choices=SCENARIOS, help="only this one; may be given several times"
+    )
+    parser.add_argument(
+        "--contender",
+        action="append",
+        metavar="TEXT",
+        help="only those with TEXT in their name; may be repeated",
+    )
+    parser.add_argument(
+        "--minute", type=float, help="seconds of throughput for what bars speak of (default 60)"
+    )
+    parser.add_argument(
+        "--output", type=Path, default=CHECKOUT / "bench" / "results", help="directory of JSON and plots"
+    )
+    parser.add_argument(
+        "--page", type=Path, default=CHECKOUT / "docs" / "benchmarks.md", help="the page to write"
+    )
     return parser.parse_args()
 
 
-@contextmanager
-def _contenders(*, docker: bool) -> Iterator[list[Contender]]:
-    """Every contender this machine has.  The SDK's own VMs count against a user of their own server."""
-    with ExitStack() as stack:
-        found: list[Contender] = bare_interpreters()
-        for backend in ("bubblewrap", "docker") if docker else ("bubblewrap",):
-            server = stack.enter_context(running_server(backend, limits__max_vms_per_user="20"))
-            found += [VMPool(backend, server), VMPoolSDK(backend, server)]
-        if docker:
-            found += [DockerCLI(), DockerAPI(), DockerRun()]
-        for contender in found:
-            stack.callback(contender.close)
-        yield found
-
-
-def _say(text: str) -> None:
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r\033[K{text}")
-        sys.stderr.flush()
-
-
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except (subprocess.CalledProcessError, RuntimeError) as error:
-        sys.exit(f"bench: {error}")
+    sys.exit(main())

@@ -1,162 +1,240 @@
-"""Results as JSON, a table and plots, all written from the same values."""
+"""Results as JSON, and `docs/benchmarks.md` made from that JSON."""
 
 from __future__ import annotations
 
 import json
-import os
-import platform
-import subprocess
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from bench.contenders import Contender
-from bench.scenarios import Results, Throughput
+from bench.bars import BARS, Verdict
+from bench.figures import Figures, Results
+from bench.run import Run
 
-PERCENTILES = (0.5, 0.95)
-
-
-@dataclass(frozen=True)
-class Bar:
-    """A promised ratio: `measured` is None where a contender is missing."""
-
-    what: str
-    limit: float
-    measured: float | None
-
-    def line(self) -> str:
-        """One line for people."""
-        if self.measured is None:
-            return f"  not measured  {self.what}"
-        verdict = "met   " if self.measured <= self.limit else "MISSED"
-        return f"  {verdict}  {self.measured:6.3f} (at most {self.limit:g})  {self.what}"
+Document = dict[str, Any]
+TIMES = {
+    "execute": "Execute `print(1+1)` in a sandbox that stands ready",
+    "nodejs": "Execute `console.log(1+1)` with Node.js",
+    "create": "From nothing to the first output",
+    "warm_start": "From nothing to the first output, made beforehand",
+    "removal": "Stop and delete, each in its own way",
+    "stop": "Stop",
+    "delete": "Delete what is stopped",
+}
 
 
-@dataclass(frozen=True)
-class Report:
-    """One run."""
+_INTRODUCTION = """\
+# Benchmarks
 
-    contenders: Sequence[Contender]
-    execute: Results
-    create: Results
-    throughput: Mapping[str, Throughput]
+Written by `make bench`: every contender in one run, interleaved, on one machine. Read the ratios; the
+absolute times are this machine's."""
+_PROMISES = """\
+## Promised ratios
 
-    def bars(self) -> list[Bar]:
-        """The promised ratios, from this run's medians."""
-        bare = "bare python3 (bubblewrap's)"
-        return [
-            Bar(
-                "execute, docker over REST ÷ docker exec (CLI)",
-                0.1,
-                _ratio(self.execute, "vmpool docker, REST", "docker exec, CLI"),
-            ),
-            Bar(
-                "create to first output, bubblewrap over REST ÷ bare interpreter",
-                5,
-                _ratio(self.create, "vmpool bubblewrap, REST", bare),
-            ),
-        ]
-
-    def table(self) -> str:
-        """Markdown; milliseconds."""
-        lines = [
-            "| | execute p50 | p95 | create → output p50 | p95 | executions/s, ten sandboxes | failures |",
-            "|---|---:|---:|---:|---:|---:|---:|",
-        ]
-        for contender in self.contenders:
-            name = contender.name
-            cells = [_milliseconds(self.execute, name, share) for share in PERCENTILES]
-            cells += [_milliseconds(self.create, name, share) for share in PERCENTILES]
-            rate = self.throughput.get(name)
-            median = rate.median() if rate else None
-            cells.append("-" if median is None else f"{median:.1f}")
-            cells.append(str(self._failures(name)))
-            lines.append(f"| {name} | " + " | ".join(cells) + " |")
-        return "\n".join(lines)
-
-    def write(self, directory: Path) -> list[Path]:
-        """results.json, results.md and one plot a scenario, in `directory`."""
-        directory.mkdir(parents=True, exist_ok=True)
-        written = [directory / "results.json", directory / "results.md"]
-        written[0].write_text(json.dumps(self._document(), indent=1) + "\n")
-        heading = " · ".join(f"{key}: {value}" for key, value in _machine().items())
-        written[1].write_text(f"{heading}\n\n{self.table()}\n\nMedians and 95th percentiles in ms.\n")
-        return written + _plots(self, directory)
-
-    def _failures(self, name: str) -> int:
-        total = sum(results[name].failures for results in (self.execute, self.create) if name in results)
-        return total + (self.throughput[name].failures if name in self.throughput else 0)
-
-    def _document(self) -> dict[str, object]:
-        return {
-            "machine": _machine(),
-            "contenders": {contender.name: contender.version for contender in self.contenders},
-            "execute_seconds": {name: asdict(samples) for name, samples in self.execute.items()},
-            "create_seconds": {name: asdict(samples) for name, samples in self.create.items()},
-            "throughput": {name: asdict(result) for name, result in self.throughput.items()},
-            "bars": [asdict(bar) for bar in self.bars()],
-        }
+vmpool is called through its REST API over raw keep-alive connections, with the row of every execution
+written; its SDK stands beside it. MB are 10⁶ bytes of PSS."""
+_CLIENT = """\
+Milliseconds each. The client's share is that of one core which the load generator took from what it
+measured; the processes of a command are not in it."""
 
 
-def _ratio(results: Results, ours: str, theirs: str) -> float | None:
-    medians = [results[name].percentile(0.5) if name in results else None for name in (ours, theirs)]
-    if medians[0] is None or medians[1] is None:
-        return None
-    return medians[0] / medians[1]
-
-
-def _milliseconds(results: Results, name: str, share: float) -> str:
-    value = results[name].percentile(share) if name in results else None
-    return "-" if value is None else f"{value * 1000:.1f}"
-
-
-def _machine() -> dict[str, str]:
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
+def document(run: Run, machine: Mapping[str, str]) -> Document:
+    """All of a run that is kept."""
     return {
-        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "commit": commit or "unknown",
-        "cores": str(os.cpu_count()),
-        "kernel": platform.release(),
-        "load": f"{os.getloadavg()[0]:.1f}",
+        "machine": dict(machine),
+        "contenders": {
+            contender.name: {"version": contender.version, "mode": contender.mode}
+            for contender in (*run.contenders, *run.contenders_seen)
+        },
+        "absent": run.absent,
+        "results": run.results,
+        "troubles": run.troubles,
+        "bars": [
+            {"what": verdict.bar.what, "limit": verdict.bar.limit, "value": verdict.value, "met": verdict.met}
+            for verdict in (bar.judge(run.results) for bar in BARS)
+        ],
     }
 
 
-def _plots(report: Report, directory: Path) -> list[Path]:
-    import matplotlib as mpl
+def write_json(path: Path, run: Document) -> None:
+    """Rounded to a microsecond: more digits say nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(_rounded(run), indent=1, ensure_ascii=False) + "\n")
 
-    mpl.use("svg")
-    from matplotlib import pyplot
 
-    drawn: list[Path] = []
-    for name, title, results in (
-        ("execute", "Execute print(1+1) in a sandbox that stands ready", report.execute),
-        ("create", "From nothing to the first output", report.create),
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 6)
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return [_rounded(item) for item in value] if isinstance(value, list) else value
+
+
+def bars_table(results: Results) -> str:
+    """Every promised ratio with what this run says of it."""
+    return _table(
+        ("", "bar", "measured", "", "goal"),
+        [_bar_row(verdict) for verdict in (bar.judge(results) for bar in BARS)],
+    )
+
+
+def _bar_row(verdict: Verdict) -> tuple[str, ...]:
+    bar = verdict.bar
+    sign = "≥" if bar.at_least else "≤"
+    return (
+        bar.what,
+        f"{sign} {bar.limit:g}",
+        "-" if verdict.value is None else f"{verdict.value:.3g}",
+        {True: "met", False: "**missed**", None: "not measured"}[verdict.met],
+        "" if bar.goal is None else f"{sign} {bar.goal:g}",
+    )
+
+
+def page(run: Document, pictures: Sequence[tuple[str, str]]) -> str:
+    """`docs/benchmarks.md`.  pictures: title and path of each plot, relative to the page."""
+    results: Results = run["results"]
+    parts = [
+        _INTRODUCTION,
+        _table(("", ""), list(run["machine"].items())),
+        _PROMISES,
+        bars_table(results),
+    ]
+    parts += [f"![{title}]({path})" for title, path in pictures]
+    parts += list(_sections(results))
+    parts += _people(run)
+    return "\n\n".join(parts) + "\n"
+
+
+def _sections(results: Results) -> Iterable[str]:
+    for scenario, title in TIMES.items():
+        if scenario in results:
+            yield f"## {title}\n\nMilliseconds."
+            yield _times(results[scenario])
+    yield from _loads(results)
+    for prefix, title, word in (
+        ("burst_", "So many creates at once, all answered", "creates"),
+        ("batch_", "One batch over many VMs", "VMs"),
     ):
-        present = [key for key, samples in results.items() if samples.seconds]
-        figure, axes = pyplot.subplots(figsize=(8, 0.45 * len(present) + 1.2), layout="constrained")
-        axes.boxplot(
-            [[1000 * second for second in results[key].seconds] for key in present],
-            orientation="horizontal",
-            tick_labels=present,
-            showfliers=False,
+        for scenario in _numbered(results, prefix):
+            yield f"## {title}: {scenario.removeprefix(prefix)} {word}\n\nMilliseconds; the wall in seconds."
+            yield _times(results[scenario])
+    if "hundred" in results:
+        rows = [
+            (name, f"{figures['n']:.0f}", _number(figures.get("wall"), 1, 2), f"{figures['failures']:.0f}")
+            for name, figures in results["hundred"].items()
+        ]
+        yield "## A hundred from nothing, all answered once\n\nSeconds."
+        yield _table(("", "how many", "wall", "failures"), rows)
+    if "output" in results:
+        rows = [
+            (
+                name,
+                _number(figures.get("p50"), 1, 2),
+                _number(figures.get("bytes"), 1e-6, 1),
+                f"{figures['failures']:.0f}",
+            )
+            for name, figures in results["output"].items()
+        ]
+        yield "## A program that prints 100 MB\n\nSeconds until the answer, and the MB in it."
+        yield _table(("", "seconds", "MB", "failures"), rows)
+    yield from _memory(results)
+
+
+def _times(contenders: Mapping[str, Figures]) -> str:
+    wall = any("wall" in figures for figures in contenders.values())
+    heads = ("", "p50", "p95", "p99", "min", "rounds", "failures", *(("wall",) if wall else ()))
+    rows = []
+    for name, figures in contenders.items():
+        cells = [_number(figures.get(quantile), 1000, 2) for quantile in ("p50", "p95", "p99", "min")]
+        rows.append(
+            (
+                name,
+                *cells,
+                f"{figures['n']:.0f}",
+                f"{figures['failures']:.0f}",
+                *((_number(figures.get("wall"), 1, 2),) if wall else ()),
+            )
         )
-        axes.set_xscale("log")
-        axes.set_xlabel("milliseconds (log scale; box: quartiles, line: median)")
-        axes.set_title(title)
-        axes.invert_yaxis()
-        drawn.append(directory / f"{name}.svg")
-        figure.savefig(drawn[-1])
-        pyplot.close(figure)
-    rates = {name: median for name, result in report.throughput.items() if (median := result.median())}
-    figure, axes = pyplot.subplots(figsize=(8, 0.45 * len(rates) + 1.2), layout="constrained")
-    bars = axes.barh(list(rates), list(rates.values()))
-    axes.bar_label(bars, fmt="%.0f", padding=3)
-    axes.set_title("Executions a second, ten sandboxes at once")
-    axes.invert_yaxis()
-    drawn.append(directory / "throughput.svg")
-    figure.savefig(drawn[-1])
-    pyplot.close(figure)
-    return drawn
+    return _table(heads, rows)
+
+
+def _loads(results: Results) -> Iterable[str]:
+    for scenario in _numbered(results, "throughput_"):
+        in_flight = scenario.removeprefix("throughput_")
+        yield f"## Sustained throughput, {in_flight} in flight\n\n{_CLIENT}"
+        rows = [
+            (
+                name,
+                _number(figures.get("per_second"), 1, 1),
+                *(_number(figures.get(quantile), 1000, 2) for quantile in ("p50", "p95", "p99")),
+                _number(figures.get("seconds"), 1, 0),
+                f"{figures['failures']:.0f}",
+                _number(figures.get("client_cpu"), 100, 0),
+            )
+            for name, figures in results[scenario].items()
+        ]
+        yield _table(("", "a second", "p50", "p95", "p99", "seconds", "failures", "client, %"), rows)
+
+
+def _memory(results: Results) -> Iterable[str]:
+    scenarios = list(_numbered(results, "memory_"))
+    if not scenarios:
+        return
+    rows = []
+    for scenario in scenarios:
+        for name, figures in results[scenario].items():
+            row = [name, scenario.removeprefix("memory_")]
+            for phase in ("unused", "used", "idle"):
+                row.append(_number(figures.get(phase), 1e-6, 2))
+                row.append(_number(figures.get(f"{phase}_server"), 1e-6, 2))
+            row.append(_number(figures.get("used_processes"), 1, 1))
+            row.append(_number(figures.get("unused_shim"), 1e-6, 2))
+            row.append(f"{figures['failures']:.0f}")
+            rows.append(tuple(row))
+    yield (
+        "## Memory a VM\n\nMB of PSS of all its processes and its share of the server's growth (which stands "
+        "beside it as well); docker's shim apart."
+    )
+    heads = (
+        "", "VMs", "before first use", "server", "after an execution", "server", "after the idle policy",
+        "server", "processes when warm", "shim", "failures",
+    )  # fmt: skip
+    yield _table(heads, rows)
+
+
+def _people(run: Document) -> list[str]:
+    parts = ["## Contenders"]
+    rows = [(name, known["version"], known["mode"]) for name, known in run["contenders"].items()]
+    parts.append(_table(("", "version", "how it is driven"), rows))
+    if run["absent"]:
+        parts.append(
+            "Absent:\n\n" + "\n".join(f"- {name}: {reason}" for name, reason in run["absent"].items())
+        )
+    if run["troubles"]:
+        lines = [
+            f"- {scenario}, {name}: `{_one_line(text)}`"
+            for scenario, troubled in run["troubles"].items()
+            for name, texts in troubled.items()
+            for text in texts
+        ]
+        parts.append("## What failed\n\nThe first of each.\n\n" + "\n".join(lines))
+    return parts
+
+
+def _numbered(results: Results, prefix: str) -> list[str]:
+    found = [scenario for scenario in results if scenario.startswith(prefix)]
+    return sorted(found, key=lambda scenario: int(scenario.removeprefix(prefix)))
+
+
+def _number(value: float | None, factor: float, digits: int) -> str:
+    return "-" if value is None else f"{value * factor:.{digits}f}"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.replace("`", "'").split())
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) - 1)]
+    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join(lines)

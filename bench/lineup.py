@@ -1,0 +1,118 @@
+"""Who takes part: everything this machine has.  What cannot start is named with its reason, not left out."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+
+from bench import peer_environment
+from bench.contenders import names
+from bench.contenders.bare import bare_node, bare_python, on_host
+from bench.contenders.base import Contender
+from bench.contenders.docker import DockerAPI, DockerCLI, DockerCLINoNetwork, DockerRun, docker_program, sweep
+from bench.contenders.floors import Forking, OneRow
+from bench.contenders.peers import KNOWN, Peer
+from bench.contenders.vmpool import VMPool, VMPoolSDK
+from bench.program import NODEJS
+from bench.run import Run
+from bench.server import COLD, Server, running_server, supported
+
+
+@contextmanager
+def lineup(run: Run, wanted: Callable[[str], bool]) -> Iterator[None]:
+    """Fills `run.contenders` with those whose name is `wanted`; all are closed on the way out."""
+    with ExitStack() as stack:
+        builder = _Builder(run, wanted, stack)
+        builder.pools()
+        if docker_program():
+            stack.callback(sweep)
+            for kind in (DockerCLI, DockerCLINoNetwork, DockerAPI, DockerRun):
+                builder.add(kind.name, kind)
+            builder.peers()
+        else:
+            run.absent["docker and the peers"] = "there is no docker command"
+        yield
+
+
+class _Builder:
+    def __init__(self, run: Run, wanted: Callable[[str], bool], stack: ExitStack) -> None:
+        self._run = run
+        self._wanted = wanted
+        self._stack = stack
+
+    def add(self, name: str, make: Callable[[], Contender | None]) -> Contender | None:
+        """Make a contender if it is wanted; None, with the reason kept, when that fails."""
+        if not self._wanted(name):
+            return None
+        self._run.say(f"starting {name}")
+        try:
+            contender = make()
+        except Exception as error:  # whatever keeps it from starting is the reason
+            self._run.absent[name] = f"{type(error).__name__}: {error}"[:300]
+            return None
+        if contender is None:
+            self._run.absent[name] = "not on this machine"
+            return None
+        self._stack.callback(contender.close)
+        self._run.contenders.append(contender)
+        return contender
+
+    def pools(self) -> None:
+        """vmpool on every backend; the bare interpreter and the forking one, which are the VM's own."""
+        bubblewrap = self._server("bubblewrap", names.BUBBLEWRAP, names.BUBBLEWRAP_SDK, names.NODE_BUBBLEWRAP)
+        docker = self._server(
+            "docker", names.DOCKER, names.DOCKER_SDK, names.NODE_DOCKER, settings=supported(COLD)
+        )
+        crun = self._server("docker", names.CRUN, settings={"DOCKER__RUNTIME": "crun", **supported(COLD)})
+        interpreter = _interpreter(bubblewrap) if bubblewrap else "/usr/bin/python3"
+        self.add(names.BARE, partial(bare_python, interpreter))
+        self.add(names.FORKING, partial(Forking, on_host(interpreter)))
+        self.add(names.ONE_ROW, OneRow)
+        self.add(names.BARE_NODE, bare_node)
+        for server, rest, sdk, node in (
+            (bubblewrap, names.BUBBLEWRAP, names.BUBBLEWRAP_SDK, names.NODE_BUBBLEWRAP),
+            (docker, names.DOCKER, names.DOCKER_SDK, names.NODE_DOCKER),
+        ):
+            if server is not None:
+                self.add(rest, partial(VMPool, rest, server))
+                self.add(sdk, partial(VMPoolSDK, sdk, server))
+                self.add(node, partial(VMPool, node, server, NODEJS))
+        if crun is not None:
+            self.add(names.CRUN, partial(VMPool, names.CRUN, crun))
+
+    def peers(self) -> None:
+        """Other people's, if any is wanted: their environment takes a while to make the first time."""
+        if not any(self._wanted(name) for name, _, _ in KNOWN):
+            return
+        try:
+            interpreter = peer_environment.environment(self._run.say)
+            image = peer_environment.image(self._run.say)
+        except (OSError, subprocess.CalledProcessError) as error:
+            self._run.absent["the peers"] = f"{error}"[:300]
+            return
+        for name, key, mode in KNOWN:
+            self.add(name, partial(Peer, name, key, interpreter, image, mode))
+
+    def _server(self, backend: str, *users: str, settings: dict[str, str] | None = None) -> Server | None:
+        """A server for the contenders named `users`; None when none is wanted or it does not start."""
+        if not any(self._wanted(name) for name in users):
+            return None
+        self._run.say(f"starting a server for {users[0]}")
+        try:
+            return self._stack.enter_context(running_server(backend, settings))
+        except (OSError, RuntimeError) as error:
+            for name in users:
+                self._run.absent[name] = str(error)[-300:]
+            return None
+
+
+def _interpreter(server: Server) -> str:
+    """Path of the interpreter in a VM."""
+    pool = VMPool("probe", server)
+    try:
+        pool.prepare(1)
+        return pool.interpreter()
+    finally:
+        pool.close()
