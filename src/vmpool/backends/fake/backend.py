@@ -237,7 +237,10 @@ class FakeBackend(Backend):
 
     async def settle(self, container_id: str, key: MachineKey, spec: MachineSpec) -> None:
         async def act() -> None:
-            return None  # a claim has no second half here
+            for found, machine in list(self.host.machines.items()):
+                if machine.container_id == container_id and found != key:  # an earlier server's claim
+                    machine.become(key, spec)
+                    self.host.machines[key] = self.host.machines.pop(found)
 
         await self._do("settle", act)
 
