@@ -47,10 +47,28 @@ enum { WITHOUT_ARGUMENTS = 4, WITH_ARGUMENTS = 1, WITH_ONE_ARGUMENT = 8, FILE_IN
 PyObject *PyModuleDef_Init(struct module_definition *);
 PyObject *PyBool_FromLong(long);
 PyObject *PyErr_SetFromErrno(PyObject *);
+void PyErr_Clear(void);
+void PyErr_SetObject(PyObject *, PyObject *);
+void PyErr_Print(void);
+PyObject *PyErr_Occurred(void);
+void PyErr_WriteUnraisable(PyObject *);
+int PyErr_ExceptionMatches(PyObject *);
+void PyErr_Restore(PyObject *, PyObject *, PyObject *);
 void PyErr_Fetch(PyObject **, PyObject **, PyObject **);
 void PyErr_NormalizeException(PyObject **, PyObject **, PyObject **);
 int PyErr_CheckSignals(void);
-int PyException_SetTraceback(PyObject *, PyObject *);
+int Py_EnterRecursiveCall(const char *);
+void Py_LeaveRecursiveCall(void);
+PyObject *PyLong_FromLong(long);
+long PyLong_AsLong(PyObject *);
+PyObject *PyImport_GetModuleDict(void);
+PyObject *PyDict_GetItemString(PyObject *, const char *);
+PyObject *PyModule_GetDict(PyObject *);
+PyObject *PySys_GetObject(const char *);
+PyObject *PyObject_GetAttrString(PyObject *, const char *);
+PyObject *PyObject_CallMethod(PyObject *, const char *, const char *, ...);
+void PyObject_GC_UnTrack(void *);
+intptr_t PyTuple_Size(PyObject *);
 PyObject *PyEval_EvalCode(PyObject *, PyObject *, PyObject *);
 PyObject *PyObject_CallFunctionObjArgs(PyObject *, ...);
 int PyArg_ParseTuple(PyObject *, const char *, ...);
@@ -65,11 +83,7 @@ void PyOS_AfterFork_Parent(void);
 void PyOS_AfterFork_Child(void);
 void Py_IncRef(PyObject *);
 void Py_DecRef(PyObject *);
-extern PyObject _Py_NoneStruct, *PyExc_OSError;
-struct object {
-  intptr_t references;
-  void *type;
-};
+extern PyObject *PyExc_OSError, *PyExc_SystemExit, *PyExc_KeyboardInterrupt;
 __attribute__((visibility("default"))) PyObject *PyInit_vmpool_warm(void);
 
 /* -- making spares */
@@ -175,7 +189,7 @@ static void close_from(int first) {
 
 /* Role: the spare.  Parent: its supervisor. */
 static void take_place(const int job[2]) {
-  int source = fcntl(job[0], F_DUPFD, 64);
+  int source = fcntl(job[0], F_DUPFD, JOB + 1); /* low: the program sees how large its table of them has grown */
   setsid();
   for (int i = 0; i < STDIO; i++) {
     dup2(asked[1 + i], i);
@@ -273,54 +287,136 @@ static PyObject *watch(PyObject *self, PyObject *callable) {
   return PyBool_FromLong(PySys_AddAuditHook(on_event, NULL) == 0);
 }
 
-static PyObject *serve, *ended;
+/* hide(thing, ...): from those who ask the garbage collector for every object. */
+static PyObject *hide(PyObject *self, PyObject *things) {
+  (void)self;
+  for (intptr_t i = 0; i < PyTuple_Size(things); i++) {
+    PyObject_GC_UnTrack(PyTuple_GetItem(things, i));
+  }
+  return PyBool_FromLong(1);
+}
+
+static PyObject *serve, *status_of, *begin_end, *exit_functions, *leave, *note_interrupt;
+
+/* Of a call whose failure nobody is told. */
+static void forget(PyObject *result) {
+  if (result == NULL) {
+    PyErr_Clear();
+  } else {
+    Py_DecRef(result);
+  }
+}
+
+static void flush(const char *name) {
+  PyObject *stream = PySys_GetObject(name);
+  if (stream != NULL) {
+    Py_IncRef(stream);
+    forget(PyObject_CallMethod(stream, "flush", NULL));
+    Py_DecRef(stream);
+  }
+}
+
+/* What the interpreter does when the main program has run, before it looks how that ended. */
+static void flush_streams(void) {
+  PyObject *kind, *error, *traceback;
+  PyErr_Fetch(&kind, &error, &traceback);
+  flush("stderr");
+  flush("stdout");
+  PyErr_Restore(kind, error, traceback);
+}
+
+/* The number in a SystemExit that is set, which is cleared then; -1: the interpreter is to deal with it. */
+static long exit_status(void) {
+  PyObject *kind, *error, *traceback;
+  PyErr_Fetch(&kind, &error, &traceback);
+  PyErr_NormalizeException(&kind, &error, &traceback);
+  PyObject *number = PyObject_CallFunctionObjArgs(status_of, error, NULL);
+  long status = number != NULL ? PyLong_AsLong(number) : -1;
+  forget(number);
+  if (status < 0) {
+    PyErr_Restore(kind, error, traceback);
+    return -1;
+  }
+  Py_DecRef(kind);
+  Py_DecRef(error);
+  if (traceback != NULL) {
+    Py_DecRef(traceback);
+  }
+  return status;
+}
+
+/* The end in the interpreter's own order: threads, exit functions, the rest. */
+static PyObject *finish(long status) {
+  PyObject *number = PyLong_FromLong(status);
+  PyObject *shutdown = PyObject_CallFunctionObjArgs(begin_end, number, NULL);
+  if (shutdown != NULL) {
+    PyObject *done = PyObject_CallFunctionObjArgs(shutdown, NULL);
+    if (done == NULL) {
+      PyErr_WriteUnraisable(PyDict_GetItemString(PyImport_GetModuleDict(), "threading"));
+    }
+    forget(done);
+    forget(PyObject_CallFunctionObjArgs(exit_functions, NULL));
+    Py_DecRef(shutdown);
+    forget(PyObject_CallFunctionObjArgs(leave, number, NULL));
+    PyErr_SetObject(PyExc_SystemExit, number);
+  }
+  Py_DecRef(number);
+  return NULL;
+}
+
+static void hide_exception(PyObject *args) {
+  PyObject *frame = PyObject_GetAttrString(PyTuple_GetItem(args, 2), "tb_frame");
+  if (frame == NULL) {
+    PyErr_Clear();
+    return;
+  }
+  PyObject_GC_UnTrack(frame);
+  Py_DecRef(frame);
+  PyObject_GC_UnTrack(PyTuple_GetItem(args, 1));
+  PyObject_GC_UnTrack(PyTuple_GetItem(args, 2));
+}
 
 /* The interpreter's `sys.excepthook` while it is warm: what is called there has no frame below it.  Serves, and in a
    spare runs the program and ends it; what it raises is what the interpreter exits with. */
 static PyObject *run(PyObject *self, PyObject *args) {
   (void)self;
-  (void)args;
+  hide_exception(args);
   PyObject *job = PyObject_CallFunctionObjArgs(serve, NULL);
   if (job == NULL) {
     return NULL;
   }
-  PyObject *code = PyTuple_GetItem(job, 0), *names = PyTuple_GetItem(job, 1);
+  PyObject *code = PyTuple_GetItem(job, 0), *module = PyTuple_GetItem(job, 1);
   Py_IncRef(code);
-  Py_IncRef(names);
+  Py_IncRef(module);
   Py_DecRef(job);
-  PyObject *result = PyEval_EvalCode(code, names, names);
-  PyObject *kind = &_Py_NoneStruct, *error = &_Py_NoneStruct, *traceback = &_Py_NoneStruct;
-  if (result == NULL) {
-    PyErr_Fetch(&kind, &error, &traceback);
-    PyErr_NormalizeException(&kind, &error, &traceback);
-    if (traceback == NULL) {
-      Py_IncRef(&_Py_NoneStruct);
-      traceback = &_Py_NoneStruct;
-    }
-    PyException_SetTraceback(error, traceback);
-  } else {
-    Py_DecRef(result);
-    Py_IncRef(kind);
-    Py_IncRef(error);
-    Py_IncRef(traceback);
-  }
+  Py_LeaveRecursiveCall(); /* the call of this very function, which the program is not to pay for */
+  PyObject *result = PyEval_EvalCode(code, PyModule_GetDict(module), PyModule_GetDict(module));
+  flush_streams();
   Py_DecRef(code);
-  Py_DecRef(names);
-  PyObject *end = PyObject_CallFunctionObjArgs(ended, kind, error, traceback, NULL);
-  Py_DecRef(kind);
-  Py_DecRef(error);
-  Py_DecRef(traceback);
+  Py_DecRef(module);
+  PyObject *end = NULL;
+  if (result != NULL) {
+    Py_DecRef(result);
+    end = finish(0);
+  } else if (PyErr_ExceptionMatches(PyExc_SystemExit)) {
+    long status = exit_status();
+    end = status >= 0 ? finish(status) : NULL;
+  } else {
+    bool interrupted = PyErr_Occurred() == PyExc_KeyboardInterrupt;
+    PyErr_Print();
+    end = interrupted ? PyObject_CallFunctionObjArgs(note_interrupt, NULL) : finish(1);
+  }
+  Py_EnterRecursiveCall("");
   return end;
 }
 
-/* begin(serve, ended): what `run` calls. */
+/* begin(serve, status_of, begin_end, exit_functions, leave, note_interrupt): what `run` calls. */
 static PyObject *begin(PyObject *self, PyObject *args) {
   (void)self;
-  if (!PyArg_ParseTuple(args, "OO", &serve, &ended)) {
+  if (!PyArg_ParseTuple(args, "OOOOOO", &serve, &status_of, &begin_end, &exit_functions, &leave, &note_interrupt)) {
     return NULL;
   }
-  Py_IncRef(serve);
-  Py_IncRef(ended);
+  Py_IncRef(args); /* for ever */
   return PyBool_FromLong(1);
 }
 
@@ -328,7 +424,8 @@ static struct method methods[] = {
   {"receive", receive, WITHOUT_ARGUMENTS, NULL}, {"spawn", spawn, WITHOUT_ARGUMENTS, NULL},
   {"compile", compile, WITH_ARGUMENTS, NULL},    {"show", show, WITH_ARGUMENTS, NULL},
   {"watch", watch, WITH_ONE_ARGUMENT, NULL},     {"begin", begin, WITH_ARGUMENTS, NULL},
-  {"run", run, WITH_ARGUMENTS, NULL},            {NULL, NULL, 0, NULL},
+  {"hide", hide, WITH_ARGUMENTS, NULL},          {"run", run, WITH_ARGUMENTS, NULL},
+  {NULL, NULL, 0, NULL},
 };
 
 static struct module_definition definition = {

@@ -58,6 +58,8 @@ def serve():
     known, where = sites(), layout()
     show(where, [os.fsencode(sys.orig_argv[0])], own_environment())
     native.compile(b"1", b"main.py")
+    functions = [thing for thing in globals().values() if type(thing) is type(serve)]
+    native.hide(native, native.__dict__, *functions)
     gc.freeze()
     while native.receive():
         if sites() != known:
@@ -154,8 +156,12 @@ def prepare(known, where, argv, environment):
     sys.argv[:] = sys.orig_argv[1:]
     if not getattr(sys.flags, "safe_path", False):
         sys.path[0] = os.path.dirname(os.path.realpath(path))
-    sys.path_importer_cache.clear()
+    for finder in sys.path_importer_cache.values():
+        if finder is not None:
+            finder.invalidate_caches()
+    sys.path_importer_cache[path] = None  # a start looks whether the file is a package
     native.watch(thaw)
+    native.hide(globals())
     gc.freeze()
     return code, fresh_main(path)
 
@@ -178,7 +184,7 @@ def fresh_main(path):
     if "__cached__" in old or sys.version_info < (3, 15):
         main["__cached__"] = None
     sys.modules["__main__"] = module
-    return main
+    return module
 
 def is_plain_end():
     # Whether tearing the interpreter down could show: then it is done, else the kernel is quicker.  Only what
@@ -202,11 +208,17 @@ def is_plain_end():
             return False
     return True
 
-def end(status):
-    # In the interpreter's own order: threads, exit functions, streams, the rest.
-    if "threading" in sys.modules:
-        sys.modules["threading"]._shutdown()
-    atexit._run_exitfuncs()
+def begin_end(status):
+    # What is to be called first.  Raises to have the interpreter do it all.
+    threading = sys.modules.get("threading")
+    if threading is None:
+        return int
+    if getattr(threading, "_threading_atexits", True):
+        raise SystemExit(status)
+    return threading._shutdown
+
+def leave(status):
+    # Not at all, or returns for the interpreter to tear itself down.
     if is_plain_end():
         try:
             sys.stdout.flush()
@@ -214,40 +226,21 @@ def end(status):
         except Exception:
             pass
         else:
-            os._exit(status & 0xFF)
-    raise SystemExit(status)
+            os._exit(status)
 
-def ended(kind, error, traceback):
-    # What the interpreter does with an exception nobody caught.
-    if kind is None:
-        end(0)
-    if issubclass(kind, SystemExit):
-        code = error.code
-        if code is None or type(code) is int and -(2**31) <= code < 2**31:
-            end(code or 0)
-        raise error
-    sys.last_type, sys.last_value, sys.last_traceback = kind, error, traceback
-    if sys.version_info >= (3, 12):
-        sys.last_exc = error
+def status_of(error):
+    # -1: more than a number.
+    code = error.code
+    return code & 0xFF if type(code) is int and -(2**31) <= code < 2**31 else 0 if code is None else -1
+
+def note_interrupt():
+    # That the interpreter is to end itself by SIGINT.
     try:
-        sys.excepthook(kind, error, traceback)
-    except SystemExit:
-        raise
-    except BaseException as second:
-        second.__context__ = None
-        sys.stderr.write("Error in sys.excepthook:\n")
-        second.__traceback__ = second.__traceback__.tb_next
-        sys.__excepthook__(type(second), second, second.__traceback__)
-        sys.stderr.write("\nOriginal exception was:\n")
-        sys.__excepthook__(kind, error, traceback)
-    if not issubclass(kind, KeyboardInterrupt):
-        end(1)
-    try:
-        exec("raise KeyboardInterrupt", {})  # notes that the interpreter is to end itself by SIGINT
+        exec("raise KeyboardInterrupt", {})
     except KeyboardInterrupt:
         pass
 
-native.begin(serve, ended)
+native.begin(serve, status_of, begin_end, atexit._run_exitfuncs, leave, note_interrupt)
 sys.excepthook = native.run
 for name in ("gc", "atexit"):
     sys.modules.pop(name, None)
