@@ -10,7 +10,7 @@ REQUIRE ?=
 PIP     := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-user check format agent bench constraints bless clean
+.PHONY: help demo test test-user check format agent bench bench-peers constraints bless clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,8 +31,12 @@ format: $(VENV)/.dev ## rewrite the sources in the project's format
 agent: ## build the guest agent and the launcher with the system's compiler
 	$(MAKE) -C agent
 
-bench: $(VENV)/.dev ## measure vmpool beside docker and the bare interpreter
-	$(BIN)/python -m bench
+bench: $(VENV)/.dev ## measure every contender in one run; ARGS="--quick --scenario execute"
+	$(BIN)/python -m bench $(ARGS)
+
+bench-peers: $(VENV)/.dev ## renew bench/peers.txt from bench/peers.in
+	$(BIN)/uv pip compile --quiet bench/peers.in --universal --upgrade --no-emit-index-url \
+	  --no-annotate --no-header --python-version 3.11 --output-file bench/peers.txt
 
 constraints: $(VENV)/.dev ## renew constraints.txt from pyproject.toml
 	$(BIN)/uv pip compile --quiet pyproject.toml --all-extras --universal --upgrade --no-emit-index-url \

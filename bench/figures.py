@@ -27,6 +27,11 @@ def summary(seconds: Sequence[float], failures: int = 0) -> Figures:
     return figures
 
 
+def printed(seconds: float, length: int, size: int, *, said: bool = False) -> Figures:
+    """Of a program that printed `size` bytes: `length` came back; fewer is a failure unless it was `said`."""
+    return summary([seconds], int(length != size and not said)) | {"bytes": length}
+
+
 def rate(latencies: Sequence[float], failures: int, elapsed: float, client_cpu: float) -> Figures:
     """Of a load: quantiles, successes a second, and the load generator's own share of one core.
 

@@ -7,6 +7,7 @@ for contenders that only have a blocking call: a thread for each.
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 import threading
@@ -45,7 +46,14 @@ class _Wire:
 
     def send(self) -> None:
         self.sent = time.perf_counter()
-        self.socket.sendall(self.line.request)
+        with contextlib.suppress(OSError):  # a broken line is noticed where its answer is read
+            self.socket.sendall(self.line.request)
+
+    def receive(self) -> bytes:
+        try:
+            return self.socket.recv(1 << 18)
+        except OSError:
+            return b""
 
 
 def drive(lines: Sequence[Line], seconds: float) -> Figures:
@@ -72,7 +80,7 @@ def _drive(wires: dict[int, _Wire], seconds: float) -> Figures:
     while waiting and (left := deadline + GRACE - time.perf_counter()) > 0:
         for fd, _ in poller.poll(left):
             wire = wires[fd]
-            data = wire.socket.recv(1 << 18)
+            data = wire.receive()
             now = time.perf_counter()
             wire.buffer += data
             answer = wire.line.parse(wire.buffer) if data else (0, False)

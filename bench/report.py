@@ -47,12 +47,21 @@ def document(run: Run, machine: Mapping[str, str]) -> Document:
             for contender in (*run.contenders, *run.contenders_seen)
         },
         "absent": run.absent,
-        "results": run.results,
+        "results": _in_order(run),
         "troubles": run.troubles,
         "bars": [
             {"what": verdict.bar.what, "limit": verdict.bar.limit, "value": verdict.value, "met": verdict.met}
             for verdict in (bar.judge(run.results) for bar in BARS)
         ],
+    }
+
+
+def _in_order(run: Run) -> dict[str, dict[str, Figures]]:
+    """Every scenario's contenders in the order in which they were made."""
+    order = {contender.name: number for number, contender in enumerate(run.contenders)}
+    return {
+        scenario: dict(sorted(found.items(), key=lambda item: order.get(item[0], len(order))))
+        for scenario, found in run.results.items()
     }
 
 
@@ -95,7 +104,7 @@ def page(run: Document, pictures: Sequence[tuple[str, str]]) -> str:
     results: Results = run["results"]
     parts = [
         _INTRODUCTION,
-        _table(("", ""), list(run["machine"].items())),
+        _table(("", ""), list(run["machine"].items()), text=True),
         _PROMISES,
         bars_table(results),
     ]
@@ -205,7 +214,7 @@ def _memory(results: Results) -> Iterable[str]:
 def _people(run: Document) -> list[str]:
     parts = ["## Contenders"]
     rows = [(name, known["version"], known["mode"]) for name, known in run["contenders"].items()]
-    parts.append(_table(("", "version", "how it is driven"), rows))
+    parts.append(_table(("", "version", "how it is driven"), rows, text=True))
     if run["absent"]:
         parts.append(
             "Absent:\n\n" + "\n".join(f"- {name}: {reason}" for name, reason in run["absent"].items())
@@ -234,7 +243,8 @@ def _one_line(text: str) -> str:
     return " ".join(text.replace("`", "'").split())
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) - 1)]
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, text: bool = False) -> str:
+    """Markdown: the first column of text, the others of numbers unless `text`."""
+    lines = ["| " + " | ".join(heads) + " |", "|---|" + ("---|" if text else "---:|") * (len(heads) - 1)]
     lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
     return "\n".join(lines)

@@ -12,7 +12,7 @@ from functools import partial
 
 from bench.contenders.base import Creates, Loads, Prints
 from bench.contenders.names import DOCKER_API, DOCKER_CLI, DOCKER_CLI_NO_NETWORK, DOCKER_RUN
-from bench.figures import Figures, summary
+from bench.figures import Figures, printed
 from bench.load import at_once, drive_calls
 from bench.program import PYTHON, check, printing
 from bench.spawn import output_of
@@ -114,7 +114,7 @@ class DockerCLI(_Docker, Loads, Prints):
         code = printing(size).code
         started = time.perf_counter()
         output = self.run(self._ready[0], code)
-        return summary([time.perf_counter() - started]) | {"bytes": len(output)}
+        return printed(time.perf_counter() - started, len(output), size)
 
 
 class DockerCLINoNetwork(_Docker):
@@ -175,7 +175,7 @@ class DockerAPI(DockerCLI):
             stream = _call(starting, f"/exec/{made['Id']}/start", {"Detach": False, "Tty": False})
         finally:
             starting.close()
-        return _standard_output(stream)
+        return standard_output(stream)
 
     def close(self) -> None:
         for connections in self._kept.values():
@@ -194,7 +194,7 @@ def _call(connection: _EngineConnection, path: str, body: object) -> bytes:
     return payload
 
 
-def _standard_output(stream: bytes) -> str:
+def standard_output(stream: bytes) -> str:
     """Of frames: a byte for the stream, three of nothing, four of length, the data."""
     pieces = []
     at = 0

@@ -24,7 +24,7 @@ LIMITS = {
     "execute": 30.0,
     "create": 60.0,
     "remove": 30.0,
-    "burst": 90.0,
+    "burst": 60.0,
     "output": 60.0,
 }
 """Seconds a command may take before the worker is ended and the command has failed."""

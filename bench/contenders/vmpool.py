@@ -10,7 +10,7 @@ from typing import Any
 
 import vmpool
 from bench.contenders.base import Batches, Creates, Loads, Prints
-from bench.figures import Figures, summary
+from bench.figures import Figures, printed, summary
 from bench.load import at_once, drive, drive_calls
 from bench.program import PYTHON, Program, WrongOutput, check, printing
 from bench.rest import Client
@@ -121,7 +121,8 @@ class VMPool(Loads, Creates, Batches, Prints):
         started = time.perf_counter()
         answer = self._control.send_raw(request)
         elapsed = time.perf_counter() - started
-        return summary([elapsed]) | {"bytes": len(json.loads(answer)["output"])}
+        decoded = json.loads(answer)
+        return printed(elapsed, len(decoded["output"]), size, said=decoded["truncated"])
 
     # Sandboxes
 

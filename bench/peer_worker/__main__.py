@@ -17,7 +17,7 @@ from importlib.metadata import version
 from itertools import count
 from typing import Any
 
-from bench.figures import Figures, rate, summary
+from bench.figures import Figures, printed, rate, summary
 from bench.peer_worker.autogen import Autogen
 from bench.peer_worker.base import Peer, Sandbox
 from bench.peer_worker.llm_sandbox import LLMSandboxBubblewrap, LLMSandboxDocker, LLMSandboxPool
@@ -104,7 +104,7 @@ class Worker:
     async def output(self, size: int) -> Figures:
         started = time.perf_counter()
         output = await self._peer.run(self._ready[0], printing(size).code)
-        return summary([time.perf_counter() - started]) | {"bytes": len(output)}
+        return printed(time.perf_counter() - started, len(output), size)
 
 
 async def serve(worker: Worker, answer: Callable[[object], None]) -> None:

@@ -77,4 +77,6 @@ def output(run: Run) -> None:
             ]
             if measured:
                 seconds = [figures["p50"] for figures in measured]
-                run.record("output", contender.name, summary(seconds) | {"bytes": measured[-1]["bytes"]})
+                failures = sum(figures["failures"] for figures in measured)
+                figures = summary(seconds) | {"failures": failures, "bytes": measured[-1]["bytes"]}
+                run.record("output", contender.name, figures)
