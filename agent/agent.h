@@ -51,11 +51,14 @@ struct agent {
 
 /* connection.c */
 bool listener_ready_to_serve(struct agent *agent, int fd);
-void connections_flush(struct agent *agent);
+void connections_flush(struct agent *agent, uint64_t now);
 struct bytes *connection_out(struct connection *connection);
 struct agent *connection_agent(struct connection *connection);
 struct link *connection_attached(struct connection *connection);
 void connection_wake(struct connection *connection);
+/* The same at the latest in `us` microseconds, together with what comes until then. */
+void connection_wake_within(struct connection *connection, uint64_t us);
+uint64_t connections_next_due(const struct agent *agent);
 void connection_greet(struct connection *connection);
 void connection_reply_failed(struct connection *connection, uint64_t channel, const char *reason, const char *message,
                              int error);

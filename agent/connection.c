@@ -28,6 +28,7 @@ struct connection {
   bool greeted;
   bool closing; /* after what is queued has been sent */
   bool awake;   /* something may be to be sent */
+  uint64_t due_us; /* 0, or when something that can wait a moment is to be sent */
 };
 
 struct bytes *connection_out(struct connection *connection) {
@@ -44,6 +45,24 @@ struct link *connection_attached(struct connection *connection) {
 
 void connection_wake(struct connection *connection) {
   connection->awake = true;
+}
+
+void connection_wake_within(struct connection *connection, uint64_t us) {
+  uint64_t due = now_us() + us;
+  if (connection->due_us == 0 || due < connection->due_us) {
+    connection->due_us = due;
+  }
+}
+
+uint64_t connections_next_due(const struct agent *agent) {
+  uint64_t due = 0;
+  list_each(at, next, &agent->connections) {
+    const struct connection *connection = container_of(at, struct connection, order);
+    if (connection->due_us != 0 && (due == 0 || connection->due_us < due)) {
+      due = connection->due_us;
+    }
+  }
+  return due;
 }
 
 void connection_greet(struct connection *connection) {
@@ -138,6 +157,7 @@ static bool send_queued(struct connection *connection) {
 
 static void flush(struct connection *connection) {
   connection->awake = false;
+  connection->due_us = 0;
   bool alive = !connection->out.failed && !connection->in.failed;
   for (bool more = true; alive && more;) {
     gather(connection);
@@ -160,10 +180,10 @@ static void flush(struct connection *connection) {
   }
 }
 
-void connections_flush(struct agent *agent) {
+void connections_flush(struct agent *agent, uint64_t now) {
   list_each(at, next, &agent->connections) {
     struct connection *connection = container_of(at, struct connection, order);
-    if (connection->awake) {
+    if (connection->awake || (connection->due_us != 0 && connection->due_us <= now)) {
       flush(connection);
     }
   }

@@ -9,7 +9,7 @@ enum report_kind {
   REPORT_READY = 1,   /* warm: the supervisor stands and its program waits; `pid` is the program's */
   REPORT_STARTED,     /* `pid` runs (the build first, then the program) */
   REPORT_FAILED,      /* nothing ran: `stage` and `error` say why; the supervisor ends */
-  REPORT_MAIN_ENDED,  /* the main process ended: `status` and its use */
+  REPORT_MAIN_ENDED,  /* the main process ended: `status` and its use; and all of REPORT_TREE_GONE if `tree_gone` */
   REPORT_TREE_GONE,   /* no descendant is left and the files are removed; the supervisor ends */
 };
 
@@ -22,6 +22,7 @@ struct report {
   int32_t error;
   uint32_t stage;
   uint32_t build_failed;
+  uint32_t tree_gone;
   uint64_t user_us, system_us, max_rss_bytes;
 };
 

@@ -10,6 +10,9 @@
 #include "warm.h"
 #include "workspace.h"
 
+/* A short program's start, output and end go to the host as one piece: each costs it a wake-up. */
+enum { STARTED_HOLD_US = 3000 };
+
 struct link *execution_bucket(struct agent *agent, uint64_t id) {
   return &agent->buckets[(id * 0x9e3779b97f4a7c15ULL >> 32) % EXECUTION_BUCKETS];
 }
@@ -48,7 +51,11 @@ void execution_reply_started(struct execution *execution, bool already) {
   message_u64(out, STARTED_ALREADY, already);
   message_u64(out, STARTED_WARM, execution->warm);
   message_end(out, begun);
-  connection_wake(execution->connection);
+  if (already || execution->background || execution->inlet.reports) {
+    connection_wake(execution->connection); /* the host waits for it */
+  } else {
+    connection_wake_within(execution->connection, STARTED_HOLD_US);
+  }
 }
 
 static void leave_list(struct execution *execution) {
@@ -260,6 +267,17 @@ static void take_started(struct execution *execution, const struct report *repor
   }
 }
 
+static void tree_gone(struct execution *execution) {
+  execution->give_up_us = 0;
+  watch_close(&execution->agent->loop, &execution->control);
+  if (execution->agent->adopts) {
+    execution->childless = true;
+    children_lost(execution->agent);
+  } else {
+    execution->tree_gone = true;
+  }
+}
+
 void execution_control_ready(struct watch *watch, uint32_t events) {
   (void)events;
   struct execution *execution = container_of(watch, struct execution, control);
@@ -281,16 +299,12 @@ void execution_control_ready(struct watch *watch, uint32_t events) {
       return;
     case REPORT_MAIN_ENDED:
       main_ended(execution, &report);
+      if (report.tree_gone) {
+        tree_gone(execution);
+      }
       break;
     case REPORT_TREE_GONE:
-      execution->give_up_us = 0;
-      watch_close(&execution->agent->loop, watch);
-      if (execution->agent->adopts) {
-        execution->childless = true;
-        children_lost(execution->agent);
-      } else {
-        execution->tree_gone = true;
-      }
+      tree_gone(execution);
       break;
     default:
       break;

@@ -173,9 +173,11 @@ static void open_agent(struct agent *agent, const struct options *options, int l
 /* Milliseconds until the next thing to be done without an event; -1 if there is none. */
 static int pause_ms(const struct agent *agent, uint64_t now) {
   uint64_t due = executions_next_due(agent);
-  uint64_t warm_due = warms_next_due(agent);
-  if (warm_due != 0 && (due == 0 || warm_due < due)) {
-    due = warm_due;
+  uint64_t others[] = {warms_next_due(agent), connections_next_due(agent)};
+  for (size_t i = 0; i < 2; i++) {
+    if (others[i] != 0 && (due == 0 || others[i] < due)) {
+      due = others[i];
+    }
   }
   if (agent->strays && (due == 0 || agent->strays_due_us < due)) {
     due = agent->strays_due_us;
@@ -200,7 +202,7 @@ static void serve(struct agent *agent) {
       killed = true;
       executions_end_all(agent, SIGKILL);
     }
-    connections_flush(agent);
+    connections_flush(agent, now);
     warms_due(agent, now);
     if (agent->stopping && (agent->running_count == 0 || now >= agent->stopping_kill_us + STOP_LIMIT_US)) {
       return;

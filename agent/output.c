@@ -6,7 +6,11 @@
 
 #include "execution.h"
 
-enum { READS_PER_EVENT = 8 };
+enum {
+  READS_PER_EVENT = 8,
+  OUTPUT_HOLD_US = 1000, /* little output waits this long for more of it, or for the end */
+  HELD_BYTES = 4096,
+};
 
 static const enum stream_number NUMBERS[2] = {STREAM_STDOUT, STREAM_STDERR};
 
@@ -42,8 +46,11 @@ static void pump(struct outlet *outlet) {
   } else {
     watch_for(loop, &outlet->watch, result == FILL_FULL ? 0 : EPOLLIN);
   }
-  if (execution->connection != NULL && outlet->stream.sent != outlet->stream.end) {
+  uint64_t unsent = outlet->stream.end - outlet->stream.sent;
+  if (execution->connection != NULL && unsent >= HELD_BYTES) {
     connection_wake(execution->connection);
+  } else if (execution->connection != NULL && unsent > 0) {
+    connection_wake_within(execution->connection, OUTPUT_HOLD_US);
   }
 }
 

@@ -33,6 +33,7 @@ struct supervisor {
   unsigned round;
   bool building;
   uint64_t spent_us; /* CPU time of a spare before it was used */
+  struct report end; /* of the main process, not said yet; `kind` 0 without one */
   const struct start *start;
   struct stdio stdio;
 };
@@ -132,14 +133,24 @@ static void main_ended(struct supervisor *self, int status, const struct rusage 
   }
   close_stdio(self);
   self->ending |= !self->start->background;
-  report(self, &(struct report){
-                 .kind = REPORT_MAIN_ENDED,
-                 .status = status,
-                 .build_failed = self->building,
-                 .user_us = user - from_user,
-                 .system_us = system - from_system,
-                 .max_rss_bytes = (uint64_t)use->ru_maxrss * 1024,
-               });
+  self->end = (struct report){
+    .kind = REPORT_MAIN_ENDED,
+    .status = status,
+    .build_failed = self->building,
+    .user_us = user - from_user,
+    .system_us = system - from_system,
+    .max_rss_bytes = (uint64_t)use->ru_maxrss * 1024,
+  };
+}
+
+static void report_end(struct supervisor *self, bool tree_gone) {
+  if (self->end.kind != 0) {
+    self->end.tree_gone = tree_gone;
+    report(self, &self->end);
+    self->end.kind = 0;
+  } else if (tree_gone) {
+    report(self, &(struct report){.kind = REPORT_TREE_GONE});
+  }
 }
 
 /* Reap whatever has ended; false once there is no child left. */
@@ -183,6 +194,7 @@ static void obey(struct supervisor *self) {
 static void supervise(struct supervisor *self) {
   struct pollfd waited[] = {{.events = POLLIN}, {.fd = self->children, .events = POLLIN}};
   while (reap(self)) {
+    report_end(self, false);
     if (self->ending) {
       tree_end_step(getpid(), NULL, self->round++);
     }
@@ -197,7 +209,7 @@ static void supervise(struct supervisor *self) {
     }
   }
   workspace_remove(self->start);
-  report(self, &(struct report){.kind = REPORT_TREE_GONE});
+  report_end(self, true);
   _exit(0);
 }
 
