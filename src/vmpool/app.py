@@ -6,6 +6,7 @@ it in the opposite order.  VMs are not among it: they go on running, and the nex
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import socket
 import sys
@@ -57,6 +58,7 @@ async def _serve(settings: Settings, directory: StateDirectory, listener: socket
         async def listening() -> None:
             await to_thread.run_sync(directory.announce, url)
             await to_thread.run_sync(_greet, url, directory, services)
+            _spare_the_collector()
 
         await server.run(listener, listening)
         await to_thread.run_sync(directory.withdraw)
@@ -166,6 +168,12 @@ async def ensure_owner(store: Store, directory: StateDirectory) -> None:
     owner = await store.users.ensure(OWNER, admin=True)
     _, secret = await store.keys.create(owner.id, "owner.key")
     await to_thread.run_sync(setattr, directory, "owner_key", secret)
+
+
+def _spare_the_collector() -> None:
+    """Modules, routes and schemas stay: a collection that walks them would hold up every request."""
+    gc.collect()
+    gc.freeze()
 
 
 def _greet(url: str, directory: StateDirectory, services: Services) -> None:
