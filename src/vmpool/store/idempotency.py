@@ -5,15 +5,38 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from vmpool.errors import IdempotencyMismatch
 from vmpool.store.database import Database
-from vmpool.store.models import IdempotencyRow
+from vmpool.store.models import Base, IdempotencyRow
 
 KEPT = timedelta(days=1)
+
+# Put together once, and on the table: a mapped class is looked at anew for each statement.
+_TABLE = Base.metadata.tables[IdempotencyRow.__tablename__]
+_COMPLETE = (
+    update(_TABLE)
+    .where(_TABLE.c.user_id == bindparam("whose"), _TABLE.c.key == bindparam("which"))
+    .values(status=bindparam("status"), body=bindparam("body"))
+)
+
+
+def _claim_with(dialect: Any) -> Any:
+    """A claim of a key that is free, or that somebody had too long ago; answers a row if it succeeds."""
+    taken = dialect.insert(_TABLE)
+    replaced = {name: taken.excluded[name] for name in ("route", "body_hash", "created_at")}
+    return taken.on_conflict_do_update(
+        index_elements=[_TABLE.c.user_id, _TABLE.c.key],
+        set_={**replaced, "status": None, "body": None},
+        where=_TABLE.c.created_at <= bindparam("expired"),
+    ).returning(_TABLE.c.created_at)
+
+
+_CLAIM = {"sqlite": _claim_with(sqlite), "postgresql": _claim_with(postgresql)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,27 +73,21 @@ class Idempotency:
         older than a day counts as never seen.
         """
 
+        now = self._clock()
+        statement = _CLAIM[self._database.dialect]
+        values = {
+            "user_id": user_id,
+            "key": key,
+            "route": route,
+            "body_hash": body_hash,
+            "created_at": now,
+            "expired": now - KEPT,
+        }
+
         def work(connection: Connection) -> Fresh | Replay | InProgress:
-            now = self._clock()
-            own = _own(user_id, key)
-            connection.execute(delete(IdempotencyRow).where(own, IdempotencyRow.created_at <= now - KEPT))
-            dialect = postgresql if self._database.dialect == "postgresql" else sqlite
-            values = {
-                "user_id": user_id,
-                "key": key,
-                "route": route,
-                "body_hash": body_hash,
-                "created_at": now,
-            }
-            claimed = connection.execute(
-                dialect.insert(IdempotencyRow)
-                .values(values)
-                .on_conflict_do_nothing()
-                .returning(IdempotencyRow.created_at)
-            ).one_or_none()
-            if claimed is not None:
+            if connection.execute(statement, values).one_or_none() is not None:
                 return Fresh()
-            row = connection.execute(select(IdempotencyRow).where(own)).one()
+            row = connection.execute(select(IdempotencyRow).where(_own(user_id, key))).one()
             if (row.route, row.body_hash) != (route, body_hash):
                 raise IdempotencyMismatch
             if row.status is None:
@@ -82,10 +99,10 @@ class Idempotency:
     async def complete(self, user_id: int, key: str, status: int, body: str) -> None:
         """Keep the answer for whoever asks again."""
 
+        values = {"whose": user_id, "which": key, "status": status, "body": body}
+
         def work(connection: Connection) -> None:
-            connection.execute(
-                update(IdempotencyRow).where(_own(user_id, key)).values(status=status, body=body)
-            )
+            connection.execute(_COMPLETE, values)
 
         await self._database.write_behind(work)
 
