@@ -35,7 +35,7 @@ def launch(grade: Grade, *, image: bool = True, own: frozenset[str] = frozenset(
         system=("usr",),
         own_toolchains=own,
         pidfile=Path(SECRET_PLACE, "pid"),
-        cgroups=(Path("/cg/memory/cgroup.procs"),),
+        cgroups=("/cg/memory/cgroup.procs",),
         cgroup_limits=frozenset({"memory", "processes"}),
         ids=65536,
     )

@@ -89,7 +89,7 @@ def test_no_group_to_be_had(tmp_path: Path) -> None:
 def test_version_1_files(tmp_path: Path) -> None:
     parents = {name: tmp_path / name for name in ("memory", "cpu", "pids")}
     procs = CgroupTree(1, parents).make("vm-1-1", LIMITS)
-    assert sorted(procs) == sorted(tmp_path / name / "vm-1-1/cgroup.procs" for name in parents)
+    assert sorted(procs) == sorted(f"{tmp_path}/{name}/vm-1-1/cgroup.procs" for name in parents)
     assert (tmp_path / "memory/vm-1-1/memory.limit_in_bytes").read_text() == str(64 << 20)
     assert not (tmp_path / "memory/vm-1-1/memory.memsw.limit_in_bytes").exists()
     assert (tmp_path / "cpu/vm-1-1/cpu.cfs_quota_us").read_text() == "150000"
@@ -98,7 +98,7 @@ def test_version_1_files(tmp_path: Path) -> None:
 
 def test_version_2_files(tmp_path: Path) -> None:
     tree = CgroupTree(2, dict.fromkeys(("memory", "cpu", "pids"), tmp_path))
-    assert tree.make("vm-1-1", LIMITS) == (tmp_path / "vm-1-1/cgroup.procs",)
+    assert tree.make("vm-1-1", LIMITS) == (f"{tmp_path}/vm-1-1/cgroup.procs",)
     assert tree.holds == {"memory", "cpu", "processes"}
     made = tmp_path / "vm-1-1"
     assert (made / "memory.max").read_text() == str(64 << 20)

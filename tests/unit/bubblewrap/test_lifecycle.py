@@ -141,7 +141,7 @@ async def test_an_agent_that_cannot_be_executed(backend: BubblewrapBackend) -> N
     assert machine is not None and machine.state is MachineState.STOPPED
 
 
-async def test_a_launcher_that_is_killed_takes_the_half_made_vm_along(
+async def test_a_launcher_that_nobody_waits_for_leaves_nothing_half_made(
     backend: BubblewrapBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(launching, "LAUNCH_SECONDS", 0.004)

@@ -27,7 +27,7 @@ async def restored(backend: BubblewrapBackend, key: MachineKey, reference: str) 
 
 async def test_the_backend_supports_it(backend: BubblewrapBackend) -> None:
     assert isinstance(backend, SupportsSnapshot)
-    assert (await backend.describe()).capabilities == ("SupportsSnapshot",)
+    assert "snapshot" in (await backend.describe()).capabilities
 
 
 async def test_files_come_back(backend: BubblewrapBackend) -> None:

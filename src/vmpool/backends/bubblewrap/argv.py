@@ -49,7 +49,7 @@ class Launch:
     system: tuple[str, ...]
     own_toolchains: frozenset[str]
     pidfile: Path
-    cgroups: tuple[Path, ...]
+    cgroups: tuple[str, ...]
     cgroup_limits: frozenset[str]
     ids: int
     hidden: frozenset[str] = frozenset()
@@ -84,7 +84,7 @@ def plan(launch: Launch) -> bytes:
         *("lock", str(LOCK_FD)),
         *("listen", str(LISTEN_FD)),
         *("pidfile", str(launch.pidfile)),
-        *(word for path in launch.cgroups for word in ("cgroup", str(path))),
+        *(word for path in launch.cgroups for word in ("cgroup", path)),
         *(("range", str(launch.ids)) if launch.root_grade else ("user",)),
         *("run", str(launch.programs.bwrap), "--args", str(ARGUMENTS_FD), "--", *first_program(launch), "."),
         *("with", *bubblewrap(launch), "."),

@@ -6,6 +6,7 @@ import builtins
 import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Self, TypeVar
@@ -141,7 +142,7 @@ class BubblewrapBackend(Backend):
         async with self._alone(key):
             self._creating.add(key)
             try:
-                await self._run(self._create, key, spec)
+                machine = await self._run(self._create, key, spec)
                 await anyio.lowlevel.checkpoint_if_cancelled()
             except anyio.get_cancelled_exc_class():
                 with anyio.CancelScope(shield=True):
@@ -149,19 +150,20 @@ class BubblewrapBackend(Backend):
                 raise
             finally:
                 self._creating.discard(key)
-            return await self._present(key)
+            return machine
 
-    def _create(self, key: MachineKey, spec: MachineSpec) -> None:
+    def _create(self, key: MachineKey, spec: MachineSpec) -> Machine:
         machines = self._machines
         found = machines.inspect(key)
         if found is not None and found.state is MachineState.RUNNING:
             machines.layout.vm(key).made.touch()
-        elif found is not None and found.state is MachineState.STOPPED:
+            return found
+        if found is not None and found.state is MachineState.STOPPED:
             machines.start(key)
-        else:
-            machines.destroy(key)  # what a crash left half made
-            record, disk = snapshots.starting_point(machines, machines.record_for(spec))
-            machines.make(key, record, disk)
+            return replace(found, state=MachineState.RUNNING)
+        machines.destroy(key)  # what a crash left half made
+        record, disk = snapshots.starting_point(machines, machines.record_for(spec))
+        return machines.make(key, record, disk)
 
     async def _present(self, key: MachineKey) -> Machine:
         machine = await self._run(self._machines.inspect, key)
@@ -197,7 +199,7 @@ class BubblewrapBackend(Backend):
             machine = await self._run(self._machines.inspect, key)
             if machine is None or machine.state is MachineState.CREATING:
                 raise BackendFailed(f"machine {key} was never made; create it")
-            await self._run(self._machines.end, key)
+            await self._run(self._machines.stop, key)
 
     async def destroy(self, key: MachineKey) -> None:
         async with self._alone(key):

@@ -55,16 +55,25 @@ class CgroupTree:
         parent = self.parents.get(controller)
         return None if parent is None else parent / name
 
-    def _groups(self, name: str) -> list[Path]:
-        return sorted({parent / name for parent in self.parents.values()})
+    def _groups(self, name: str) -> list[str]:
+        return [f"{parent}/{name}" for parent in dict.fromkeys(self.parents.values())]
 
-    def make(self, name: str, limits: Limits) -> tuple[Path, ...]:
-        """Make the VM's groups with its limits; their `cgroup.procs` files, to be joined."""
+    def make(self, name: str, limits: Limits) -> tuple[str, ...]:
+        """Make the VM's groups with its limits; their `cgroup.procs` files, to be joined.
+
+        Those of an earlier start are emptied and made anew: what they counted is over.
+        """
         groups = self._groups(name)
         for group in groups:
-            _make_group(group)
+            try:
+                Path(group).mkdir()
+            except FileNotFoundError:
+                _make_group(group)
+            except FileExistsError:
+                self._remove_group(group)
+                _make_group(group)
         self._write(name, _settings(self.version, limits))
-        return tuple(group / "cgroup.procs" for group in groups)
+        return tuple(f"{group}/cgroup.procs" for group in groups)
 
     def change(self, name: str, limits: Limits) -> None:
         """Give the VM's groups other limits while it runs."""
@@ -74,32 +83,46 @@ class CgroupTree:
         self._write(name, _settings(self.version, limits))
 
     def _write(self, name: str, settings: Iterable[tuple[str, str, str, bool]]) -> None:
+        flags = os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC
         for controller, file, value, optional in settings:
-            group = self._group(controller, name)
-            if group is not None and (not optional or (group / file).exists()):
-                (group / file).write_text(value, encoding="ascii")
+            parent = self.parents.get(controller)
+            if parent is None:
+                continue
+            try:
+                setting = os.open(f"{parent}/{name}/{file}", flags | (0 if optional else os.O_CREAT), 0o644)
+            except FileNotFoundError:
+                if optional:
+                    continue
+                raise
+            try:
+                os.write(setting, value.encode())
+            finally:
+                os.close(setting)
 
     def remove(self, name: str) -> None:
         """Remove the VM's groups; absent ones are right.
 
         The VM's first process has ended.  What is in a group nevertheless was left by a killed launcher.
         """
-        deadline = time.monotonic() + REMOVE_SECONDS
         for group in self._groups(name):
-            while True:
-                try:
-                    group.rmdir()
-                except FileNotFoundError:
-                    break
-                except OSError:
-                    if time.monotonic() > deadline:
-                        raise
-                    _kill_members(group)
-                    time.sleep(0.002)  # the kernel counts an ended process out a moment later
-                else:
-                    break
+            self._remove_group(group)
         if self.version == 1:  # on version 2 they hand controllers down, which takes time to set up again
             self.remove_parents()
+
+    def _remove_group(self, group: str) -> None:
+        deadline = time.monotonic() + REMOVE_SECONDS
+        while True:
+            try:
+                Path(group).rmdir()
+            except FileNotFoundError:
+                return
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise
+                _kill_members(group)
+                time.sleep(0.002)  # the kernel counts an ended process out a moment later
+            else:
+                return
 
     def names(self) -> set[str]:
         """Every group below our parents."""
@@ -151,7 +174,7 @@ class CgroupTree:
         deadline = time.monotonic() + FREEZE_SECONDS
         while time.monotonic() < deadline:
             if self.version == 2:
-                group = self._group("memory", name) or self._groups(name)[0]
+                group = self._group("memory", name) or Path(self._groups(name)[0])
                 (group / "cgroup.freeze").write_text("1", encoding="ascii")
                 frozen = _field(group, "cgroup.events", "frozen") == 1
             else:
@@ -168,7 +191,7 @@ class CgroupTree:
         if not self.can_freeze:
             return
         if self.version == 2:
-            files = [(group / "cgroup.freeze", "0") for group in self._groups(name)]
+            files = [(Path(group, "cgroup.freeze"), "0") for group in self._groups(name)]
         else:
             files = [(self.parents["freezer"] / name / "freezer.state", "THAWED")]
         for file, value in files:
@@ -176,20 +199,20 @@ class CgroupTree:
                 file.write_text(value, encoding="ascii")
 
 
-def _make_group(group: Path) -> None:
+def _make_group(group: str) -> None:
     """Make it and its parents, which another thread may be removing because its VM was the last."""
     for _ in range(MAKE_ATTEMPTS):
         try:
-            group.mkdir(parents=True, exist_ok=True)
+            Path(group).mkdir(parents=True, exist_ok=True)
         except FileNotFoundError:
             continue
         return
     raise FileNotFoundError(f"{group} cannot be made")
 
 
-def _kill_members(group: Path) -> None:
+def _kill_members(group: str) -> None:
     try:
-        members = (group / "cgroup.procs").read_text(encoding="ascii").split()
+        members = Path(group, "cgroup.procs").read_text(encoding="ascii").split()
     except OSError:
         return
     for member in members:

@@ -128,6 +128,18 @@ def wait_until_released(image: Path, seconds: float = RELEASE_SECONDS) -> None:
         os.close(fd)
 
 
+def write_out(image: Path) -> None:
+    """Have the image on the host's disk, where there is one."""
+    try:
+        fd = os.open(image, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def filesystem_use(path: Path) -> int | None:
     """Bytes in use on the file system `path` is on; None where it cannot be seen."""
     try:

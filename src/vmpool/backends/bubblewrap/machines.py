@@ -73,6 +73,9 @@ class Machines:
             state = MachineState.STOPPED
         else:
             state = MachineState.CREATING
+        return self._machine(key, record, state)
+
+    def _machine(self, key: MachineKey, record: Record | None, state: MachineState) -> Machine:
         return Machine(
             key=key,
             state=state,
@@ -139,7 +142,7 @@ class Machines:
             warnings=tuple(warnings),
         )
 
-    def make(self, key: MachineKey, record: Record, snapshot: Path | None = None) -> None:
+    def make(self, key: MachineKey, record: Record, snapshot: Path | None = None) -> Machine:
         """Make and start a VM that is not there; on failure nothing of it is left.
 
         snapshot: a directory with the disk to start from.
@@ -157,11 +160,12 @@ class Machines:
                 disks.copy_sparse(source / image, paths.image)
             elif snapshot is not None:
                 launching.as_root(self.host.programs, *disks.COPY_TREE, str(source / "disk"), str(paths.tree))
-            self.launch(key)
+            self._launch(key, record)
             paths.made.touch()
         except BaseException:
             self.destroy(key)
             raise
+        return self._machine(key, record, MachineState.RUNNING)
 
     def start(self, key: MachineKey) -> None:
         """Start a stopped VM on the files it has."""
@@ -186,15 +190,16 @@ class Machines:
             file.unlink()
 
     def launch(self, key: MachineKey, program: tuple[str, ...] | None = None) -> None:
-        """Start the VM's processes.  program: what to run in place of the agent."""
-        paths = self.layout.vm(key)
-        record = read_record(paths.record)
+        """Start the processes of a VM that is there.  program: what to run in place of the agent."""
+        record = read_record(self.layout.vm(key).record)
         if record is None:
             raise BackendFailed(f"the record of machine {key} is damaged; delete it")
+        self._launch(key, record, program)
+
+    def _launch(self, key: MachineKey, record: Record, program: tuple[str, ...] | None = None) -> None:
+        paths = self.layout.vm(key)
         base = self.layout.bases / record.tree
         self._prepare(paths, record)
-        group = _group_of(record, key)
-        self.cgroups.remove(group)
         with launching.held(paths.lock) as lock, launching.listening_socket(paths) as listener:
             launch = Launch(
                 paths=paths,
@@ -204,7 +209,7 @@ class Machines:
                 system=self.system,
                 own_toolchains=_own(record.toolchains),
                 pidfile=paths.pidfile(self.boot),
-                cgroups=self.cgroups.make(group, record.spec.limits),
+                cgroups=self.cgroups.make(_group_of(record, key), record.spec.limits),
                 cgroup_limits=self.cgroups.holds,
                 ids=self.ranges.take(key),
                 hidden=frozenset(top for top in self.system if (base / "hidden" / top).is_dir()),
@@ -227,8 +232,15 @@ class Machines:
             f"127.0.0.1\tlocalhost {name}\n::1\tlocalhost ip6-localhost {name}\n", encoding="utf-8"
         )
 
-    def end(self, key: MachineKey) -> None:
-        """End every process; the files stay.  Returns once nothing of the VM is mounted or counted."""
+    def stop(self, key: MachineKey) -> None:
+        """End every process; the files stay, and are on the host's disk."""
+        self.end(key, keep=True)
+
+    def end(self, key: MachineKey, *, keep: bool = False) -> None:
+        """End every process.  Returns once nothing of the VM is mounted or counted.
+
+        keep: its files are wanted later, also after the host has gone down.
+        """
         paths = self.layout.vm(key)
         if not paths.home.exists():
             return
@@ -239,6 +251,8 @@ class Machines:
                 raise BackendFailed(f"machine {key} does not end")
             self.cgroups.remove(group)
             disks.wait_until_released(paths.image)
+            if keep:
+                disks.write_out(paths.image)
             paths.pidfile(self.boot).unlink(missing_ok=True)
 
     def destroy(self, key: MachineKey) -> None:
