@@ -287,11 +287,17 @@ static PyObject *watch(PyObject *self, PyObject *callable) {
   return PyBool_FromLong(PySys_AddAuditHook(on_event, NULL) == 0);
 }
 
+/* Not every kind of object can be freed while the garbage collector does not know it: this one never will be. */
+static void hide_one(PyObject *thing) {
+  Py_IncRef(thing);
+  PyObject_GC_UnTrack(thing);
+}
+
 /* hide(thing, ...): from those who ask the garbage collector for every object. */
 static PyObject *hide(PyObject *self, PyObject *things) {
   (void)self;
   for (intptr_t i = 0; i < PyTuple_Size(things); i++) {
-    PyObject_GC_UnTrack(PyTuple_GetItem(things, i));
+    hide_one(PyTuple_GetItem(things, i));
   }
   return PyBool_FromLong(1);
 }
@@ -370,10 +376,9 @@ static void hide_exception(PyObject *args) {
     PyErr_Clear();
     return;
   }
-  PyObject_GC_UnTrack(frame);
-  Py_DecRef(frame);
-  PyObject_GC_UnTrack(PyTuple_GetItem(args, 1));
-  PyObject_GC_UnTrack(PyTuple_GetItem(args, 2));
+  hide_one(frame);
+  hide_one(PyTuple_GetItem(args, 1));
+  hide_one(PyTuple_GetItem(args, 2));
 }
 
 /* The interpreter's `sys.excepthook` while it is warm: what is called there has no frame below it.  Serves, and in a

@@ -18,11 +18,15 @@ What remains to be seen by a program that looks for it is listed in `docs/design
 from __future__ import annotations
 
 _BODY = r"""
-import _imp, _thread as thread, _weakref as weakref, atexit, gc, io, os, posix, sys
+import sys
+*_, newest = sys.modules
+if newest == "linecache" and sys.version_info >= (3, 13):
+    del sys.modules[newest]  # loaded for the sake of -c
+plain_modules = {*sys.modules}
+import _imp, _thread as thread, _weakref as weakref, atexit, gc, io, os, posix
 
 native = _imp.create_dynamic(type(sys.implementation)(name="vmpool_warm", origin="/proc/self/fd/5"))
 _imp.exec_dynamic(native)
-first_modules = {*sys.modules}
 frozen = True
 
 def sites():
@@ -163,6 +167,8 @@ def prepare(known, where, argv, environment):
     native.watch(thaw)
     native.hide(globals())
     gc.freeze()
+    if "gc" in plain_modules:
+        thaw()
     return code, fresh_main(path)
 
 def thaw():
@@ -195,7 +201,7 @@ def is_plain_end():
     objects = gc.get_objects()
     if len(objects) > 4000:
         return False
-    for name in modules.keys() - first_modules:
+    for name in modules.keys() - plain_modules:
         file = getattr(modules[name], "__file__", None) or ""
         if name in ("_ctypes", "_cffi_backend", "readline") or file.endswith(".so") and "-packages" in file:
             return False
@@ -242,8 +248,8 @@ def note_interrupt():
 
 native.begin(serve, status_of, begin_end, atexit._run_exitfuncs, leave, note_interrupt)
 sys.excepthook = native.run
-for name in ("gc", "atexit"):
-    sys.modules.pop(name, None)
+for name in sys.modules.keys() - plain_modules:
+    del sys.modules[name]
 """
 
 TEXT = f"exec({_BODY!r}, {{'__name__': 'vmpool_warm'}})\nraise RuntimeError\n"
