@@ -73,9 +73,7 @@ def _parse() -> argparse.Namespace:
         metavar="TEXT",
         help="only those with TEXT in their name; may be repeated",
     )
-    parser.add_argument(
-        "--minute", type=float, help="seconds of throughput for what bars speak of (default 60)"
-    )
+    parser.add_argument("--minute", type=float, help="seconds of sustained throughput (default 60)")
     parser.add_argument(
         "--output", type=Path, default=CHECKOUT / "bench" / "results", help="directory of JSON and plots"
     )

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class Plan:
     """Rounds and sizes of every scenario; the defaults are the full run's.
 
-    minute: seconds of throughput for what bars speak of.  seconds: of throughput for the others.
+    minute, seconds: of sustained throughput, vmpool's and most others'; what bars divide by has a third
+    of the minute.
     """
 
     sandboxes: int = 10

@@ -11,11 +11,15 @@ from bench.program import PYTHON, Program
 class Contender:
     """One way of running a program.
 
-    name: how the results call it.  version: of what it is made of.  mode: how it is driven, where it has
-    several ways.  every: it takes part in one round of so many, because it is slow.  largest_burst: the
-    most sandboxes it is asked to make at once.  minute: its throughput is in a bar and measured for the
-    whole minute.  settle: seconds of quiet after a call, so that what it leaves to do is not the next one's.
+    name: how the results call it.
+    version: of what it is made of.
+    mode: how it is driven, where there are several ways.
+    every: it takes part in one round of so many, because it is slow.
+    settle: seconds of quiet after a call, so that what is left to do is not the next one's.
+    largest_burst: the most sandboxes it is asked to make at once.
     warm: a create takes what was made beforehand.
+    sustained: its throughput is measured for the whole minute.
+    divisor: a bar divides by its throughput, which is measured for a third of one.
     """
 
     name: str
@@ -23,9 +27,10 @@ class Contender:
     mode: str = ""
     every: int = 1
     largest_burst: int = 100
-    minute: bool = False
     settle: float = 0.0
     warm: bool = False
+    sustained: bool = False
+    divisor: bool = False
     program: Program = PYTHON
 
     def release(self) -> None:

@@ -49,7 +49,7 @@ class Forking(_Floor):
     """One warm interpreter for each sandbox, behind a unix socket."""
 
     name = FORKING
-    minute = True
+    divisor = True
 
     def __init__(self, interpreter: str) -> None:
         super().__init__()

@@ -58,7 +58,7 @@ class Peer(Loads, Creates, Prints):
     def __init__(self, name: str, key: str, interpreter: Path, image: str, mode: str) -> None:
         self.name = name
         self.mode = mode
-        self.minute = name == SWE_REX
+        self.divisor = name == SWE_REX
         self.warm = key == "llm-sandbox-pool"
         self._key = key
         self._interpreter = interpreter

@@ -10,6 +10,7 @@ from typing import Any
 
 import vmpool
 from bench.contenders.base import Batches, Creates, Loads, Prints
+from bench.contenders.names import BUBBLEWRAP, DOCKER
 from bench.figures import Figures, printed, summary
 from bench.load import at_once, drive, drive_calls
 from bench.program import PYTHON, Program, WrongOutput, check, printing
@@ -23,10 +24,9 @@ _names = count()
 class VMPool(Loads, Creates, Batches, Prints):
     """Through the REST API; every create and every ready sandbox has a connection of its own."""
 
-    minute = True
-
     def __init__(self, name: str, server: Server, program: Program = PYTHON) -> None:
         self.name = name
+        self.sustained = name in (BUBBLEWRAP, DOCKER)
         self.program = program
         self.server = server
         self._control = Client(server.address)

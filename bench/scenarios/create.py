@@ -17,7 +17,7 @@ from bench.run import Run
 from bench.server import WARM as WARM_SETTINGS
 from bench.server import running_server, supported
 
-HUNDRED_WIDTH = 4
+HUNDRED_WIDTH = 8
 """Creates in flight of the hundred: enough for two cores."""
 REFILL_SECONDS = 1.0
 """Of quiet after a warm create."""

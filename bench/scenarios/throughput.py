@@ -11,7 +11,7 @@ from bench.figures import Figures, joined, summary
 from bench.run import Run
 from bench.server import running_server
 
-PIECE_SECONDS = 20.0
+PIECES = 3
 """A minute is measured in pieces, with the other contenders' in between."""
 
 
@@ -20,15 +20,14 @@ def throughput(run: Run) -> None:
     ready = run.prepared("throughput", run.having(Loads))
     for in_flight in run.plan.in_flight:
         scenario = f"throughput_{in_flight}"
-        left = {loads.name: run.plan.minute if loads.minute else run.plan.seconds for loads in ready}
         pieces: dict[str, list[Figures]] = {loads.name: [] for loads in ready}
-        while any(seconds > 0 for seconds in left.values()):
+        for turn in range(PIECES):
             for loads in ready:
-                seconds = min(PIECE_SECONDS, left[loads.name])
-                if seconds <= 0:
+                if turn and not loads.sustained:
                     continue
                 run.say(f"{scenario}: {loads.name}")
-                left[loads.name] -= seconds
+                whole = loads.sustained or loads.divisor
+                seconds = run.plan.minute / PIECES if whole else run.plan.seconds
                 piece = run.attempt(scenario, loads.name, partial(loads.load, in_flight, seconds))
                 pieces[loads.name] += [piece] if piece else []
         for name, measured in pieces.items():
