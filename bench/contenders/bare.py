@@ -14,7 +14,7 @@ from bench.contenders.names import BARE, BARE_NODE
 from bench.figures import Figures
 from bench.load import at_once, drive_calls
 from bench.program import NODEJS, PYTHON, Program, check
-from bench.spawn import output_of
+from bench.spawn import LIKE_A_VM, output_of
 
 
 class Bare(Loads):
@@ -31,7 +31,7 @@ class Bare(Loads):
 
     def execute(self, sandbox: int) -> float:
         started = time.perf_counter()
-        output = output_of(self._argv)
+        output = output_of(self._argv, LIKE_A_VM)
         elapsed = time.perf_counter() - started
         check(output, self.program)
         return elapsed

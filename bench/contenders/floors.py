@@ -19,6 +19,7 @@ from bench.figures import Figures
 from bench.load import Line, drive
 from bench.program import PYTHON, check
 from bench.rest import Address, Client
+from bench.spawn import LIKE_A_VM
 
 _PROGRAMS = Path(__file__).parent.parent / "floors"
 _START_SECONDS = 20.0
@@ -35,7 +36,9 @@ class _Floor(Loads):
         """They cost nothing while nobody asks."""
 
     def _start(self, *argv: str) -> None:
-        self._processes.append(subprocess.Popen(argv, stdin=subprocess.DEVNULL, start_new_session=True))
+        self._processes.append(
+            subprocess.Popen(argv, stdin=subprocess.DEVNULL, start_new_session=True, env=LIKE_A_VM)
+        )
 
     def close(self) -> None:
         for process in self._processes:
