@@ -34,6 +34,7 @@ from vmpool.backends.docker.agent_volume import (
 )
 from vmpool.backends.docker.claims import Claims, can_claim
 from vmpool.backends.docker.dial import dial_agent, wait_for_agent
+from vmpool.backends.docker.ending import end, end_and_forget
 from vmpool.backends.docker.engine import (
     Engine,
     connected,
@@ -55,6 +56,7 @@ from vmpool.backends.docker.machines import (
 from vmpool.backends.docker.spares import as_claimed, can_have_spares, claimed_machine
 from vmpool.backends.docker.spec import (
     LABEL_POOL,
+    LABEL_SNAPSHOT,
     LABEL_TEMPLATE,
     JSONDict,
     Placement,
@@ -284,8 +286,9 @@ class DockerBackend(Backend):
                 ):
                     raise BackendFailed(f"{key} is not there to be stopped; recreate the VM")
                 self._claims.standing.pop(key, None)
-                if init_of(facts) is not None:
-                    await self._container(key).stop(t=0)
+                init = init_of(facts)
+                if init is not None:
+                    await end(self._container(key), init, self._engine.isolation)
 
     async def destroy(self, key: MachineKey) -> None:
         """The container with its layer, and the image of a deleted snapshot that only it still held."""
@@ -297,9 +300,13 @@ class DockerBackend(Backend):
                     return
                 with anyio.CancelScope(shield=True, deadline=anyio.current_time() + ENGINE_SECONDS):
                     self._claims.standing.pop(key, None)
+                    init = init_of(facts)
+                    if init is not None:
+                        await end_and_forget(self._container(key), init, self._engine.isolation)
                     await self._remove(facts["Id"])
                     self._claims.settled(key)
-                    await snapshots.drop_if_forgotten(self._client, facts["Image"])
+                    if LABEL_SNAPSHOT in (facts["Config"].get("Labels") or {}):
+                        await snapshots.drop_if_forgotten(self._client, facts["Image"])
 
     async def _remove(self, name: str) -> None:
         """Remove the container and wait until it is gone; an absent one is a success."""
