@@ -67,6 +67,8 @@ class LLMSandboxPool(_Session):
     def session(self) -> Any:
         from llm_sandbox import SandboxSession
 
+        if self._pool is None:
+            raise RuntimeError("the pool is not filled yet")
         return SandboxSession(lang="python", pool=self._pool)
 
 

@@ -61,7 +61,8 @@ def warm_start(run: Run) -> None:
 def bursts(run: Run) -> None:
     """So many creates at once; a contender is asked for no more than it is known to stand."""
     with _warm_pool(run) as ours:
-        makers = [*(maker for maker in run.having(Creates) if not maker.warm), *ours]
+        warm = run.prepared("filling", [maker for maker in run.having(Creates) if maker.warm])
+        makers = [*(maker for maker in run.having(Creates) if not maker.warm), *warm, *ours]
         for count in run.plan.bursts:
             scenario = f"burst_{count}"
             for contender in makers:
