@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import gc
 import os
+import signal
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from bench import plots, report
@@ -28,6 +30,7 @@ def main() -> int:
         plan = replace(plan, minute=options.minute)
     run = Run(plan, say)
     host = machine()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # by way of the clean-up
     started = time.monotonic()
     with lineup(run, lambda name: _wanted(name, options.contender)):
         gc.collect()
@@ -36,7 +39,7 @@ def main() -> int:
         for name, scenario in SCENARIOS.items():
             if name not in (options.scenario or SCENARIOS):
                 continue
-            scenario(run)
+            run.attempt(name, "the scenario itself", partial(scenario, run))
             if name not in SHARED:
                 run.close(run.contenders)
             gc.collect()

@@ -93,6 +93,7 @@ def running_server(backend: str, settings: Mapping[str, str] | None = None) -> I
                 _delete_all(address)
         finally:
             _end(process)
+            _tell_errors(backend, log)
 
 
 def _await_ready(process: subprocess.Popen[bytes], directory: Path, log: Path) -> Address:
@@ -111,6 +112,19 @@ def _delete_all(address: Address) -> None:
         while vms := client.get("/api/vms?limit=100"):
             for vm in vms:
                 client.delete(f"/api/vms/{vm['id']}")
+
+
+def _tell_errors(backend: str, log: Path) -> None:
+    """What went wrong inside: the directory with the log is about to go."""
+    seen: set[str] = set()
+    for line in log.read_text(errors="replace").splitlines():
+        if '"level": "error"' not in line:
+            continue
+        entry = json.loads(line)
+        cause = entry.get("traceback", "").strip().rpartition("\n")[2]
+        if cause not in seen:
+            seen.add(cause)
+            print(f"\nthe {backend} server: {entry['message']}: {cause}", file=sys.stderr)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
