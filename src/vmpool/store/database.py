@@ -9,14 +9,15 @@ How a unit is run stands once for each database: `vmpool.store.sqlite`, `vmpool.
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from vmpool.errors import StoreFailed
+from vmpool.store.statement import Statement
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
@@ -37,12 +38,15 @@ class Database(abc.ABC):
         """Run it and commit; returns once the commit is on disk.  What it raises undoes it."""
 
     @abc.abstractmethod
-    async def write_behind(self, work: Work[T]) -> T:
-        """Run it and commit; returns once the end of this process cannot undo it any more.
+    async def write_behind(self, statement: Statement, values: Mapping[str, Any]) -> int:
+        """Run a statement that was prepared; returns once the end of this process cannot undo it any more.
 
-        A power failure can for a moment longer.  For small work about something that does not outlive the
-        host's power itself, such as a program running in a VM.
+        A power failure can for a moment longer.  For small rows about something that does not outlive the
+        host's power itself, such as a program running in a VM.  Answers as `Statement.run`.
         """
+
+    def prepare(self, statement: Statement) -> None:  # noqa: B027 - most databases prepare by themselves
+        """Get a statement ready for `write_behind`; once."""
 
     @abc.abstractmethod
     async def close(self) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import (
     Connection,
@@ -25,38 +25,48 @@ from vmpool.domain import Execution, ExecutionState, Outcome
 from vmpool.errors import ExecutionNotFound
 from vmpool.store.database import Database
 from vmpool.store.models import Base, VMExecution
+from vmpool.store.statement import Statement
 from vmpool.store.text import storable, stored_size
 
-T = TypeVar("T")
 _RUNNING = VMExecution.state == literal_column(f"'{ExecutionState.RUNNING}'")
 """Not a bound value: a partial index serves only what is seen to imply its condition."""
-# Put together once, and on the table: a mapped class is looked at anew for each statement.
 _TABLE = Base.metadata.tables[VMExecution.__tablename__]
-_BEGIN = insert(_TABLE).returning(_TABLE.c.id)
-_SETTLE = (
+_ANNOUNCED = (
+    "vm_id",
+    "code",
+    "language",
+    "timeout",
+    "executed_at",
+    "state",
+    "timed_out",
+    "oom_killed",
+    "truncated",
+    "stored_bytes",
+)
+_OUTCOME = (
+    "output",
+    "error",
+    "exit_code",
+    "execution_time",
+    "timed_out",
+    "oom_killed",
+    "truncated",
+    "cpu_time",
+    "max_memory",
+    "stored_bytes",
+)
+_END = (
     update(_TABLE)
-    .where(_TABLE.c.id == bindparam("this"), _TABLE.c.state == ExecutionState.RUNNING.value)
+    .where(_TABLE.c.id == bindparam("this"), _TABLE.c.state == literal_column(f"'{ExecutionState.RUNNING}'"))
     .values(state=bindparam("state"), failure=bindparam("failure"))
 )
-_SETTLE_WITH_OUTCOME = _SETTLE.values(
-    {
-        name: bindparam(name)
-        for name in (
-            "output",
-            "error",
-            "exit_code",
-            "execution_time",
-            "timed_out",
-            "oom_killed",
-            "truncated",
-            "cpu_time",
-            "max_memory",
-            "stored_bytes",
-        )
-    }
+_BEGIN = Statement(insert(_TABLE), _ANNOUNCED, key=_TABLE.c.id)
+_SETTLE = Statement(_END, ("this", "state", "failure"))
+_SETTLE_WITH_OUTCOME = Statement(
+    _END.values({name: bindparam(name) for name in _OUTCOME}), ("this", "state", "failure", *_OUTCOME)
 )
 LONG_TEXT = 64 << 10
-"""Characters in a row from which on it is written in a worker thread."""
+"""Bytes of text in a row from which on it is written in a worker thread."""
 PRUNE_CHUNK = 500
 """Rows removed in one transaction, so that pruning never makes an execution wait long."""
 
@@ -80,6 +90,8 @@ class Executions:
     def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
         self._database = database
         self._clock = clock
+        for statement in (_BEGIN, _SETTLE, _SETTLE_WITH_OUTCOME):
+            database.prepare(statement)
 
     async def begin(
         self, vm_id: int, code: str, language: str, timeout: float, at: datetime | None = None
@@ -100,8 +112,7 @@ class Executions:
             "truncated": False,
             "stored_bytes": stored_size(code),
         }
-        run = self._write_for(len(code))
-        execution_id = await run(lambda connection: connection.execute(_BEGIN, values).scalar_one())
+        execution_id = await self._write(_BEGIN, values, len(code))
         return Execution(
             id=execution_id,
             vm_id=vm_id,
@@ -210,19 +221,16 @@ class Executions:
                 "stored_bytes": stored_size(begun.code) + texts,
             }
 
-        def work(connection: Connection) -> Execution:
-            if connection.execute(_SETTLE if outcome is None else _SETTLE_WITH_OUTCOME, values).rowcount:
-                return _settled(begun, state, outcome, failure)
-            row = connection.execute(select(VMExecution).where(VMExecution.id == begun.id)).one_or_none()
-            if row is None:
-                raise ExecutionNotFound(begun.id)
-            return _execution(row)
+        statement = _SETTLE if outcome is None else _SETTLE_WITH_OUTCOME
+        if await self._write(statement, values, texts):
+            return _settled(begun, state, outcome, failure)
+        return await self.get(begun.vm_id, begun.id)
 
-        return await self._write_for(texts)(work)
-
-    def _write_for(self, texts: int) -> Callable[[Callable[[Connection], T]], Awaitable[T]]:
-        """How to write a row with `texts` characters: a long one is not to hold up the event loop."""
-        return self._database.write if texts > LONG_TEXT else self._database.write_behind
+    async def _write(self, statement: Statement, values: Mapping[str, Any], texts: int) -> int:
+        """texts: bytes of text in the row.  A long one is not to hold up the event loop."""
+        if texts > LONG_TEXT:
+            return await self._database.write(lambda connection: statement.run(connection, values))
+        return await self._database.write_behind(statement, values)
 
 
 def _count_of(statement: UpdateBase) -> Callable[[Connection], int]:

@@ -2,38 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, null, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from vmpool.errors import IdempotencyMismatch
 from vmpool.store.database import Database
 from vmpool.store.models import Base, IdempotencyRow
+from vmpool.store.statement import Statement
 
 KEPT = timedelta(days=1)
 
-# Put together once, and on the table: a mapped class is looked at anew for each statement.
 _TABLE = Base.metadata.tables[IdempotencyRow.__tablename__]
-_COMPLETE = (
+_COMPLETE = Statement(
     update(_TABLE)
     .where(_TABLE.c.user_id == bindparam("whose"), _TABLE.c.key == bindparam("which"))
-    .values(status=bindparam("status"), body=bindparam("body"))
+    .values(status=bindparam("status"), body=bindparam("body")),
+    ("whose", "which", "status", "body"),
 )
 
 
-def _claim_with(dialect: Any) -> Any:
-    """A claim of a key that is free, or that somebody had too long ago; answers a row if it succeeds."""
+def _claim_with(dialect: Any) -> Statement:
+    """A claim of a key that is free, or that somebody had too long ago; changes a row if it succeeds."""
     taken = dialect.insert(_TABLE)
     replaced = {name: taken.excluded[name] for name in ("route", "body_hash", "created_at")}
-    return taken.on_conflict_do_update(
+    claim = taken.on_conflict_do_update(
         index_elements=[_TABLE.c.user_id, _TABLE.c.key],
-        set_={**replaced, "status": None, "body": None},
-        where=_TABLE.c.created_at <= bindparam("expired"),
-    ).returning(_TABLE.c.created_at)
+        set_={**replaced, "status": null(), "body": null()},
+        where=_TABLE.c.created_at <= bindparam("expired", type_=_TABLE.c.created_at.type),
+    )
+    return Statement(claim, ("user_id", "key", "route", "body_hash", "created_at", "expired"))
 
 
 _CLAIM = {"sqlite": _claim_with(sqlite), "postgresql": _claim_with(postgresql)}
@@ -65,6 +68,8 @@ class Idempotency:
     def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
         self._database = database
         self._clock = clock
+        for statement in (_CLAIM[database.dialect], _COMPLETE):
+            database.prepare(statement)
 
     async def claim(self, user_id: int, key: str, route: str, body_hash: str) -> Fresh | Replay | InProgress:
         """Who does the work of this key.  Of any number of equal claims at once exactly one is Fresh.
@@ -84,27 +89,19 @@ class Idempotency:
             "expired": now - KEPT,
         }
 
-        def work(connection: Connection) -> Fresh | Replay | InProgress:
-            if connection.execute(statement, values).one_or_none() is not None:
+        while True:
+            if await self._database.write_behind(statement, values):
                 return Fresh()
-            row = connection.execute(select(IdempotencyRow).where(_own(user_id, key))).one()
-            if (row.route, row.body_hash) != (route, body_hash):
-                raise IdempotencyMismatch
-            if row.status is None:
-                return InProgress(row.created_at)
-            return Replay(row.status, row.body)
-
-        return await self._database.write_behind(work)
+            claimed = await self._database.read(partial(_claimed, values))
+            if claimed is not None:  # else it was released in between
+                return claimed
 
     async def complete(self, user_id: int, key: str, status: int, body: str) -> None:
         """Keep the answer for whoever asks again."""
 
         values = {"whose": user_id, "which": key, "status": status, "body": body}
 
-        def work(connection: Connection) -> None:
-            connection.execute(_COMPLETE, values)
-
-        await self._database.write_behind(work)
+        await self._database.write_behind(_COMPLETE, values)
 
     async def release(self, user_id: int, key: str) -> None:
         """Nothing was done (refused, failed before any effect): the key may be claimed anew."""
@@ -114,7 +111,7 @@ class Idempotency:
                 delete(IdempotencyRow).where(_own(user_id, key), IdempotencyRow.status.is_(None))
             )
 
-        await self._database.write_behind(work)
+        await self._database.write(work)
 
     async def settle_unfinished(self, status: int, body: str) -> int:
         """Answer every open claim so; how many.  For a server's start: those of a dead server end here."""
@@ -131,3 +128,14 @@ class Idempotency:
 
 def _own(user_id: int, key: str) -> ColumnElement[bool]:
     return and_(IdempotencyRow.user_id == user_id, IdempotencyRow.key == key)
+
+
+def _claimed(asked: Mapping[str, Any], connection: Connection) -> Replay | InProgress | None:
+    """What came of the request that has the key; None where none has."""
+    own = _own(asked["user_id"], asked["key"])
+    row = connection.execute(select(IdempotencyRow).where(own)).one_or_none()
+    if row is None:
+        return None
+    if (row.route, row.body_hash) != (asked["route"], asked["body_hash"]):
+        raise IdempotencyMismatch
+    return InProgress(row.created_at) if row.status is None else Replay(row.status, row.body)

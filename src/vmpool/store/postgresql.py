@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import anyio
 import anyio.lowlevel
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from vmpool.store.database import Database, T, Work, database_errors
+from vmpool.store.statement import Statement
 
 
 class PostgreSQL(Database):
@@ -31,8 +35,8 @@ class PostgreSQL(Database):
                 result = await connection.run_sync(work)
         return result
 
-    async def write_behind(self, work: Work[T]) -> T:
-        return await self.write(work)
+    async def write_behind(self, statement: Statement, values: Mapping[str, Any]) -> int:
+        return await self.write(lambda connection: statement.run(connection, values))
 
     async def close(self) -> None:
         with anyio.CancelScope(shield=True):

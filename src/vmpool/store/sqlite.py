@@ -6,7 +6,7 @@ costs a disk flush, so writers do not queue for the lock: the first to come lead
 the way the others' work gathers and becomes the next transaction.  Each has a savepoint of its own, so that
 one caller's refusal undoes only its part, and every caller hears back only after the flush.
 
-**Write-behind** (`write_behind`): where nobody leads, a small transaction runs at once where it is asked for:
+**Write-behind** (`write_behind`): where nobody leads, a single statement runs at once where it is asked for:
 the write-ahead log lies in the kernel's page cache, so it takes less time than waking a thread, and the end
 of this process cannot undo it.  The flush that makes it survive a power failure follows within moments.
 
@@ -18,9 +18,10 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic
@@ -29,9 +30,10 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import OperationalError
 
 from vmpool.store.database import Database, T, Work, database_errors, store_failed
+from vmpool.store.statement import Statement
 
 logger = logging.getLogger(__name__)
 
@@ -130,6 +132,7 @@ class SQLite(Database):
         self._readers = readers
         self._log = _Log(path.with_name(path.name + "-wal"))
         self._connection: Connection | None = None
+        self._driver: sqlite3.Connection | None = None
         self._behind = 0
         self._writing = anyio.CapacityLimiter(1)
         self._reading = anyio.CapacityLimiter(reader_count)
@@ -155,19 +158,21 @@ class SQLite(Database):
         with database_errors():
             return pending.answer()
 
-    async def write_behind(self, work: Work[T]) -> T:
-        if self._led or self._connection is None or self._behind >= BEHIND_IN_A_ROW:
-            return await self.write(work)
+    async def write_behind(self, statement: Statement, values: Mapping[str, Any]) -> int:
+        if self._led or self._driver is None or self._behind >= BEHIND_IN_A_ROW:
+            return await self.write(lambda connection: statement.run(connection, values))
         try:
-            with self._connection.begin():
-                result = work(self._connection)
-        except SQLAlchemyError as failure:
-            if not _busy(failure):
-                raise store_failed(failure) from failure
-            return await self.write(work)  # another process is writing: wait for it in a thread
+            result = statement.run_on_driver(self._driver, values)
+        except sqlite3.Error as failure:
+            if failure.sqlite_errorname.startswith("SQLITE_BUSY"):  # another process writes: wait in a thread
+                return await self.write(lambda connection: statement.run(connection, values))
+            raise store_failed(failure) from failure
         self._behind += 1
         self._log.flush_soon()
         return result
+
+    def prepare(self, statement: Statement) -> None:
+        statement.prepare(self._writer.dialect)
 
     async def close(self) -> None:
         with anyio.CancelScope(shield=True):
@@ -212,6 +217,7 @@ class SQLite(Database):
     def _commit(self, batch: list[_Pending[Any]]) -> None:
         if self._connection is None:
             self._connection = self._writer.connect()
+            self._driver = self._connection.connection.driver_connection
         connection = self._connection
         with _patient(connection), connection.begin():
             if len(batch) == 1:
@@ -244,8 +250,3 @@ def _pragmas(connection: Connection, busy_milliseconds: int, checkpoint_pages: i
     cursor.execute(f"PRAGMA busy_timeout = {busy_milliseconds}")
     cursor.execute(f"PRAGMA wal_autocheckpoint = {checkpoint_pages}")
     cursor.close()
-
-
-def _busy(failure: SQLAlchemyError) -> bool:
-    """Another process holds the lock; see https://www.sqlite.org/rescode.html#busy."""
-    return getattr(getattr(failure, "orig", None), "sqlite_errorname", "").startswith("SQLITE_BUSY")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio
 from anyio.abc import ByteStream
@@ -13,6 +13,7 @@ from vmpool.backends.base import Machine, MachineKey, MachineSpec, StoredSnapsho
 from vmpool.backends.fake import FakeBackend, FakeHost
 from vmpool.errors import BackendUnreachable, StoreFailed, VMPoolError
 from vmpool.store.database import Database, Work
+from vmpool.store.statement import Statement
 
 T = TypeVar("T")
 
@@ -76,8 +77,8 @@ class MortalDatabase(Database):
         write = partial(self._inner.write, work)
         return await self._crash.effect(write, StoreFailed("dead"))
 
-    async def write_behind(self, work: Work[T]) -> T:
-        write = partial(self._inner.write_behind, work)
+    async def write_behind(self, statement: Statement, values: Mapping[str, Any]) -> int:
+        write = partial(self._inner.write_behind, statement, values)
         return await self._crash.effect(write, StoreFailed("dead"))
 
     async def close(self) -> None:

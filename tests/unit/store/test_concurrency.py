@@ -6,11 +6,13 @@ from functools import partial
 
 import anyio
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, insert, text
 
 from vmpool.domain import VM, Census, ExecutionState, NewVM, Outcome, User, VMState
 from vmpool.errors import IllegalTransition, NameTaken, QuotaExceeded
 from vmpool.store import Store, open_store
+from vmpool.store.models import Base
+from vmpool.store.statement import Statement
 
 from .conftest import admit_all
 
@@ -171,9 +173,15 @@ def _add(number: int, connection: Connection) -> None:
 
 async def test_write_behind_and_group_commits_at_once_all_hold(store: Store) -> None:
     database = store.database
+    insert_user = Statement(insert(Base.metadata.tables["users"]), ("name", "admin", "created_at"))
+    database.prepare(insert_user)
+
+    def behind(n: int) -> Awaitable[int]:
+        values = {"name": f"user-{n}", "admin": False, "created_at": datetime(2026, 1, 1)}
+        return database.write_behind(insert_user, values)
 
     with anyio.fail_after(30):
-        async with anyio.create_task_group() as tasks:
-            for n in range(60):
-                tasks.start_soon(database.write_behind if n % 3 else database.write, partial(_add, n))
+        await at_once(
+            *(partial(behind, n) if n % 3 else partial(database.write, partial(_add, n)) for n in range(60))
+        )
     assert {user.name for user in await store.users.list()} == {f"user-{n}" for n in range(60)}

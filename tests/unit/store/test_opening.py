@@ -12,10 +12,12 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, bindparam, text, update
 
 from vmpool.errors import InvalidRequest, StoreFailed
 from vmpool.store import Store, open_store
+from vmpool.store.models import Base
+from vmpool.store.statement import Statement
 
 from .test_concurrency import at_once
 
@@ -135,6 +137,9 @@ async def test_sqlite_is_private_durable_and_checks_references(tmp_path: Path) -
     assert [entry.name for entry in path.parent.iterdir()] == ["100% mine.db"]
 
 
+NOBODY_ADMIN = Statement(update(Base.metadata.tables["users"]).values(admin=bindparam("admin")), ("admin",))
+
+
 async def test_a_commit_returns_after_its_log_is_on_disk_and_a_write_behind_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,7 +160,8 @@ async def test_a_commit_returns_after_its_log_is_on_disk_and_a_write_behind_befo
         before = len(flushed)
         await store.database.write(lambda c: c.execute(text("DELETE FROM users")).rowcount)
         assert flushed[before:] == [log]
-        await store.database.write_behind(lambda c: c.execute(text("DELETE FROM users")).rowcount)
+        store.database.prepare(NOBODY_ADMIN)
+        await store.database.write_behind(NOBODY_ADMIN, {"admin": False})
         assert flushed[before:] == [log]
         assert await anyio.to_thread.run_sync(done.wait, 10)
     assert set(flushed) == {log}
@@ -165,12 +171,11 @@ async def test_a_write_behind_waits_in_a_thread_for_another_process(tmp_path: Pa
     other = sqlite3.connect(f"{tmp_path}/store.db", isolation_level=None, check_same_thread=False)
     async with open_store(f"sqlite:///{tmp_path}/store.db") as store:
         await anyio.to_thread.run_sync(other.execute, "BEGIN IMMEDIATE")
+        store.database.prepare(NOBODY_ADMIN)
         told: list[int] = []
 
         async def write() -> None:
-            told.append(
-                await store.database.write_behind(lambda c: c.execute(text("DELETE FROM users")).rowcount)
-            )
+            told.append(await store.database.write_behind(NOBODY_ADMIN, {"admin": False}))
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(write)
