@@ -26,24 +26,13 @@ from vmpool.backends.base import (
     Usage,
 )
 from vmpool.backends.docker import snapshots, spares
-from vmpool.backends.docker.agent_volume import (
-    agent_binary,
-    drop_agent_volumes,
-    fill_agent_volume,
-    home_archive,
-)
+from vmpool.backends.docker.agent_volume import agent_binary, drop_agent_volumes, home_archive
 from vmpool.backends.docker.claims import Claims, can_claim
+from vmpool.backends.docker.containers import create_or_find, remove
 from vmpool.backends.docker.dial import dial_agent, wait_for_agent
 from vmpool.backends.docker.ending import end, end_and_forget
-from vmpool.backends.docker.engine import (
-    Engine,
-    connected,
-    engine_facts,
-    find_image,
-    machine_of,
-    template_images,
-)
-from vmpool.backends.docker.errors import docker_errors, is_conflict, is_missing
+from vmpool.backends.docker.engine import Engine, connected, engine_facts, machine_of, template_images
+from vmpool.backends.docker.errors import docker_errors, is_missing
 from vmpool.backends.docker.holding import Holding
 from vmpool.backends.docker.local import NoSocket, NotLocal, dial_local, usage_local
 from vmpool.backends.docker.machines import (
@@ -53,26 +42,18 @@ from vmpool.backends.docker.machines import (
     machine_from_listing,
     usage_from_stats,
 )
+from vmpool.backends.docker.sources import Sources
 from vmpool.backends.docker.spares import as_claimed, can_have_spares, claimed_machine
 from vmpool.backends.docker.spec import (
     LABEL_POOL,
     LABEL_SNAPSHOT,
-    LABEL_TEMPLATE,
-    JSONDict,
     Placement,
     checked_pool_id,
     container_config,
     container_name,
     snapshot_image,
 )
-from vmpool.errors import (
-    AgentUnreachable,
-    BackendFailed,
-    BackendUnreachable,
-    SnapshotMismatch,
-    SnapshotNotFound,
-    TemplateNotFound,
-)
+from vmpool.errors import AgentUnreachable, BackendFailed, BackendUnreachable
 
 CLEANUP_SECONDS = 15
 """How long a failed create may take to remove what it made; after that the reconciler finds it."""
@@ -108,7 +89,6 @@ class DockerBackend(Backend):
         self._holding = Holding()
         self._claims = Claims()
         self._creating: set[MachineKey] = set()
-        self._agent_volume: str | None = None
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -116,9 +96,10 @@ class DockerBackend(Backend):
             with docker_errors("ask the engine what it is"):
                 info = await self._client.system.info()
             self._engine: Engine = engine_facts(info, self._runtime)
-            if self._agent is None:
-                self._agent = await anyio.to_thread.run_sync(agent_binary, machine_of(info))
-            self._volume_lock = anyio.Lock()
+            agent = self._agent
+            if agent is None:
+                agent = await anyio.to_thread.run_sync(agent_binary, machine_of(info))
+            self._sources = Sources(self._client, self._pool_id, self._prefix, agent)
             self._stack = stack.pop_all()
         return self
 
@@ -156,23 +137,23 @@ class DockerBackend(Backend):
     async def _create(self, key: MachineKey, spec: MachineSpec) -> Machine:
         if self._claims.of(key) is not None:
             return await self._start(key)
-        image, base, ours = await self._image_for(spec)
+        source = await self._sources.of(spec)
         placement = Placement(
             self._pool_id,
-            await self._volume(image),
+            await self._sources.agent_volume(source.image),
             self._runtime,
             self._engine.isolation,
             self._engine.podman,
         )
-        config = container_config(key, spec, image, base, placement)
+        config = container_config(key, spec, source.image, source.base, placement)
         name = container_name(self._pool_id, key)
         made = False
         try:
             # Cut in half, this call would leave a container that nobody knows of.
             with anyio.CancelScope(shield=True):
-                container, made = await self._create_or_find(name, config)
+                container, made = await create_or_find(self._client, name, config)
             await anyio.lowlevel.checkpoint()
-            if made and not ours:
+            if made and not source.ours:
                 await container.put_archive("/", home_archive())
             await container.start()
             facts = await wait_for_agent(container, self._engine.isolation)
@@ -186,54 +167,9 @@ class DockerBackend(Backend):
             raise
         return machine_from_inspection(key, facts, self._engine)
 
-    async def _create_or_find(self, name: str, config: JSONDict) -> tuple[DockerContainer, bool]:
-        """The container of this name, and whether this call made it."""
-        for _ in range(3):
-            try:
-                return await self._client.containers.create(config, name=name), True
-            except DockerError as error:
-                if not is_conflict(error):
-                    raise
-            try:
-                found = await self._client.containers.get(name)
-            except DockerError as error:
-                if not is_missing(error):
-                    raise
-                continue  # removed in between
-            if found["State"]["Status"] not in ("dead", "removing"):
-                return found, False
-            await self._remove(name)
-        raise BackendFailed(f"the name {name} is neither free nor taken; look at `docker ps -a`")
-
     async def _undo(self, name: str) -> None:
         with anyio.move_on_after(CLEANUP_SECONDS, shield=True):
-            await self._remove(name)
-
-    async def _image_for(self, spec: MachineSpec) -> tuple[str, str, bool]:
-        """What to start from: the image's id, the id of the template's it stands on, and whether its home
-        directory is known to be there."""
-        if spec.snapshot is not None:
-            stored = await find_image(self._client, snapshot_image(self._pool_id, spec.snapshot))
-            if stored is None:
-                raise SnapshotNotFound(spec.snapshot)
-            labels = stored["Config"].get("Labels") or {}
-            if labels.get(LABEL_TEMPLATE) != spec.template:
-                raise SnapshotMismatch(
-                    f"the snapshot was taken of a '{labels.get(LABEL_TEMPLATE)}' VM, not of '{spec.template}'"
-                )
-            return stored["Id"], snapshots.base_of(stored), True
-        image = await find_image(self._client, self._prefix + spec.template)
-        if image is None:
-            raise TemplateNotFound(spec.template)
-        labels = (image.get("Config") or {}).get("Labels") or {}
-        return image["Id"], image["Id"], labels.get(LABEL_TEMPLATE) == spec.template
-
-    async def _volume(self, image: str) -> str:
-        async with self._volume_lock:
-            if self._agent_volume is None:
-                assert self._agent is not None, "known since the backend was entered"
-                self._agent_volume = await fill_agent_volume(self._client, self._pool_id, self._agent, image)
-            return self._agent_volume
+            await remove(self._client, name)
 
     async def inspect(self, key: MachineKey) -> Machine | None:
         """By the container's name."""
@@ -303,26 +239,10 @@ class DockerBackend(Backend):
                     init = init_of(facts)
                     if init is not None:
                         await end_and_forget(self._container(key), init, self._engine.isolation)
-                    await self._remove(facts["Id"])
+                    await remove(self._client, facts["Id"])
                     self._claims.settled(key)
                     if LABEL_SNAPSHOT in (facts["Config"].get("Labels") or {}):
                         await snapshots.drop_if_forgotten(self._client, facts["Image"])
-
-    async def _remove(self, name: str) -> None:
-        """Remove the container and wait until it is gone; an absent one is a success."""
-        container = self._client.containers.container(name)
-        for attempt in range(100):
-            try:
-                await container.delete(force=True, v=True)
-            except DockerError as error:
-                if is_missing(error):
-                    return
-                # Another's removal is under way, or the process would not die at once.
-                if attempt == 99 or not (is_conflict(error) or "did not receive an exit" in error.message):
-                    raise
-                await anyio.sleep(0.1)
-            else:
-                return
 
     async def dial(self, key: MachineKey) -> ByteStream:
         """The agent's own socket where it can be reached, else a stub through the engine's exec."""
