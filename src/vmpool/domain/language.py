@@ -35,6 +35,8 @@ class Language:
     limit in MB.  build: argument vector run before `run`, under the same limits, with the same words.
     toolchain: the programs that must be found for the language to be offered.  reads_at_start: beginnings of
     the variables that the interpreter or its libraries look at once, when they start; a warm one has done so.
+    takes_in: what in a source says that the build reads more than it; the others' builds, whose result is
+    `{scratch}/main`, are kept and used again.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Language:
     beside: bool = False
     warm: Warm = Warm.NONE
     reads_at_start: tuple[str, ...] = ()
+    takes_in: str = ""
     aliases: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -103,6 +106,7 @@ _TABLE = (
         ("{scratch}/main",),
         ("go",),
         build=("go", "build", "-o", "{scratch}/main", "{source}"),
+        takes_in=r'"C"|`C`|//go:',
         aliases=("golang",),
     ),
     Language(
@@ -111,6 +115,7 @@ _TABLE = (
         ("{scratch}/main",),
         ("rustc",),
         build=("rustc", "-o", "{scratch}/main", "{source}"),
+        takes_in=r"include|path\s*=|\bmod\b[^{;]*;|extern\s+crate|link",
         aliases=("rs",),
     ),
     Language("bash", "main.sh", ("bash", "{source}"), ("bash",), beside=True, aliases=("sh", "shell")),

@@ -11,6 +11,7 @@ from vmpool.agent.base import ProcessSpec
 from vmpool.domain import VM, ExecutionRequest, Language, language_named
 from vmpool.domain.language import VM_PATH, Warm
 from vmpool.domain.limits import OPEN_FILES_HARD, OPEN_FILES_SOFT
+from vmpool.pool.build_cache import cached_build
 
 HOME = "/home/user"
 
@@ -83,11 +84,13 @@ def process_spec(vm: VM, request: ExecutionRequest, execution_id: int) -> Proces
     source = _source_path(language, cwd, scratch, execution_id)
 
     meant = {"{source}": source, "{scratch}": scratch or cwd, "{memory}": str(vm.limits.memory)}
+    env = {**standing_environment(vm, language), **request.env}
+    build = filled(language.build, meant)
     return ProcessSpec(
         argv=filled(language.run, meant),
-        env={**standing_environment(vm, language), **request.env},
+        env=env,
         cwd=cwd,
-        build=filled(language.build, meant),
+        build=cached_build(language, request.code or "", build, scratch, env) if scratch else build,
         source=(source, (request.code or "").encode("utf-8", "replace")),
         scratch=scratch,
         stdin=stdin,

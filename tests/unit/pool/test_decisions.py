@@ -84,8 +84,34 @@ class TestProcessSpec:
         spec = process_spec(a_vm(language="go"), ExecutionRequest(code="package main"), 12)
         assert (spec.cwd, spec.scratch) == ("/home/user", "/tmp/.vmpool-12")
         assert spec.source == ("/tmp/.vmpool-12/main.go", b"package main")
-        assert spec.build == ("go", "build", "-o", "/tmp/.vmpool-12/main", "/tmp/.vmpool-12/main.go")
+        assert spec.build[-5:] == ("go", "build", "-o", "/tmp/.vmpool-12/main", "/tmp/.vmpool-12/main.go")
         assert (spec.argv, spec.warm) == (("/tmp/.vmpool-12/main",), None)
+
+    @pytest.mark.parametrize(
+        ("language", "code", "env"),
+        [
+            ("go", 'package main\nimport "C"', {}),
+            ("go", "//go:embed words.txt", {}),
+            ("go", "package main", {"GOFLAGS": "-race"}),
+            ("rust", 'const X: &str = include_str!("/home/user/x");', {}),
+            ("rust", '#[path = "/home/user/x.rs"] mod x;', {}),
+            ("rust", "mod x;", {}),
+        ],
+    )
+    def test_what_takes_in_other_files_is_always_built(
+        self, language: str, code: str, env: dict[str, str]
+    ) -> None:
+        spec = process_spec(a_vm(language=language), ExecutionRequest(code=code, env=env), 12)
+        assert spec.build[0] == {"go": "go", "rust": "rustc"}[language]
+
+    def test_a_build_is_named_by_all_that_makes_it(self) -> None:
+        def key(code: str, number: int, env: dict[str, str]) -> str:
+            request = ExecutionRequest(code=code, env=env, language="rust")
+            return process_spec(a_vm(), request, number).build[4]
+
+        assert key("fn main() {}", 1, {}) == key("fn main() {}", 2, {})
+        others = {key("fn main() { }", 1, {}), key("fn main() {}", 1, {"RUSTC_BOOTSTRAP": "1"})}
+        assert len(others | {key("fn main() {}", 1, {})}) == 3
 
     def test_a_jvm_is_told_the_vms_memory(self) -> None:
         vm = a_vm(language="java", limits=Limits(memory=768))
