@@ -17,6 +17,7 @@ import pytest
 
 from tests.server_process import ServerProcess, server
 from tests.unit.bubblewrap.inside import mounted_images, processes_of
+from vmpool.backends.base import MachineKey
 
 SETTLE_SECONDS = 40.0
 SETTLED = ("running", "stopped")
@@ -31,6 +32,7 @@ def site(tmp_path: Path) -> Iterator[Path]:
         for vm in found.client.get("/api/vms").json():
             assert found.client.delete(f"/api/vms/{vm['id']}").status_code == 204
         until(lambda: machines(state_dir) == set())
+    assert list((state_dir / "bubblewrap" / "vms").iterdir()) == []  # spares end with their server
     assert processes_of(state_dir) == []
     assert mounted_images(state_dir) == []
 
@@ -52,9 +54,10 @@ def until(holds: Callable[[], bool], seconds: float = SETTLE_SECONDS) -> None:
 
 
 def machines(state_dir: Path) -> set[str]:
-    """Keys of the machines that are on the host."""
+    """Keys of the machines that are on the host and somebody's."""
     directory = state_dir / "bubblewrap" / "vms"
-    return {entry.name for entry in directory.iterdir()} if directory.exists() else set()
+    found = {entry.name for entry in directory.iterdir()} if directory.exists() else set()
+    return {key for key in found if not MachineKey.parse(key).is_spare}
 
 
 def rows(state_dir: Path, query: str) -> list[Any]:

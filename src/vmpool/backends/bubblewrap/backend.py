@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import os
 import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -34,7 +35,9 @@ from vmpool.backends.bubblewrap.settling import settle
 from vmpool.errors import AgentUnreachable, BackendFailed, BackendUnreachable, TemplateNotFound, Unsupported
 
 T = TypeVar("T")
-THREADS = 64
+THREADS = 32
+LAUNCHES_AT_ONCE = max(4, 4 * (os.cpu_count() or 1))
+"""A launch waits for the kernel more than it computes; more of them at once only push one another aside."""
 
 
 class BubblewrapBackend(Backend):
@@ -65,9 +68,11 @@ class BubblewrapBackend(Backend):
         self._locks: WeakValueDictionary[MachineKey, anyio.Lock] = WeakValueDictionary()
         self._creating: set[MachineKey] = set()
         self._threads: anyio.CapacityLimiter | None = None
+        self._launches: anyio.CapacityLimiter | None = None
 
     async def __aenter__(self) -> Self:
         self._threads = anyio.CapacityLimiter(THREADS)
+        self._launches = anyio.CapacityLimiter(LAUNCHES_AT_ONCE)
         self._settled = await self._run(self._settle)
         return self
 
@@ -90,13 +95,14 @@ class BubblewrapBackend(Backend):
             raise BackendUnreachable("the bubblewrap backend is not entered")
         return self._settled
 
-    async def _run(self, call: Callable[..., T], *arguments: object) -> T:
+    async def _run(self, call: Callable[..., T], *arguments: object, launches: bool = False) -> T:
         """Run a blocking verb to its end in a thread, whatever is cancelled meanwhile.
 
         What the host refuses (a full disk, a directory that is gone) comes out as BackendFailed.
         """
         try:
-            return await anyio.to_thread.run_sync(call, *arguments, limiter=self._threads)
+            limiter = self._launches if launches else self._threads
+            return await anyio.to_thread.run_sync(call, *arguments, limiter=limiter)
         except (OSError, subprocess.SubprocessError) as failed:
             raise BackendFailed(f"the host refused: {failed}") from failed
 
@@ -142,7 +148,7 @@ class BubblewrapBackend(Backend):
         async with self._alone(key):
             self._creating.add(key)
             try:
-                machine = await self._run(self._create, key, spec)
+                machine = await self._run(self._create, key, spec, launches=True)
                 await anyio.lowlevel.checkpoint_if_cancelled()
             except anyio.get_cancelled_exc_class():
                 with anyio.CancelScope(shield=True):
@@ -191,7 +197,7 @@ class BubblewrapBackend(Backend):
             if machine is None or machine.state is MachineState.CREATING:
                 raise BackendFailed(f"machine {key} was never made; create it")
             if machine.state is not MachineState.RUNNING:
-                await self._run(self._machines.start, key)
+                await self._run(self._machines.start, key, launches=True)
             return await self._present(key)
 
     async def stop(self, key: MachineKey) -> None:
@@ -206,13 +212,14 @@ class BubblewrapBackend(Backend):
             await self._run(self._machines.destroy, key)
 
     async def dial(self, key: MachineKey) -> ByteStream:
-        machine = await self.inspect(key)
-        if machine is None or machine.state is not MachineState.RUNNING:
-            raise AgentUnreachable(f"machine {key} is {machine.state if machine else 'not there'}")
         try:
             with launching.socket_path(self._machines.layout.vm(key)) as path:
                 return await anyio.connect_unix(path)
-        except OSError as failed:
+        except OSError as failed:  # only the agent listens there: why it does not is looked up now
+            machine = await self.inspect(key)
+            if machine is None or machine.state is not MachineState.RUNNING:
+                state = machine.state if machine else "not there"
+                raise AgentUnreachable(f"machine {key} is {state}") from failed
             raise AgentUnreachable(f"machine {key} does not answer: {failed}") from failed
 
     async def usage(self, key: MachineKey) -> Usage:
