@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import math
 import os
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, cast
 
 import anyio
 import anyio.lowlevel
@@ -22,6 +24,8 @@ KEEP_ALIVE_SECONDS = 75
 BACKLOG = 1024
 HEAD_BYTES = 128 << 10
 """Of a request's line and headers, or of its trailers, beyond the piece in which they begin."""
+HELD_BYTES = 64 << 10
+"""Of an answer, until they are written without waiting for more."""
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -87,6 +91,11 @@ class _Protocol(HttpToolsProtocol):
     _gathered = 0
     _moved = False
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Answers go out through a transport that sends head and body as one piece."""
+        gathering = _Gathering(cast("asyncio.Transport", transport))  # uvloop's have no base class
+        super().connection_made(cast("asyncio.Transport", gathering))
+
     def data_received(self, data: bytes) -> None:
         """Hand a piece to the parser; one that ended no head and brought no body is being gathered."""
         self._moved = False
@@ -108,6 +117,38 @@ class _Protocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         self._moved, self._gathered = True, 0
         super().on_body(body)
+
+
+class _Gathering:
+    """A transport that writes at the end of the event loop's turn: a system call and a wake-up of the client
+    less for each answer."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._loop = asyncio.get_running_loop()
+        self._held: list[bytes] = []
+        self._size = 0
+
+    def write(self, data: bytes) -> None:
+        if not self._held:
+            self._loop.call_soon(self._flush)
+        self._held.append(data)
+        self._size += len(data)
+        if self._size > HELD_BYTES:  # the transport says when it has too much, and must be asked
+            self._flush()
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._held:
+            self._transport.write(b"".join(self._held))
+            self._held.clear()
+            self._size = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
 
 class _Server(uvicorn.Server):
