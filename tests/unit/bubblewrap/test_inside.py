@@ -10,8 +10,9 @@ import pytest
 
 from vmpool.backends.base import MachineKey, MachineSpec
 from vmpool.backends.bubblewrap import BubblewrapBackend
+from vmpool.backends.bubblewrap.bases import Look
 from vmpool.backends.bubblewrap.host import Grade
-from vmpool.backends.bubblewrap.skeleton import root_only
+from vmpool.backends.bubblewrap.skeleton import root_only_command
 from vmpool.domain import Limits
 
 from .inside import shell
@@ -210,7 +211,7 @@ async def test_what_the_hosts_users_may_not_read_is_hidden(
     backend: BubblewrapBackend,
 ) -> None:
     """In full root the VM's user owns root's files: those not for everybody are not in the VM."""
-    closed = await anyio.to_thread.run_sync(root_only, ("usr",))
+    closed = await anyio.to_thread.run_sync(Look(root_only_command(("usr",))).found)
     await backend.create(KEY, MachineSpec("box-7", "bash", LIMITS))
     names = " ".join(f"'/{path}'" for path in closed)
     said = await shell(backend, KEY, f"for f in {names}; do test -r $f && echo $f; done; echo end")

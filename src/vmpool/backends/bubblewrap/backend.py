@@ -80,8 +80,7 @@ class BubblewrapBackend(Backend):
         machines, self._settled = self._settled, None
         if machines is not None:
             with anyio.CancelScope(shield=True):
-                await self._run(machines.launcher.close)
-                await self._run(machines.cgroups.remove_parents)
+                await self._run(machines.close)
 
     def _settle(self) -> Machines:
         self._layout.make()

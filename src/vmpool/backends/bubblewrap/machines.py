@@ -13,6 +13,7 @@ from pathlib import Path
 from vmpool.backends.base import Machine, MachineKey, MachineSpec, MachineState, Usage
 from vmpool.backends.bubblewrap import disks, launching, processes
 from vmpool.backends.bubblewrap.argv import Launch, plan
+from vmpool.backends.bubblewrap.bases import Bases, Look
 from vmpool.backends.bubblewrap.cgroups import CgroupTree
 from vmpool.backends.bubblewrap.host import Grade, Host
 from vmpool.backends.bubblewrap.launching import Launcher
@@ -40,7 +41,7 @@ def _group_of(record: Record | None, key: MachineKey) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Machines:
-    """base_tree: directory of the base new VMs stand on.  base: its digest."""
+    """base: digest of what the writable layer of a new VM stands on."""
 
     layout: Layout
     host: Host
@@ -48,11 +49,23 @@ class Machines:
     toolchains: Toolchains
     system: tuple[str, ...]
     base: str
-    base_tree: Path
+    bases: Bases
     boot: str
     pool_id: str
     launcher: Launcher
     ranges: Ranges
+    look: Look
+
+    def close(self) -> None:
+        """End what helps to make machines; the machines go on."""
+        self.look.close()
+        self.launcher.close()
+        self.cgroups.remove_parents()
+
+    @property
+    def base_tree(self) -> Path:
+        """Directory of the base new VMs stand on; may wait, see `Bases`."""
+        return self.bases.current()
 
     # What is there
 
@@ -115,8 +128,11 @@ class Machines:
 
     # Making, starting, ending
 
-    def record_for(self, spec: MachineSpec) -> Record:
-        """What a VM of this spec is made as here, with a warning for each limit that is not hard."""
+    def record_for(self, spec: MachineSpec, tree: Path | None = None) -> Record:
+        """What a VM of this spec is made as here, with a warning for each limit that is not hard.
+
+        tree: directory of the base it stands on, if not the present one.
+        """
         host, holds = self.host, self.cgroups.holds
         warnings = []
         if "cpu" not in holds:
@@ -137,7 +153,7 @@ class Machines:
             image=host.images,
             disk=max(spec.limits.disk, disks.SMALLEST_IMAGE_MB),
             base=self.base,
-            tree=self.base_tree.name,
+            tree=(tree or self.base_tree).name,
             toolchains=self.toolchains.prefixes,
             warnings=tuple(warnings),
         )

@@ -32,4 +32,4 @@ def recover(machines: Machines) -> None:
             machines.cgroups.remove(orphan)
     records = (read_record(layout.vm(key).record) for key in keys)
     used = {record.tree for record in records if record is not None}
-    skeleton.remove_bases(layout.bases, frozenset({machines.base_tree.name, *used}))
+    skeleton.remove_bases(layout.bases, frozenset({machines.bases.likely().name, *used}))

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from vmpool.backends.base import MachineKey, MachineSpec
 from vmpool.backends.bubblewrap import cgroups, disks, skeleton
-from vmpool.backends.bubblewrap.host import REMEDIES, Grade, Host, boot_id, find_programs
+from vmpool.backends.bubblewrap.bases import Bases, Look
+from vmpool.backends.bubblewrap.host import REMEDIES, Grade, Host, Programs, boot_id, find_programs
 from vmpool.backends.bubblewrap.launching import Launcher
 from vmpool.backends.bubblewrap.layout import Layout
 from vmpool.backends.bubblewrap.machines import Machines
@@ -45,15 +46,30 @@ def settle(
     wanted: settle for this grade only.  program: bubblewrap; None looks for it.  Blocks: run it in a thread.
     """
     programs, version = find_programs(program)
-    toolchains = discover()
-    system, tree = skeleton.system_directories(), cgroups.find_tree(pool_id)
+    system = skeleton.system_directories()
+    look = Look(skeleton.root_only_command(system) if os.geteuid() == 0 else None)
+    try:
+        return _best(layout, pool_id, wanted, programs, version, system, look)
+    except BaseException:
+        look.close()
+        raise
+
+
+def _best(
+    layout: Layout,
+    pool_id: str,
+    wanted: Grade | None,
+    programs: Programs,
+    version: str,
+    system: tuple[str, ...],
+    look: Look,
+) -> Machines:
+    toolchains, tree = discover(), cgroups.find_tree(pool_id)
     launcher, ranges = Launcher(programs.launcher), Ranges(pool_id)
     refusals = []
     for grade, images in _ways(wanted):
         host = Host(grade, images, programs, version)
         digest = skeleton.base_digest(toolchains.prefixes, storage_of(host))
-        hidden = skeleton.root_only(system) if os.geteuid() == 0 else ()
-        name = skeleton.base_name(digest, toolchains.prefixes, hidden)
         machines = Machines(
             layout=layout,
             host=host,
@@ -61,7 +77,8 @@ def settle(
             toolchains=toolchains,
             system=system,
             base=digest,
-            base_tree=skeleton.ensure_base(layout.bases, name, toolchains.prefixes, hidden),
+            bases=Bases(layout.bases, digest, toolchains.prefixes, look),
+            look=look,
             boot=boot_id(),
             pool_id=pool_id,
             launcher=launcher,
@@ -80,11 +97,11 @@ def _proven(machines: Machines) -> Machines:
     """The same, after a VM was launched and removed; without control groups where those failed it."""
     machines.destroy(PROBE)
     try:
-        machines.make(PROBE, machines.record_for(PROBE_SPEC))
+        machines.make(PROBE, machines.record_for(PROBE_SPEC, machines.bases.likely()))
     except BackendFailed as failed:
         if not machines.cgroups.parents or "join" not in failed.message:
             raise
         machines = replace(machines, cgroups=cgroups.CgroupTree(0, {}))
-        machines.make(PROBE, machines.record_for(PROBE_SPEC))
+        machines.make(PROBE, machines.record_for(PROBE_SPEC, machines.bases.likely()))
     machines.destroy(PROBE)
     return machines

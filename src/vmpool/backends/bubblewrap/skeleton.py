@@ -12,7 +12,6 @@ import os
 import platform
 import shutil
 import stat
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import mkdtemp
@@ -89,17 +88,15 @@ def base_digest(toolchains: tuple[Toolchain, ...], storage: str) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def root_only(system: tuple[str, ...]) -> tuple[str, ...]:
-    """What of the system not everybody may read, relative to /.
+def root_only_command(system: tuple[str, ...]) -> list[str]:
+    """Prints, each with a NUL behind, the system's files and directories that not everybody may read.
 
     Where the server is root, a VM's user owns what the host's root owns; these must not be there at all.
-    Looks at every file below the system's directories: about a second for a large /usr.
+    Looks at every file below the system's directories: up to a second for a large /usr.
     """
     closed = ("-type", "d", "!", "-perm", "-o=rx", "-print0", "-prune")
     unreadable = ("!", "-type", "d", "!", "-type", "l", "!", "-perm", "-o=r", "-print0")
-    command = ("find", *(f"/{top}" for top in system), "-xdev", *closed, "-o", *unreadable)
-    answer = subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL)
-    return tuple(sorted(os.fsdecode(path[1:]) for path in answer.stdout.split(b"\0") if path))
+    return ["find", *(f"/{top}" for top in system), "-xdev", *closed, "-o", *unreadable]
 
 
 def base_name(digest: str, toolchains: tuple[Toolchain, ...], hidden: tuple[str, ...]) -> str:
@@ -142,7 +139,7 @@ def ensure_base(bases: Path, name: str, toolchains: tuple[Toolchain, ...], hidde
 def remove_bases(bases: Path, keep: frozenset[str]) -> None:
     """Remove the bases no VM stands on."""
     for entry in bases.iterdir():
-        if entry.name not in keep:
+        if entry.name not in keep and entry.is_dir():
             shutil.rmtree(entry, ignore_errors=True)
 
 
