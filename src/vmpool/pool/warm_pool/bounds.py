@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from vmpool.domain import Limits
 
-SPARE_MB = 12
+SPARE_MB = 4
 """MB a spare costs the host: the engine's shim, the agent, the kernel's own (measured on docker)."""
 INTERPRETER_MB = 7
 """MB more with its interpreter warm."""

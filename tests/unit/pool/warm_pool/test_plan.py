@@ -96,8 +96,8 @@ def test_following_the_plan_arrives_and_stays(
         (Census(101, 0, 0, 0, 0), Bounds(memory=10_000), 0),
         (Census(9, 0, 8192 - 1024, 0, 0), Bounds(memory=10_000), 2),
         (Census(0, 0, 0, 0, 0), Bounds(memory=10_000, limits=Limits(memory=4096)), 2),
-        (Census(0, 0, 0, 0, 0), Bounds(memory=60), 3),
-        (Census(0, 0, 0, 0, 0), Bounds(memory=60, interpreters=0), 5),
+        (Census(0, 0, 0, 0, 0), Bounds(memory=60), 5),
+        (Census(0, 0, 0, 0, 0), Bounds(memory=60, interpreters=0), 15),
         (Census(0, 0, 9999, 0, 0), Bounds(), 0),
     ],
 )
