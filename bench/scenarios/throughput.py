@@ -59,12 +59,9 @@ def output(run: Run) -> None:
     with ExitStack() as stack:
         kept: list[Prints] = []
         for pool in run.having(VMPool):
-            server = stack.enter_context(
-                running_server(
-                    pool.server.backend, {**pool.server.settings, "OUTPUT__INLINE_LIMIT": str(2 * size)}
-                )
-            )
-            kept.append(VMPool(f"{pool.name}, all kept", server))
+            name = f"{pool.name}, all kept"
+            found = run.attempt("output", name, partial(_keeping_all, stack, name, pool, size))
+            kept += [found] if found else []
         contenders = run.prepared("output", [*run.having(Prints), *kept], sandboxes=1)
         for contender in contenders:
             run.say(f"output: {contender.name}")
@@ -79,3 +76,8 @@ def output(run: Run) -> None:
                 failures = sum(figures["failures"] for figures in measured)
                 figures = summary(seconds) | {"failures": failures, "bytes": measured[-1]["bytes"]}
                 run.record("output", contender.name, figures)
+
+
+def _keeping_all(stack: ExitStack, name: str, pool: VMPool, size: int) -> VMPool:
+    settings = {**pool.server.settings, "OUTPUT__INLINE_LIMIT": str(2 * size)}
+    return VMPool(name, stack.enter_context(running_server(pool.server.backend, settings)))
