@@ -86,7 +86,7 @@ def running_server(backend: str, settings: Mapping[str, str] | None = None) -> I
                 start_new_session=True,  # Ctrl-C is for us: we delete the VMs first
             )
         try:
-            address = _await_ready(process, Path(directory), log)
+            address = await_ready(process, Path(directory), log)
             try:
                 yield Server(address, process.pid, backend, settings or {})
             finally:
@@ -96,7 +96,7 @@ def running_server(backend: str, settings: Mapping[str, str] | None = None) -> I
             _tell_errors(backend, log)
 
 
-def _await_ready(process: subprocess.Popen[bytes], directory: Path, log: Path) -> Address:
+def await_ready(process: subprocess.Popen[bytes], directory: Path, log: Path) -> Address:
     deadline = time.monotonic() + 60
     announcement = directory / "server.json"
     while time.monotonic() < deadline and process.poll() is None:
