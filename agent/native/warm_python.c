@@ -5,11 +5,13 @@
    in the interpreter it is loaded into.  What an interpreter's own language cannot do is here: making a child that
    is the agent's, running a program with no frame below it, and looking like the command that was asked for. */
 #include <fcntl.h>
+#include <limits.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -76,6 +78,7 @@ PyObject *PyTuple_GetItem(PyObject *, intptr_t);
 PyObject *Py_CompileString(const char *, const char *, int);
 int PyUnicode_CompareWithASCIIString(PyObject *, const char *);
 char *PyBytes_AsString(PyObject *);
+PyObject *PyBytes_FromStringAndSize(const char *, intptr_t);
 intptr_t PyBytes_Size(PyObject *);
 int PySys_AddAuditHook(int (*)(const char *, PyObject *, void *), void *);
 void PyOS_BeforeFork(void);
@@ -230,6 +233,44 @@ static PyObject *compile(PyObject *self, PyObject *args) {
   (void)self;
   const char *source, *path;
   return PyArg_ParseTuple(args, "yy", &source, &path) ? Py_CompileString(source, path, FILE_INPUT) : NULL;
+}
+
+enum { STAMPS_MAX = 32, MODIFIED = 0x40 };
+
+/* The kernel's struct statx, which not every C library has. */
+struct found {
+  uint64_t before[8];
+  struct {
+    int64_t seconds;
+    uint32_t nanoseconds;
+    int32_t unused;
+  } accessed, made, changed, modified;
+  uint64_t after[16];
+};
+
+/* stamps(path, ...) -> bytes that change when one of them does, comes or goes. */
+static PyObject *stamps(PyObject *self, PyObject *paths) {
+  (void)self;
+  int64_t times[STAMPS_MAX * 2] = {0};
+  intptr_t count = PyTuple_Size(paths) < STAMPS_MAX ? PyTuple_Size(paths) : STAMPS_MAX;
+  for (intptr_t i = 0; i < count; i++) {
+    struct found found = {0};
+    if (syscall(SYS_statx, AT_FDCWD, PyBytes_AsString(PyTuple_GetItem(paths, i)), 0, MODIFIED, &found) == 0) {
+      times[2 * i] = found.modified.seconds;
+      times[2 * i + 1] = found.modified.nanoseconds + 1LL;
+    }
+  }
+  return PyBytes_FromStringAndSize((const char *)times, (intptr_t)sizeof *times * 2 * count);
+}
+
+/* real(path) -> the path without links; OSError where there is none. */
+static PyObject *real(PyObject *self, PyObject *path) {
+  (void)self;
+  char found[PATH_MAX];
+  if (realpath(PyBytes_AsString(path), found) == NULL) {
+    return PyErr_SetFromErrno(PyExc_OSError);
+  }
+  return PyBytes_FromStringAndSize(found, (intptr_t)strlen(found));
 }
 
 /* show(layout, words, environment) -> whether /proc shows them as this process's.  layout: numbers of this process
@@ -430,6 +471,7 @@ static struct method methods[] = {
   {"compile", compile, WITH_ARGUMENTS, NULL},    {"show", show, WITH_ARGUMENTS, NULL},
   {"watch", watch, WITH_ONE_ARGUMENT, NULL},     {"begin", begin, WITH_ARGUMENTS, NULL},
   {"hide", hide, WITH_ARGUMENTS, NULL},          {"run", run, WITH_ARGUMENTS, NULL},
+  {"stamps", stamps, WITH_ARGUMENTS, NULL},      {"real", real, WITH_ONE_ARGUMENT, NULL},
   {NULL, NULL, 0, NULL},
 };
 

@@ -30,15 +30,9 @@ _imp.exec_dynamic(native)
 frozen = True
 
 def sites():
-    # What a fresh start would read; None for what is not there.
-    found = []
+    # Where a fresh start would look for what it loads.
     user = getattr(sys.modules.get("site"), "USER_SITE", None)
-    for path in [*sys.path[1:], *([user] if user else [])]:
-        try:
-            found.append((path, posix.stat(path).st_mtime_ns))
-        except OSError:
-            found.append((path, None))
-    return found
+    return [os.fsencode(path) for path in [*sys.path[1:], *([user] if user else [])]]
 
 def layout():
     # Of this process, which its children share: for `show`.
@@ -59,28 +53,26 @@ def serve():
         if hasattr(sys, name):
             delattr(sys, name)
     sys.excepthook = sys.__excepthook__
-    known, where = sites(), layout()
-    show(where, [os.fsencode(sys.orig_argv[0])], own_environment())
+    global empty_stdin
+    paths, where, environment = sites(), layout(), own_environment()
+    stamps = native.stamps(*paths)
+    empty_stdin = text_of_nothing()
+    show(where, [os.fsencode(sys.orig_argv[0])], environment)
     native.compile(b"1", b"main.py")
     functions = [thing for thing in globals().values() if type(thing) is type(serve)]
     native.hide(native, native.__dict__, *functions)
     gc.freeze()
     while native.receive():
-        if sites() != known:
+        if native.stamps(*paths) != stamps:
             # The spare that was asked for is not made; the agent asks again.
             os.execv(sys.executable, sys.orig_argv)
         if native.spawn():
-            return wait_for_job(known, where)
+            return wait_for_job(paths, stamps, where, environment)
     os._exit(0)
 
-def wait_for_job(known, where):
+def wait_for_job(paths, stamps, where, standing):
     # Role: C, the spare.  Parent: X.
-    stdin = posix.dup(0)
-    null = posix.open("/dev/null", posix.O_RDONLY)
-    posix.dup2(null, 0)
-    posix.close(null)
-    empty = empty_stdin()
-    rehearse(known)
+    rehearse()
     parts = []
     while part := posix.read(3, 65536):
         parts.append(part)
@@ -88,21 +80,22 @@ def wait_for_job(known, where):
         os._exit(0)
     posix.close(3)
     umask, no_stdin, cwd, argc, *words = b"".join(parts).split(b"\0")
+    argv, environment = words[: int(argc)], words[int(argc) : -1]
     if no_stdin == b"1":
-        sys.stdin = sys.__stdin__ = empty
-    else:
-        posix.dup2(stdin, 0)
-    posix.close(stdin)
+        close_stdin()
+        sys.stdin = sys.__stdin__ = empty_stdin
     posix.umask(int(umask))
     posix.chdir(cwd)
-    return prepare(known, where, words[: int(argc)], words[int(argc) : -1])
+    if environment != standing:
+        set_environment(environment)
+    if native.stamps(*paths) != stamps:
+        cold(argv)
+    return prepare(where, argv, environment)
 
-def rehearse(known):
+def rehearse():
     # Touch what every program touches: the pages shared with Z are copied now, not when it is waited for.
-    set_environment(own_environment())
-    scope = {"out": io.StringIO()}
-    os.path.realpath(known[0][0])
-    program = b"import sys\ndef f(x):\n    return [x, str(x)]\nprint(*f(1), file=out, flush=True)\n"
+    scope = {}
+    program = b"import sys\ndef f(x):\n    return [x, str(x)]\nprint(*f(1)[2:], end='', flush=True)\n"
     exec(native.compile(program, b"main.py"), scope)
     scope.clear()
     gc.freeze()
@@ -118,12 +111,22 @@ def set_environment(pairs):
         posix.environ[name] = value
         os.environ[os.fsdecode(name)] = os.fsdecode(value)
 
-def empty_stdin():
+def close_stdin():
+    null = posix.open("/dev/null", posix.O_RDONLY)
+    posix.dup2(null, 0)
+    posix.close(null)
+
+def text_of_nothing():
+    # As sys.stdin is when it is /dev/null.
+    pipe = posix.dup(0)
+    close_stdin()
     old = sys.stdin
     binary = io.open(0, "rb", closefd=False)
     binary.raw.name = "<stdin>"
     text = io.TextIOWrapper(binary, encoding=old.encoding, errors=old.errors, newline="\n")
     text.mode = "r"
+    posix.dup2(pipe, 0)
+    posix.close(pipe)
     return text
 
 def cold(argv):
@@ -148,10 +151,7 @@ def compiled(path, argv):
         stderr.write(held)
     return code
 
-def prepare(known, where, argv, environment):
-    set_environment(environment)
-    if sites() != known:
-        cold(argv)
+def prepare(where, argv, environment):
     path = argv[1]
     code = compiled(path, argv)
     show(where, argv, environment)
@@ -159,7 +159,7 @@ def prepare(known, where, argv, environment):
     sys.orig_argv[:] = [os.fsdecode(word) for word in argv]
     sys.argv[:] = sys.orig_argv[1:]
     if not getattr(sys.flags, "safe_path", False):
-        sys.path[0] = os.path.dirname(os.path.realpath(path))
+        sys.path[0] = os.fsdecode(native.real(argv[1]).rpartition(b"/")[0] or b"/")
     for finder in sys.path_importer_cache.values():
         if finder is not None:
             finder.invalidate_caches()
