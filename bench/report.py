@@ -125,7 +125,7 @@ def _sections(results: Results) -> Iterable[str]:
         ("batch_", "One batch over many VMs", "VMs"),
     ):
         for scenario in _numbered(results, prefix):
-            yield f"## {title}: {scenario.removeprefix(prefix)} {word}\n\nMilliseconds; the wall in seconds."
+            yield f"## {title}: {scenario.removeprefix(prefix)} {word}\n\nMilliseconds."
             yield _times(results[scenario])
     if "hundred" in results:
         rows = [
@@ -150,8 +150,12 @@ def _sections(results: Results) -> Iterable[str]:
 
 
 def _times(contenders: Mapping[str, Figures]) -> str:
-    wall = any("wall" in figures for figures in contenders.values())
-    heads = ("", "p50", "p95", "p99", "min", "rounds", "failures", *(("wall",) if wall else ()))
+    further = [
+        (name, head, factor)
+        for name, head, factor in (("wall", "wall, s", 1.0), ("first", "first item", 1000.0))
+        if any(name in figures for figures in contenders.values())
+    ]
+    heads = ("", "p50", "p95", "p99", "min", "rounds", "failures", *(head for _, head, _ in further))
     rows = []
     for name, figures in contenders.items():
         cells = [_number(figures.get(quantile), 1000, 2) for quantile in ("p50", "p95", "p99", "min")]
@@ -161,7 +165,7 @@ def _times(contenders: Mapping[str, Figures]) -> str:
                 *cells,
                 f"{figures['n']:.0f}",
                 f"{figures['failures']:.0f}",
-                *((_number(figures.get("wall"), 1, 2),) if wall else ()),
+                *(_number(figures.get(column), factor, 2) for column, _, factor in further),
             )
         )
     return _table(heads, rows)

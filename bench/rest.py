@@ -35,13 +35,14 @@ class Address:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
 
-    def render(self, method: str, path: str, body: object = None) -> bytes:
+    def render(self, method: str, path: str, body: object = None, accept: str = "*/*") -> bytes:
         """The bytes of a request, so that a loop need not make them anew."""
         payload = b"" if body is None else json.dumps(body).encode()
         head = (
             f"{method} {path} HTTP/1.1\r\nHost: {self.host}\r\n"
             f"Authorization: Bearer {self.key}\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(payload)}\r\n\r\n"
+            f"Content-Type: application/json\r\nAccept: {accept}\r\n"
+            f"Content-Length: {len(payload)}\r\n\r\n"
         )
         return head.encode() + payload
 
@@ -118,13 +119,22 @@ class Client:
 
     def send_raw(self, request: bytes) -> bytes:
         """One round trip: the answer's body; RequestFailed with its text from status 400 on."""
+        return self.send_timed(request, b"")[0]
+
+    def send_timed(self, request: bytes, mark: bytes) -> tuple[bytes, float]:
+        """As `send_raw`, and the seconds after which `mark`, or all of it, had arrived."""
+        marked = 0.0
         if time.monotonic() - self._used > IDLE_SECONDS:
             self._socket.close()
             self._connect()
         self._used = time.monotonic()
+        started = time.perf_counter()
         self._socket.sendall(request)
         while (length := answer_length(self._buffer)) is None:
             self._fill()
+            if mark and not marked and mark in self._buffer:
+                marked = time.perf_counter() - started
+        marked = marked or time.perf_counter() - started
         answer = bytes(self._buffer[:length])
         del self._buffer[:length]
         head, _, body = answer.partition(b"\r\n\r\n")
@@ -132,7 +142,7 @@ class Client:
             body = unchunked(body)
         if int(head[9:12]) >= 400:
             raise RequestFailed(f"{head[9:12].decode()}: {body.decode(errors='replace')}")
-        return body
+        return body, marked
 
     def _fill(self) -> None:
         data = self._socket.recv(1 << 20)

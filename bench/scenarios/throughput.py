@@ -7,7 +7,7 @@ from functools import partial
 
 from bench.contenders.base import Batches, Loads, Prints
 from bench.contenders.vmpool import VMPool
-from bench.figures import Figures, joined, summary
+from bench.figures import Figures, joined, percentile, summary
 from bench.run import Run
 from bench.server import running_server
 
@@ -47,10 +47,12 @@ def batch(run: Run) -> None:
                 figures = run.attempt(scenario, contender.name, partial(contender.batch, count))
                 rounds[contender.name] += [figures] if figures else []
         for name, measured in rounds.items():
-            failures = sum(figures["failures"] for figures in measured)
-            run.record(
-                scenario, name, summary([figures["p50"] for figures in measured]) | {"failures": failures}
-            )
+            if not measured:
+                continue
+            whole = summary([figures["p50"] for figures in measured])
+            whole["failures"] = sum(figures["failures"] for figures in measured)
+            whole["first"] = percentile(sorted(figures["first"] for figures in measured), 0.5)
+            run.record(scenario, name, whole)
 
 
 def output(run: Run) -> None:
