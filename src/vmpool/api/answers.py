@@ -30,10 +30,9 @@ from vmpool.api.schemas import (
     WarmPoolStatus,
 )
 from vmpool.pool import feed, status
-from vmpool.pool.batch import ItemError
+from vmpool.pool.batch import Item, ItemError
 
 _LOG = TypeAdapter(list[LogEntry])
-_BATCH = TypeAdapter(list[Execution | BatchError])
 
 _PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 PROBLEMS: dict[int | str, dict[str, object]] = {
@@ -58,7 +57,11 @@ def refusals(**named: str) -> dict[int | str, dict[str, object]]:
 
 def send(answer: Answer, status: int = 200) -> Response:
     """An answer already written out: it spares the framework's second look at our own values."""
-    return Response(answer.__pydantic_serializer__.to_json(answer), status, media_type="application/json")
+    return Response(_json(answer), status, media_type="application/json")
+
+
+def _json(answer: Answer) -> bytes:
+    return answer.__pydantic_serializer__.to_json(answer)
 
 
 @overload
@@ -154,21 +157,28 @@ def log_entry(of: feed.LogEntry) -> LogEntry:
     )
 
 
+def log_event(of: feed.LogEntry) -> bytes:
+    """A piece of output as an event."""
+    return b"data: %b\n\n" % _json(log_entry(of))  # one line: one `data:` is enough
+
+
 def send_logs(entries: Sequence[feed.LogEntry]) -> Response:
     """The output so far."""
     content = _LOG.dump_json([log_entry(entry) for entry in entries])
     return Response(content, media_type="application/json")
 
 
-def send_batch(items: Sequence[domain.Execution | ItemError], request_id: str) -> Response:
+def send_batch(items: Sequence[Item], request_id: str) -> Response:
     """One item for each VM: what ran, or why nothing did."""
-    parts: list[Execution | BatchError] = [
-        BatchError(vm_id=item.reference, error=problem_of(item.error, request_id))
-        if isinstance(item, ItemError)
-        else execution(item)
-        for item in items
-    ]
-    return Response(_BATCH.dump_json(parts), media_type="application/json")
+    content = b"[%b]" % b",".join(batch_item(item, request_id) for item in items)
+    return Response(content, media_type="application/json")
+
+
+def batch_item(of: Item, request_id: str) -> bytes:
+    """One item of a batch, written out."""
+    if isinstance(of, ItemError):
+        return _json(BatchError(vm_id=of.reference, error=problem_of(of.error, request_id)))
+    return _json(execution(of))
 
 
 def vm_status(of: status.VMStatus) -> VMStatus:

@@ -75,7 +75,7 @@ class Edge:
             # cancellation need not go further; the answer says what is known.
             if begun:
                 raise
-            await respond_to(_cut(), request_id)(scope, receive, sending)
+            await respond_to(cut(), request_id)(scope, receive, sending)
         except Exception:
             # The edge: whatever the routes did not foresee becomes a 500 that names the log's entry.
             log.exception("request %s failed: %s %s", request_id, scope["method"], scope["path"])
@@ -85,7 +85,8 @@ class Edge:
             await respond(problem)(scope, receive, sending)
 
 
-def _cut() -> errors.InfrastructureFailure:
+def cut() -> errors.InfrastructureFailure:
+    """What is told of a request that the server's end has cut."""
     return errors.InfrastructureFailure(
         "the server is ending; what this request began may go on: look at the VM's executions",
         dispatch="outcome_unknown",

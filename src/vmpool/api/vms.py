@@ -10,9 +10,8 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from vmpool.api import answers
+from vmpool.api import answers, events
 from vmpool.api.auth import KEY_NEEDED, Caller
-from vmpool.api.events import LogStream
 from vmpool.api.idempotency import IdempotencyKey
 from vmpool.api.paging import LINK_HEADER, Paged, link_next
 from vmpool.api.schemas import (
@@ -31,6 +30,7 @@ from vmpool.api.schemas import (
 )
 from vmpool.api.services import Services
 from vmpool.domain import User
+from vmpool.pool.batch import in_order
 from vmpool.pool.logs import DEFAULT_TAIL
 
 router = APIRouter(prefix="/api/vms", tags=["vms"], dependencies=KEY_NEEDED, responses=answers.PROBLEMS)
@@ -38,6 +38,18 @@ router = APIRouter(prefix="/api/vms", tags=["vms"], dependencies=KEY_NEEDED, res
 VMReference = Annotated[str, Path(description="The VM's id or its name.")]
 """Which VM."""
 Tail = Annotated[int, Query(ge=0, le=10_000, description="How many executions of the history at most.")]
+
+BATCH_ANSWERS = (
+    "All items, once the last is there, in the order of the request. As events: each item as it comes, "
+    '`data: {"place": n, "item": ...}` with its place in the request counted from 0; at last `event: end` '
+    "with the number of items, or `event: error` with a Problem where the server could not go on. A stream "
+    "without either has been cut. Lines that begin with a colon keep the connection open."
+)
+BATCH_EXAMPLE = (
+    'data: {"place":1,"item":{"id":8,"vm_id":2,"output":"4\\n","exit_code":0}}\n\n'
+    'data: {"place":0,"item":{"id":7,"vm_id":1,"output":"4\\n","exit_code":0}}\n\n'
+    'event: end\ndata: {"items":2}\n\n'
+)
 
 
 # The paths without `{vm_id}` come first: the first path that matches is taken.
@@ -95,16 +107,25 @@ async def pool_status(request: Request, caller: Caller) -> PoolStatus:
     operation_id="batch_execute",
     summary="Run code in several VMs at once",
     response_model=list[Execution | BatchError],
+    responses={
+        200: {
+            "description": BATCH_ANSWERS,
+            "content": {"text/event-stream": {"schema": {"type": "string"}, "example": BATCH_EXAMPLE}},
+        }
+    },
 )
 async def batch_execute(request: Request, caller: Caller, body: BatchExecuteRequest) -> Response:
     """An item for each VM, in the order of `vm_ids`: an execution, or `{vm_id, error}`.
 
-    One VM's failure is that item's, not the batch's.
+    One VM's failure is that item's, not the batch's.  With `Accept: text/event-stream` each item is sent as
+    soon as that VM's code has ended.  A caller that goes away leaves everything running and recorded.
     """
     services = Services.of(request)
     asked = services.defaults.execution(body)
-    items = await services.pool.batch_execute(caller.id, asked, body.vm_ids)
-    return answers.send_batch(items, request.state.request_id)
+    batch = services.pool.batch(caller.id, asked, body.vm_ids)
+    if events.is_wanted(request):
+        return events.batch_stream(request, batch)
+    return answers.send_batch(await in_order(batch), request.state.request_id)
 
 
 @router.get("/{vm_id}", operation_id="get_vm", summary="One VM")
@@ -187,8 +208,7 @@ async def vm_logs(
     """The output of the last `tail` executions, and with `follow` everything after it as it is written."""
     services = Services.of(request)
     if follow:
-        entries = await services.pool.follow(caller.id, vm_id, tail)
-        return LogStream(entries, services.closing, request.state.request_id)
+        return events.log_stream(request, await services.pool.follow(caller.id, vm_id, tail))
     return answers.send_logs(await services.pool.logs(caller.id, vm_id, tail))
 
 

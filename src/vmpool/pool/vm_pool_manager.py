@@ -13,7 +13,7 @@ import anyio
 from vmpool.backends.base import Backend, BackendInfo
 from vmpool.domain import VM, Execution, ExecutionRequest, Snapshot, VMState
 from vmpool.errors import BackendUnreachable, VMNotFound
-from vmpool.pool.batch import ItemError, in_all
+from vmpool.pool.batch import Arrivals, Item, as_they_end, in_order
 from vmpool.pool.connections import Connections
 from vmpool.pool.context import Context
 from vmpool.pool.executions import Executions
@@ -165,17 +165,24 @@ class VMPoolManager:
         """Run code and answer with its settled row; see `Executions.execute` for what it raises."""
         return await self._executions.execute(self._standing(user_id, reference), request)
 
-    async def batch_execute(
+    def batch(
         self, user_id: int, request: ExecutionRequest, references: Sequence[Reference] | None = None
-    ) -> list[Execution | ItemError]:
+    ) -> Arrivals:
         """Run it in all these VMs at once (default: all the user's running ones, oldest first).
 
-        Answers in the order of `references`.  One VM's failure, a missing VM included, is its item.
+        Entering begins; iterating gives each item with its place as soon as that VM's code has ended.  One
+        VM's failure, a missing VM included, is its item.  Leaving early leaves everything running.
         """
         if references is None:
-            running = [vm for vm in await self.list_vms(user_id) if vm.state is VMState.RUNNING]
-            references = [vm.id for vm in reversed(running)]
-        return await in_all(references, lambda reference: self.execute(user_id, reference, request))
+            found = self._context.registry.of_user(user_id)
+            references = [vm.id for vm in reversed(found) if vm.state is VMState.RUNNING]
+        return as_they_end(references, lambda reference: self.execute(user_id, reference, request))
+
+    async def batch_execute(
+        self, user_id: int, request: ExecutionRequest, references: Sequence[Reference] | None = None
+    ) -> list[Item]:
+        """The same, answered as a whole in the order of `references`."""
+        return await in_order(self.batch(user_id, request, references))
 
     async def list_executions(
         self, user_id: int, reference: Reference, *, limit: int = 100, before_id: int | None = None
