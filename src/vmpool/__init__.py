@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from vmpool.client.errors import APIError as APIError
     from vmpool.client.errors import ClientError as ClientError
     from vmpool.client.functions import batch_execute as batch_execute
+    from vmpool.client.functions import batch_stream as batch_stream
     from vmpool.client.functions import create_vm as create_vm
     from vmpool.client.functions import delete_vm as delete_vm
     from vmpool.client.functions import execute_in_vm as execute_in_vm
@@ -44,6 +45,7 @@ _EXPORTS = {
     "vmpool.client": ("APIError", "AsyncClient", "AsyncVMHandle", "Client", "ClientError", "VMHandle"),
     "vmpool.client.functions": (
         "batch_execute",
+        "batch_stream",
         "create_vm",
         "delete_vm",
         "execute_in_vm",

@@ -5,10 +5,12 @@ Each opens a connection of its own; many calls in a row are faster through one `
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
 from typing import Unpack
 
 from vmpool.client._async.client import AsyncClient
+from vmpool.client.batch import Arrival
 from vmpool.client.models import VM, BatchError, Execution, PoolStatus, Snapshot
 from vmpool.client.options import RunOptions, VMOptions
 
@@ -35,6 +37,17 @@ async def batch_execute(
     """Run `code` in all of `vm_ids` at once; default: in all your running VMs."""
     async with AsyncClient() as client:
         return await client.batch_execute(code, vm_ids, **options)
+
+
+async def batch_stream(
+    code: str | None = None,
+    vm_ids: Iterable[int | str] | None = None,
+    **options: Unpack[RunOptions],
+) -> AsyncGenerator[Arrival, None]:
+    """Run `code` in all of `vm_ids` at once: each result when it is there, with its place in `vm_ids`."""
+    async with AsyncClient() as client, aclosing(client.batch_stream(code, vm_ids, **options)) as arrivals:
+        async for arrival in arrivals:
+            yield arrival
 
 
 async def list_vms() -> list[VM]:

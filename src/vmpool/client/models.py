@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from vmpool.client.errors import APIError, Dispatch, error_class
 
@@ -312,12 +312,3 @@ class Readiness(Answer):
 
     ready: bool
     checks: dict[str, str]
-
-
-_Item = Execution | BatchError
-
-
-def batch_items(payload: bytes) -> list[Execution | BatchError]:
-    """The items of a batch's answer, in the order of the request."""
-    adapter: TypeAdapter[list[_Item]] = TypeAdapter(list[_Item])
-    return adapter.validate_json(payload)

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from vmpool.client.errors import APIError, UnexpectedAnswer
 from vmpool.client.models import Answer, Problem
+from vmpool.client.sse import Event
 
 A = TypeVar("A", bound=Answer)
 
@@ -20,6 +21,8 @@ MACHINE = 300.0
 """Seconds to wait for an answer that makes, starts, stops or copies a machine."""
 LARGEST_PAGE = 1000
 """Items a server puts on one page at most."""
+EVENT_STREAM = "text/event-stream"
+"""The media type of answers that come event by event."""
 GRACE = 30.0
 """Seconds beyond an execution's own timeout: the server answers once the program has been ended."""
 
@@ -66,7 +69,7 @@ def value(model: type[A], payload: bytes | str) -> A:
     try:
         return model.model_validate_json(payload)
     except ValidationError as error:
-        raise _unexpected(payload) from error
+        raise unexpected(payload) from error
 
 
 def values(model: type[A], payload: bytes) -> list[A]:
@@ -74,7 +77,14 @@ def values(model: type[A], payload: bytes) -> list[A]:
     try:
         return TypeAdapter(list[model]).validate_json(payload)  # type: ignore[valid-type]
     except ValidationError as error:
-        raise _unexpected(payload) from error
+        raise unexpected(payload) from error
+
+
+def data_of(event: Event) -> str:
+    """What an event carries; the error that the server sent in place of the rest is raised."""
+    if event.name == "error":
+        raise value(Problem, event.data).as_error()
+    return event.data
 
 
 def next_page(links: Mapping[str | None, dict[str, str]] | Mapping[str, dict[str, str]]) -> str | None:
@@ -111,13 +121,14 @@ def pause_before_retry(error: APIError, *, left: float) -> float | None:
     return pause if pause <= left else None
 
 
+def unexpected(payload: bytes | str) -> UnexpectedAnswer:
+    """The exception for what no vmpool server answers."""
+    excerpt = payload[:80]
+    return UnexpectedAnswer(f"this is not a vmpool server, or a much newer one; it answered: {excerpt!r}")
+
+
 def _seconds(header: str | None) -> float | None:
     try:
         return None if header is None else float(header)
     except ValueError:  # the date form: nobody here sends it, a proxy may
         return None
-
-
-def _unexpected(payload: bytes | str) -> UnexpectedAnswer:
-    excerpt = payload[:80]
-    return UnexpectedAnswer(f"this is not a vmpool server, or a much newer one; it answered: {excerpt!r}")

@@ -24,6 +24,7 @@ PUBLIC = {
     "VM",
     "VMHandle",
     "batch_execute",
+    "batch_stream",
     "create_vm",
     "delete_vm",
     "execute_in_vm",

@@ -8,7 +8,6 @@ import pytest
 from pydantic import BaseModel
 
 from vmpool.client import models
-from vmpool.client.errors import VMNotRunning
 from vmpool.client.options import RunOptions, VMOptions
 
 SPEC = json.loads((Path(__file__).parents[3] / "spec" / "openapi.json").read_text())
@@ -136,16 +135,3 @@ def test_a_result_is_ok_when_the_program_ended_by_itself_with_0() -> None:
     assert models.Execution.model_validate(EXECUTION).ok
     for change in ({"exit_code": 1}, {"timed_out": True}, {"state": "lost", "exit_code": None}):
         assert not models.Execution.model_validate({**EXECUTION, **change}).ok
-
-
-def test_a_batch_holds_results_and_failures_that_read_alike() -> None:
-    problem = {"type": "t", "title": "Conflict", "status": 409, "detail": "VM 4 is stopped"}
-    problem |= {"code": "vm_not_running", "retryable": False, "request_id": "r"}
-    items = models.batch_items(json.dumps([EXECUTION, {"vm_id": 4, "error": problem}]).encode())
-    assert [(item.vm_id, item.output, item.ok) for item in items] == [(3, "1\n", True), (4, "", False)]
-    failure = items[1]
-    assert isinstance(failure, models.BatchError)
-    assert failure.error == "VM 4 is stopped"
-    assert failure.exit_code is None
-    assert isinstance(failure.problem.as_error(), VMNotRunning)
-    assert failure.model_dump(mode="json", by_alias=True)["error"]["code"] == "vm_not_running"

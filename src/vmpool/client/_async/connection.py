@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import httpx
@@ -11,7 +11,7 @@ import httpx
 from vmpool.client import local
 from vmpool.client._async.waiting import Lock, apart, sleep
 from vmpool.client.errors import APIError, Dispatch, ServerUnreachable
-from vmpool.client.wire import Call, error_of, pause_before_retry
+from vmpool.client.wire import EVENT_STREAM, Call, error_of, pause_before_retry, unexpected
 
 
 class AsyncConnection:
@@ -49,11 +49,11 @@ class AsyncConnection:
             await sleep(pause)
 
     @asynccontextmanager
-    async def stream(self, call: Call, headers: Mapping[str, str]) -> AsyncIterator[httpx.Response]:
-        """The answer to `call` with its body still to come; what is not 2xx is raised."""
+    async def events(self, call: Call) -> AsyncIterator[httpx.Response]:
+        """The answer to `call` as events, still to come; what is not 2xx, or not events, is raised."""
         http = await self._open()
         request = self._request(http, call)
-        request.headers.update(headers)
+        request.headers["Accept"] = EVENT_STREAM
         try:
             response = await http.send(request, stream=True)
         except httpx.TransportError as error:
@@ -62,6 +62,9 @@ class AsyncConnection:
             if not response.is_success:
                 payload = await response.aread()
                 raise error_of(response.status_code, response.headers, payload)
+            kind = response.headers.get("content-type", "")
+            if not kind.startswith(EVENT_STREAM):
+                raise unexpected(kind)
             yield response
         except httpx.TransportError as error:
             raise self._failure(http, error, call) from error

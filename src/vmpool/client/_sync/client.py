@@ -9,9 +9,10 @@ from typing import Self, Unpack
 
 import httpx
 
-from vmpool.client import local
+from vmpool.client import batch, local
 from vmpool.client._sync.connection import Connection
 from vmpool.client._sync.handle import VMHandle
+from vmpool.client.batch import Arrival
 from vmpool.client.models import (
     VM,
     APIKey,
@@ -26,11 +27,22 @@ from vmpool.client.models import (
     Snapshot,
     User,
     VMStatus,
-    batch_items,
 )
 from vmpool.client.options import RunOptions, VMOptions
 from vmpool.client.sse import Decoder
-from vmpool.client.wire import GRACE, LARGEST_PAGE, MACHINE, A, Call, given, next_page, value, values, vm_path
+from vmpool.client.wire import (
+    GRACE,
+    LARGEST_PAGE,
+    MACHINE,
+    A,
+    Call,
+    data_of,
+    given,
+    next_page,
+    value,
+    values,
+    vm_path,
+)
 
 LONGEST_RUN = 600.0
 """Seconds an execution may take when the request names no timeout: the specification's MAX_EXECUTION_TIME."""
@@ -132,10 +144,31 @@ class Client:
 
         One VM's failure is that item's (a `BatchError`), not the batch's.
         """
-        body = given(code=code, vm_ids=None if vm_ids is None else list(vm_ids), **options)
-        wait = (options.get("timeout") or LONGEST_RUN) + GRACE
-        answer = self._connection.send(Call("POST", "/api/vms/batch-execute", body, wait=wait))
-        return batch_items(answer.content)
+        answer = self._connection.send(_batch_call(code, vm_ids, options))
+        return batch.results(answer.content)
+
+    def batch_stream(
+        self,
+        code: str | None = None,
+        vm_ids: Iterable[int | str] | None = None,
+        **options: Unpack[RunOptions],
+    ) -> Generator[Arrival, None, None]:
+        """Run `code` in all of `vm_ids` at once: each result when it is there, with its place in `vm_ids`.
+
+        Without `vm_ids` in all your running VMs, oldest first.  One VM's failure is that item's.  Leaving
+        early leaves everything running: what came of it is in the VMs' histories.  Put
+        `contextlib.closing` around it where you do.
+        """
+        call = _batch_call(code, vm_ids, options)
+        decoder, reader = Decoder(), batch.Reader()
+        with self._connection.events(call) as answer:
+            for chunk in answer.iter_bytes():
+                for event in decoder.feed(chunk):
+                    arrival = reader.read(event)
+                    if arrival is not None:
+                        yield arrival
+            if not reader.complete:
+                raise httpx.RemoteProtocolError("the answer ended before the batch did")
 
     def list_executions(self, vm: int | str, limit: int = 100) -> list[Execution]:
         """A VM's latest executions, newest first, those that still run too; at most `limit`."""
@@ -162,10 +195,10 @@ class Client:
         )
         call = Call("GET", vm_path(vm, "logs"), params=params, wait=None)
         decoder = Decoder()
-        with self._connection.stream(call, {"Accept": "text/event-stream"}) as answer:
+        with self._connection.events(call) as answer:
             for chunk in answer.iter_bytes():
                 for event in decoder.feed(chunk):
-                    yield value(LogEntry, event.data)
+                    yield value(LogEntry, data_of(event))
 
     # --- snapshots ---
 
@@ -237,6 +270,12 @@ class Client:
             found += values(model, answer.content)
             page = next_page(answer.links)
         return found[:limit]
+
+
+def _batch_call(code: str | None, vm_ids: Iterable[int | str] | None, options: RunOptions) -> Call:
+    body = given(code=code, vm_ids=None if vm_ids is None else list(vm_ids), **options)
+    wait = (options.get("timeout") or LONGEST_RUN) + GRACE
+    return Call("POST", "/api/vms/batch-execute", body, wait=wait)
 
 
 def _fresh() -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import httpx
@@ -11,7 +11,7 @@ import httpx
 from vmpool.client import local
 from vmpool.client._sync.waiting import Lock, apart, sleep
 from vmpool.client.errors import APIError, Dispatch, ServerUnreachable
-from vmpool.client.wire import Call, error_of, pause_before_retry
+from vmpool.client.wire import EVENT_STREAM, Call, error_of, pause_before_retry, unexpected
 
 
 class Connection:
@@ -49,11 +49,11 @@ class Connection:
             sleep(pause)
 
     @contextmanager
-    def stream(self, call: Call, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
-        """The answer to `call` with its body still to come; what is not 2xx is raised."""
+    def events(self, call: Call) -> Iterator[httpx.Response]:
+        """The answer to `call` as events, still to come; what is not 2xx, or not events, is raised."""
         http = self._open()
         request = self._request(http, call)
-        request.headers.update(headers)
+        request.headers["Accept"] = EVENT_STREAM
         try:
             response = http.send(request, stream=True)
         except httpx.TransportError as error:
@@ -62,6 +62,9 @@ class Connection:
             if not response.is_success:
                 payload = response.read()
                 raise error_of(response.status_code, response.headers, payload)
+            kind = response.headers.get("content-type", "")
+            if not kind.startswith(EVENT_STREAM):
+                raise unexpected(kind)
             yield response
         except httpx.TransportError as error:
             raise self._failure(http, error, call) from error
