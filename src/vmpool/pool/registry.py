@@ -18,6 +18,10 @@ from vmpool.domain import VM, Census, NewVM, VMState
 from vmpool.errors import VMNotFound
 from vmpool.store.vms import Facts, VMs
 
+SOON = frozenset({VMState.RUNNING, VMState.STARTING, VMState.STOPPING, VMState.DELETING})
+"""States whose row need not be flushed at once: after a power failure no machine runs, whatever they say, and
+what followed from them (stopped, deleted, in error) is flushed, and they before it."""
+
 
 class Registry:
     """Every VM that is not deleted, by id and by its owner's name for it."""
@@ -71,10 +75,13 @@ class Registry:
         sources: the states it may come from; the one of `vm` by default.  IllegalTransition where the row
         is in another.
         """
+        sources = sources or (vm.state,)
+        known = self._vms.get(vm.id)
         with anyio.CancelScope(shield=True):
-            moved = await self._rows.transition(
-                vm.id, sources or (vm.state,), to, if_generation=vm.generation, **facts
-            )
+            if to in SOON and known is not None and known.state in sources:
+                moved = await self._rows.move(replace(known, generation=vm.generation), to, **facts)
+            else:
+                moved = await self._rows.transition(vm.id, sources, to, if_generation=vm.generation, **facts)
             self._keep(moved)
         return moved
 

@@ -81,6 +81,9 @@ class MortalDatabase(Database):
         write = partial(self._inner.write_behind, statement, values)
         return await self._crash.effect(write, StoreFailed("dead"))
 
+    def prepare(self, statement: Statement) -> None:
+        self._inner.prepare(statement)
+
     async def close(self) -> None:
         """Somebody else's."""
 

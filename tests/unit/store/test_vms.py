@@ -9,6 +9,7 @@ import pytest
 from vmpool.domain import VM, Census, Limits, NewVM, User, VMState
 from vmpool.errors import IllegalTransition, NameTaken, PoolFull, QuotaExceeded, VMNotFound
 from vmpool.store import Store
+from vmpool.store.vms import Facts
 
 from .conftest import Clock, admit_all
 
@@ -241,3 +242,32 @@ async def test_a_quota_refusal_passes_through_unchanged(store: Store, new: New) 
     with pytest.raises(QuotaExceeded) as caught:
         await store.vms.insert(new(), refuse)
     assert caught.value is refusal
+
+
+async def test_a_move_is_a_transition(store: Store, new: New, vm: VM, clock: Clock) -> None:
+    """All that a transition records, known without asking and the same when read back."""
+    facts: Facts = {"container_id": "c-1", "isolation": "namespaces", "warnings": ("one", "ü"), "error": None}
+    running = await store.vms.move(vm, VMState.RUNNING, **facts)
+    assert (running.started_at, running.last_used_at, running.stopped_at) == (clock.now, clock.now, None)
+    assert (running.container_id, running.warnings, running.error) == ("c-1", ("one", "ü"), None)
+    assert await store.vms.get_by_id(vm.id) == running
+    clock.advance(seconds=5)
+    for state in (VMState.STOPPING, VMState.STOPPED, VMState.STARTING, VMState.RUNNING, VMState.ERROR):
+        running = await store.vms.move(running, state)
+        assert await store.vms.get_by_id(vm.id) == running
+    changed = await store.vms.move(running, VMState.DELETING, limits=Limits(memory=7), error="why")
+    assert (changed.limits, changed.error) == (Limits(memory=7), "why")
+    assert await store.vms.get_by_id(vm.id) == changed
+
+
+async def test_a_move_from_where_the_vm_is_not_is_refused(store: Store, vm: VM) -> None:
+    running = await store.vms.move(vm, VMState.RUNNING)
+    with pytest.raises(IllegalTransition):
+        await store.vms.move(vm, VMState.RUNNING)
+    with pytest.raises(IllegalTransition):
+        await store.vms.move(running, VMState.CREATING)
+    with pytest.raises(IllegalTransition):
+        await store.vms.move(replace(running, generation=2), VMState.STOPPING)
+    with pytest.raises(VMNotFound):
+        await store.vms.move(replace(running, id=999), VMState.STOPPING)
+    assert await store.vms.get_by_id(vm.id) == running
