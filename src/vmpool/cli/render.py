@@ -16,6 +16,7 @@ from vmpool.client.errors import APIError, ClientError
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+    from rich.status import Status
 
 _HINTS = {
     "no_server": "",
@@ -97,6 +98,40 @@ def busy(doing: str) -> Iterator[None]:
 
     with Console(stderr=True).status(doing):
         yield
+
+
+@contextmanager
+def progress(doing: str) -> Iterator[Progress]:
+    """A spinner on a terminal beside which results are shown as they come; nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield Progress(None)
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(doing) as status:
+        yield Progress(status)
+
+
+class Progress:
+    """How far something is."""
+
+    def __init__(self, status: Status | None) -> None:
+        self._status = status
+
+    def update(self, doing: str) -> None:
+        """Another text beside the spinner."""
+        if self._status is not None:
+            self._status.update(doing)
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """A block that writes to the terminal: the spinner makes room for it."""
+        if self._status is not None:
+            self._status.stop()
+        yield
+        sys.stdout.flush()
+        if self._status is not None:
+            self._status.start()
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import os
 import secrets
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -115,7 +115,7 @@ def batch(
     stdin: StdinOption = False,
     as_json: JSONOption = False,
 ) -> None:
-    """Execute code in all running VMs at once.
+    """Execute code in all running VMs at once, and show each result as it comes.
 
     Exit status: 0 when every program exited with 0, 1 when one did not, 125 when a VM could not run it.
 
@@ -124,25 +124,31 @@ def batch(
     vm batch --vm one --vm two --command "uname -a"
     """
     from vmpool.client import Client
-    from vmpool.client.models import BatchError
 
     text = _source(code, file, command, stdin)
     options = _options(command, language, timeout, env, stdin)
     chosen = [reference(one) for one in vm] if vm else None
     with Client() as client:
-        with _said_to_go_on(), render.busy("executing ..."):
-            results = client.batch_execute(text, chosen, **options)
-        names = {} if as_json else {one.id: one.name for one in client.list_vms()}
+        vms = client.list_vms()
+        names = {one.id: one.name for one in vms}
+        count = len(chosen) if chosen else sum(one.status == "running" for one in vms)
+        results: dict[int, Execution | BatchError] = {}
+        with (
+            _said_to_go_on(),
+            render.progress(f"executing in {count} VMs ...") as progress,
+            contextlib.closing(client.batch_stream(text, chosen, **options)) as arrivals,
+        ):
+            for place, result in arrivals:
+                results[place] = result
+                progress.update(f"executing: {len(results)} of {count} VMs are done")
+                if not as_json:
+                    with progress.aside():
+                        _show_item(result, names)
     if as_json:
-        render.show_json(results)
-    else:
-        for result in results:
-            _show_item(result, names)
-        if not results:
-            render.note("no VM is running")
-    if any(isinstance(result, BatchError) for result in results):
-        raise typer.Exit(NOT_DONE)
-    raise typer.Exit(0 if all(result.ok for result in results) else FAILED)
+        render.show_json([results[place] for place in sorted(results)])
+    elif not results:
+        render.note("no VM is running")
+    raise typer.Exit(_exit_status_of_batch(results.values()))
 
 
 def run(
@@ -313,6 +319,17 @@ def _show_item(result: Execution | BatchError, names: dict[int, str]) -> None:
     render.say(f"--- {who}: exit {result.exit_code}")
     sys.stdout.flush()
     _replay(result)
+    last = result.error or result.output
+    if sys.stdout.isatty() and last and not last.endswith("\n"):
+        render.say("")  # the spinner would take the line
+
+
+def _exit_status_of_batch(results: Collection[Execution | BatchError]) -> int:
+    from vmpool.client.models import BatchError
+
+    if any(isinstance(result, BatchError) for result in results):
+        return NOT_DONE
+    return 0 if all(result.ok for result in results) else FAILED
 
 
 def _exit_status(result: Execution) -> int:
