@@ -292,6 +292,22 @@ def test_packages_installed_since_are_seen(warm_agent: tuple[Agent, Wire]) -> No
     assert run_warm(agent, wire, program, 6000).outcome == ("7 8\n", "", 0, 0)
 
 
+def test_what_runs_at_a_start_is_seen_when_it_changes_in_place(warm_agent: tuple[Agent, Wire]) -> None:
+    agent, wire = warm_agent
+    version = subprocess.check_output(
+        [PYTHON, "-c", "import sys; print('python%d.%d' % sys.version_info[:2])"], text=True
+    ).strip()
+    hook = agent.home / ".local" / "lib" / version / "site-packages" / "usercustomize.py"
+    hook.parent.mkdir(parents=True)
+    hook.write_text("import builtins; builtins.mark = 'old'\n")
+    warm_up(agent, wire)
+    assert run_warm(agent, wire, "print(mark)").stdout == b"old\n"
+    hook.write_text("import builtins; builtins.mark = 'newer'\n")
+    for number in range(5000, 5010):
+        assert run(agent, wire, number, "print(mark)").stdout == b"newer\n"
+    assert run_warm(agent, wire, "print(mark)", 6000).stdout == b"newer\n"
+
+
 def test_the_first_spare_delays_no_cold_start(warm_agent: tuple[Agent, Wire]) -> None:
     agent, wire = warm_agent
     warm_up(agent, wire)

@@ -30,9 +30,15 @@ _imp.exec_dynamic(native)
 frozen = True
 
 def sites():
-    # Where a fresh start would look for what it loads.
+    # What a fresh start would read: the directories, and in them what runs at a start.
     user = getattr(sys.modules.get("site"), "USER_SITE", None)
-    return [os.fsencode(path) for path in [*sys.path[1:], *([user] if user else [])]]
+    found = [sys.executable]
+    for path in [*sys.path[1:], *([user] if user else [])]:
+        found.append(path)
+        if os.path.isdir(path):
+            names = [name for name in os.listdir(path) if name.endswith((".pth", "customize.py"))]
+            found += [os.path.join(path, name) for name in sorted(names)]
+    return [os.fsencode(path) for path in found[:32]]
 
 def layout():
     # Of this process, which its children share: for `show`.
