@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
@@ -10,6 +11,8 @@ import anyio
 import httpx
 from anyio.streams.memory import MemoryObjectReceiveStream
 from starlette.types import Message, Scope
+
+from vmpool.client.sse import Decoder, Event
 
 from .caller import Caller
 
@@ -23,15 +26,25 @@ class EventStream:
 
     async def events(self) -> AsyncIterator[str]:
         """The data of each event, comments left out."""
+        async for event in self.named():
+            yield event.data
+
+    async def chunk(self) -> bytes:
+        """The next piece as it is sent."""
+        return await self._chunks.receive()
+
+    async def named(self) -> AsyncIterator[Event]:
+        """Each event, comments left out."""
+        decoder = Decoder()
         async for chunk in self._chunks:
-            for line in chunk.decode().splitlines():
-                if line.startswith("data: "):
-                    yield line.removeprefix("data: ")
+            for event in decoder.feed(chunk):
+                yield event
 
 
 @asynccontextmanager
-async def following(caller: Caller, url: str) -> AsyncIterator[EventStream]:
-    """GET `url`; leaving the block is the reader going away."""
+async def following(caller: Caller, url: str, body: object = None) -> AsyncIterator[EventStream]:
+    """GET `url`, or POST `body` to it; leaving the block is the reader going away."""
+    content = b"" if body is None else json.dumps(body).encode()
     transport = caller.client._transport
     assert isinstance(transport, httpx.ASGITransport)
     parts = urlsplit(url)
@@ -39,21 +52,28 @@ async def following(caller: Caller, url: str) -> AsyncIterator[EventStream]:
         "type": "http",
         "asgi": {"version": "3.0"},
         "http_version": "1.1",
-        "method": "GET",
+        "method": "GET" if body is None else "POST",
         "scheme": "http",
         "path": parts.path,
         "raw_path": parts.path.encode(),
         "query_string": parts.query.encode(),
         "root_path": "",
-        "headers": [(b"authorization", caller.client.headers["authorization"].encode())],
+        "headers": [
+            (b"authorization", caller.client.headers["authorization"].encode()),
+            (b"content-type", b"application/json"),
+            (b"accept", b"text/event-stream"),
+        ],
         "server": ("pool", 80),
         "client": ("127.0.0.1", 1),
     }
     left, begun = anyio.Event(), anyio.Event()
     start: Message = {}
+    unread = [content]
     write, read = anyio.create_memory_object_stream[bytes](100)
 
     async def receive() -> Message:
+        if unread:
+            return {"type": "http.request", "body": unread.pop(), "more_body": False}
         await left.wait()
         return {"type": "http.disconnect"}
 

@@ -248,3 +248,49 @@ def test_every_error_is_a_client_error() -> None:
     with ScriptedServer(b"this is not HTTP\r\n\r\n", b"nor this\r\n\r\n") as server:
         with Client(server.url) as client, pytest.raises(ClientError):
             client.health()
+
+
+def _stream(body: bytes, kind: str = "text/event-stream") -> bytes:
+    return f"HTTP/1.1 200 X\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+NOT_RUNNING = (
+    b'{"place":0,"item":{"vm_id":4,"error":{"code":"vm_not_running","status":409,"detail":"stopped"}}}'
+)
+STREAMS = [
+    (_stream(b"<html>", "text/html"), 0, UnexpectedAnswer),
+    (_answer(200, []), 0, UnexpectedAnswer),
+    (_stream(b"data: {}\n\n"), 0, UnexpectedAnswer),
+    (_stream(b"data: %b\n\n: cut" % NOT_RUNNING), 1, ServerUnreachable),
+    (_stream(b"data: %b\n" % NOT_RUNNING), 0, ServerUnreachable),
+    (NO_KEY, 0, Unauthenticated),
+]
+"""What comes, how many results are in it, and what is raised after them."""
+
+
+@pytest.mark.parametrize(("answer", "count", "error"), STREAMS)
+def test_a_batchs_stream_that_goes_wrong(answer: bytes, count: int, error: type[ClientError]) -> None:
+    found = []
+    with ScriptedServer(answer, None) as server, Client(server.url) as client:
+        with pytest.raises(error) as caught:
+            for arrival in client.batch_stream("print(1)", [4]):
+                found.append(arrival)  # noqa: PERF402 - what came before the error counts
+    assert len(found) == count
+    if isinstance(caught.value, ServerUnreachable):
+        assert caught.value.dispatch == "outcome_unknown"
+    assert b"accept: text/event-stream" in server.requests[0].lower()
+
+
+@pytest.mark.parametrize(("answer", "count", "error"), STREAMS)
+def test_the_same_with_the_asynchronous_client(answer: bytes, count: int, error: type[ClientError]) -> None:
+    found = []
+
+    async def main(url: str) -> None:
+        async with AsyncClient(url) as client:
+            with pytest.raises(error):
+                async for arrival in client.batch_stream("print(1)", [4]):
+                    found.append(arrival)  # noqa: PERF401 - what came before the error counts
+
+    with ScriptedServer(answer, None) as server:
+        anyio.run(main, server.url)
+    assert len(found) == count
