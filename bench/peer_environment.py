@@ -33,6 +33,10 @@ RUN /usr/bin/python3 -m compileall -q {packages} \
 CMD ["/usr/bin/python3", "-m", "kernel_gateway", "--KernelGatewayApp.ip=0.0.0.0", \
 "--KernelGatewayApp.port=8888"]
 """
+DOCKER_SECONDS = 600.0
+"""The longest command: a build."""
+DROP_SECONDS = 60.0
+"""An engine waits with an image's removal for whatever holds one of its containers."""
 _SWEREX_REMOTE = '#!/bin/sh\nexec /usr/bin/python3 -c "from swerex.server import main; main()" "$@"\n'
 
 
@@ -114,13 +118,21 @@ def sweep(label: str) -> int:
 
 
 def drop_image(tag: str) -> None:
-    """Remove a labelled image."""
-    _docker("rmi", "--no-prune", tag)
+    """Remove a labelled image; an engine that does not get to it in time is told on standard error."""
+    try:
+        _docker("rmi", "--no-prune", tag, limit=DROP_SECONDS)
+    except subprocess.SubprocessError as error:
+        print(f"left behind: image {tag}: {error}", file=sys.stderr)
 
 
-def _docker(*arguments: str) -> str:
+def _docker(*arguments: str, limit: float = DOCKER_SECONDS) -> str:
     return subprocess.run(
-        [_program(), *arguments], capture_output=True, text=True, check=True, env=_environment()
+        [_program(), *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=_environment(),
+        timeout=limit,
     ).stdout.strip()
 
 
