@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,6 +18,18 @@ import pytest
 from .conftest import VM, Site, has_ended
 
 pytestmark = pytest.mark.timeout(120)
+
+
+def on_a_terminal(words: list[str | Path], env: Mapping[str, str]) -> str:
+    """What a command, which must succeed, shows on a terminal."""
+    ours, theirs = pty.openpty()
+    try:
+        with subprocess.Popen(words, env=env, stdin=theirs, stdout=theirs, stderr=theirs) as shown:
+            assert shown.wait(20) == 0
+        return os.read(ours, 65536).decode()
+    finally:
+        os.close(ours)
+        os.close(theirs)
 
 
 def test_the_eight_forms(site: Site) -> None:
@@ -146,6 +159,41 @@ def test_a_batch_keeps_failures_apart(site: Site) -> None:
     assert site.done("batch", "true").count("exit 0") == 1  # the running ones
 
 
+def test_a_batch_shows_each_result_as_it_comes(site: Site) -> None:
+    for name, nap in (("slow", "600"), ("quick", "0")):
+        site.done("create", name, "bash", "--env", f"NAP={nap}")
+    with subprocess.Popen(
+        [VM, "batch", "--command", "sleep $NAP; echo done"],
+        env=site.env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline().endswith("'quick': exit 0\n")
+        assert running.stdout.readline() == "done\n"
+        site.done("stop", "slow")
+        assert "'slow'" in running.stdout.readline()
+        assert running.wait(30) != 0
+
+
+def test_a_batch_as_json_is_in_the_order_of_the_request(site: Site) -> None:
+    for name, nap in (("a", "1"), ("b", "0")):
+        site.done("create", name, "bash", "--env", f"NAP={nap}")
+    done = site.vm("batch", "--json", "--vm", "a", "--vm", "none", "--vm", "b", "sleep $NAP; hostname")
+    assert done.returncode == 125
+    first, missing, last = json.loads(done.stdout)
+    assert (first["output"], missing["vm_id"], last["output"]) == ("a\n", "none", "b\n")
+
+
+def test_a_batch_on_a_terminal_shows_how_far_it_is_and_covers_no_output(site: Site) -> None:
+    site.done("create", "a", "bash")
+    text = on_a_terminal([VM, "batch", "sleep 0.5; printf no-newline"], site.env)
+    assert "executing: 0 of 1 VMs are done" in text
+    assert "no-newline\r\n" in text
+
+
 def test_logs_and_following_them(site: Site) -> None:
     site.done("create", "a", "bash")
     site.done("execute", "a", "echo first; echo wrong >&2")
@@ -259,16 +307,7 @@ def test_names_are_completed(site: Site) -> None:
 def test_on_a_terminal_there_is_a_drawn_table(site: Site) -> None:
     site.done("create", "test-vm", "bash")
     env = {name: value for name, value in site.env.items() if name != "NO_COLOR"}
-    ours, theirs = pty.openpty()
-    try:
-        with subprocess.Popen(
-            [VM, "list"], env={**env, "TERM": "xterm-256color"}, stdin=theirs, stdout=theirs, stderr=theirs
-        ) as shown:
-            assert shown.wait(20) == 0
-        text = os.read(ours, 65536).decode()
-    finally:
-        os.close(ours)
-        os.close(theirs)
+    text = on_a_terminal([VM, "list"], {**env, "TERM": "xterm-256color"})
     assert "─" in text
     assert "\x1b[32mrunning" in text
 

@@ -17,6 +17,7 @@ from vmpool import AsyncClient, BatchError, Client, Execution
 from vmpool.client import errors
 
 from .conftest import Site
+from .pools import Pool
 
 pytestmark = pytest.mark.timeout(120)
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -171,6 +172,31 @@ def test_a_batch_gives_each_vm_its_result_or_its_failure(here: Site) -> None:
         assert isinstance(second, BatchError)
         assert isinstance(second.problem.as_error(), errors.VMNotRunning)
         assert [result.vm_id for result in client.batch_execute("print(1)")] == [running.id]
+
+
+def test_ten_vms_give_their_results_as_they_end(pool: Pool) -> None:
+    vms = [
+        pool.client.create_vm(f"vm-{place}", "bash", env={"NAP": nap})
+        for place, nap in enumerate(["600", *["0"] * 9])
+    ]
+    with closing(pool.client.batch_stream(command="sleep $NAP; hostname")) as arrivals:
+        early = dict(next(arrivals) for _ in range(9))
+        assert {place: result.output for place, result in early.items()} == {
+            place: f"vm-{place}\n" for place in range(1, 10)
+        }
+        vms[0].stop()
+        ((place, last),) = arrivals
+    assert (place, last.vm_id, last.ok) == (0, vms[0].id, False)
+
+
+def test_a_batch_as_a_function_gives_its_results_as_they_end(here: Site) -> None:
+    with Client() as client:
+        vms = [client.create_vm(name, "bash") for name in ("a", "b")]
+
+    async def main() -> dict[int, str]:
+        return {place: result.output async for place, result in vmpool.batch_stream(command="hostname")}
+
+    assert anyio.run(main) == {place: f"{vm.name}\n" for place, vm in enumerate(vms)}
 
 
 def test_output_can_be_followed_from_both_clients(here: Site) -> None:

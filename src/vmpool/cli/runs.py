@@ -135,7 +135,7 @@ def batch(
         results: dict[int, Execution | BatchError] = {}
         with (
             _said_to_go_on(),
-            render.progress(f"executing in {count} VMs ...") as progress,
+            render.progress(f"executing: 0 of {count} VMs are done") as progress,
             contextlib.closing(client.batch_stream(text, chosen, **options)) as arrivals,
         ):
             for place, result in arrivals:
