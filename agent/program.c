@@ -14,7 +14,6 @@
 enum {
   OPEN_FILES_SOFT = 1024,
   OPEN_FILES_HARD = 4096,
-  OOM_SCORE = 300, /* of programs: when memory runs out it is they who go, not the agent */
   PATH_BYTES = 4096,
 };
 
@@ -141,7 +140,7 @@ static _Noreturn void execute_on_path(char *const *argv, char *const *env) {
 void program_execute(char *const *argv, char *const *env) {
   setsid();
   become_ordinary();
-  set_oom_score(OOM_SCORE);
+  set_oom_score(OOM_SCORE_OF_PROGRAM);
   execute_on_path(argv, env);
 }
 

@@ -9,6 +9,9 @@ enum { EXIT_NOT_EXECUTABLE = 126, EXIT_NOT_FOUND = 127 };
 /* Where a prestarted program finds its job: out of the way of the numbers its own descriptors get. */
 enum { PROGRAM_JOB_FD = 100 };
 
+/* When memory runs out it is programs who go, not the agent; before them those that only wait. */
+enum { OOM_SCORE_OF_PROGRAM = 300, OOM_SCORE_OF_WAITING = 1000 };
+
 /* Standard input, output and error of a program; `job`, unless 0, is what it finds at PROGRAM_JOB_FD. */
 struct stdio {
   int fds[3];

@@ -294,6 +294,15 @@ static bool said_ready(int job) {
   return read_some(job, &word, 1) == 1;
 }
 
+static void set_oom_score_of(pid_t pid, int score) {
+  char path[64];
+  snprintf(path, sizeof path, "/proc/%d/oom_score_adj", (int)pid);
+  cleanup_fd int fd = open(path, O_WRONLY | O_CLOEXEC);
+  if (fd >= 0) {
+    dprintf(fd, "%d\n", score);
+  }
+}
+
 /* Wait, with the spare, for an order; ends the process when it was not needed.  `job` is where a prestarted
    program says that it is ready, -1 if it is. */
 static void await_start(struct supervisor *self, struct start *start, int job) {
@@ -311,6 +320,7 @@ static void await_start(struct supervisor *self, struct start *start, int job) {
         leave_unused(self);
       }
       waited[2].fd = -1;
+      set_oom_score_of(self->main, OOM_SCORE_OF_WAITING);
       report(self, &(struct report){.kind = REPORT_READY, .pid = self->main});
     }
   }
@@ -359,7 +369,9 @@ static _Noreturn void run_waiting(struct supervisor *self, int job, bool has_lim
     workspace_remove(start);
     fail_warm(self, STAGE_CWD, error);
   }
-  if (!has_limits) {
+  if (has_limits) {
+    set_oom_score_of(spare, OOM_SCORE_OF_PROGRAM);
+  } else {
     limit_spare(self);
   }
   self->spent_us = spent_by(spare);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -42,6 +43,13 @@ void spare_discard(struct spare *spare) {
   loop_discard(&spare->agent->loop, &spare->garbage);
 }
 
+/* What it says while it waits (a warning of a new version's) would become a program's output. */
+static bool is_silent(const struct spare *spare) {
+  int said[2] = {0, 0};
+  return ioctl(spare->stdio[1], FIONREAD, &said[0]) == 0 && ioctl(spare->stdio[2], FIONREAD, &said[1]) == 0 &&
+         said[0] == 0 && said[1] == 0;
+}
+
 struct spare *warm_take(struct agent *agent, const struct start *start) {
   struct warm *warm = start->warm ? warm_find(agent, start->warm) : NULL;
   if (warm == NULL || !warm_suits(warm, start)) {
@@ -51,8 +59,9 @@ struct spare *warm_take(struct agent *agent, const struct start *start) {
   bool another = false;
   list_each(at, next, &warm->spares) {
     struct spare *spare = container_of(at, struct spare, order);
-    another |= taken != NULL && spare->supervisor != 0;
-    taken = taken == NULL && spare->supervisor != 0 ? spare : taken;
+    bool usable = spare->supervisor != 0 && is_silent(spare);
+    another |= taken != NULL && usable;
+    taken = taken == NULL && usable ? spare : taken;
   }
   warm->refill_us = another || warm->strategy == WARM_PRESTARTED ? now_us() + REFILL_PAUSE_US : 0;
   return taken;

@@ -99,6 +99,8 @@ _TABLE = (
         # A JVM takes its heap from the memory it sees, which is the host's where cgroups do not show.
         ("java", "-XX:MaxRAM={memory}m", "{source}"),
         ("java", "javac"),
+        warm=Warm.PRESTARTED,
+        reads_at_start=("",),  # a JVM cannot change what it was started with
     ),
     Language(
         "go",

@@ -37,10 +37,24 @@ _NODE = (
     f"{AGENT_DIRECTORY}/source.js",
 )
 
+# The modules and class path of `java FILE.java`, whose launcher it calls in the end.
+_JAVA = (
+    "java",
+    "-XX:MaxRAM={memory}m",
+    "--add-modules=ALL-DEFAULT",
+    f"-Xbootclasspath/a:{AGENT_DIRECTORY}",
+    "warm_java",
+    "2",
+    f"{AGENT_DIRECTORY}/warm_rehearsal.java",
+)
+
 _ARGV: Mapping[str, tuple[str, ...]] = {
     "python": ("python3", "-c", warm_python.TEXT),
     "nodejs": _NODE,
+    "java": _JAVA,
 }
+_STAYS = frozenset({"java"})
+"""Those that cannot change their directory."""
 
 
 def interpreter(language: Language, memory: int) -> Interpreter | None:
@@ -53,4 +67,5 @@ def interpreter(language: Language, memory: int) -> Interpreter | None:
         command=filled(language.run[: language.run.index(SOURCE)], meant),
         fixed=language.reads_at_start,
         strategy=language.warm,
+        fixed_cwd=language.name in _STAYS,
     )

@@ -24,7 +24,7 @@ from vmpool.backends.docker.spec import AGENT, AGENT_DIR, LABEL_POOL, JSONDict
 from vmpool.errors import BackendFailed
 
 CLEANUP_SECONDS = 15
-WARM_SUFFIXES = (".js", ".jar")
+WARM_SUFFIXES = (".js", ".class", ".java")
 
 
 def agent_binary(machine: str) -> Path:
