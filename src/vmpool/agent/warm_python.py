@@ -51,7 +51,7 @@ def show(where, argv, environment):
     # What `ps` and /proc say of this process; the bytes are read in place.
     global shown
     old, shown = globals().get("shown"), (b"\0".join([*argv, b""]), b"\0".join([*environment, b""]))
-    native.show(where, *shown)
+    return native.show(where, *shown)
 
 def serve():
     # Role: Z, and what comes of it.  Returns in a spare that has a job.
@@ -63,7 +63,8 @@ def serve():
     paths, where, environment = sites(), layout(), own_environment()
     stamps = native.stamps(*paths)
     empty_stdin = text_of_nothing()
-    show(where, [os.fsencode(sys.orig_argv[0])], environment)
+    if not show(where, [os.fsencode(sys.orig_argv[0])], environment):
+        os._exit(1)  # not Linux but gVisor, which stands still after a few spares: everything starts cold
     native.compile(b"1", b"main.py")
     functions = [thing for thing in globals().values() if type(thing) is type(serve)]
     native.hide(native, native.__dict__, *functions)

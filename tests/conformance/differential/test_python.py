@@ -11,11 +11,20 @@ from tests.conformance.backends import Candidate, Power
 from tests.conformance.differential.both_ways import BothWays, Program, open_both_ways
 from tests.conformance.differential.python_programs import PROGRAMS
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.timeout(120),
-    pytest.mark.requires(Power.REAL_PROGRAMS, Power.ALL_LANGUAGES),
-]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
+every_backend = pytest.mark.requires(Power.REAL_PROGRAMS, Power.HOST_KERNEL)
+whole_suite = pytest.mark.requires(Power.REAL_PROGRAMS, Power.ALL_LANGUAGES)
+
+A_FEW = (
+    "arguments",
+    "modules",
+    "gc-objects",
+    "error-chained",
+    "exit-300",
+    "atexit-after-threads",
+    "pool-fork",
+)
+"""On every backend that has the host's kernel; on gVisor there are no spares."""
 
 NEW_EACH_TIME = {
     "random": "import random; print(random.random())",
@@ -33,12 +42,21 @@ async def python(candidate: Candidate, anyio_backend: str) -> AsyncIterator[Both
         yield both
 
 
+@every_backend
+@pytest.mark.parametrize("name", A_FEW)
+async def test_a_few_programs(python: BothWays, name: str) -> None:
+    warm, cold = await python.run(PROGRAMS[name])
+    assert warm == cold
+
+
+@whole_suite
 @pytest.mark.parametrize("name", PROGRAMS)
 async def test_awkward_programs(python: BothWays, name: str) -> None:
     warm, cold = await python.run(PROGRAMS[name])
     assert warm == cold
 
 
+@whole_suite
 @pytest.mark.timeout(300)
 async def test_the_164_problems(python: BothWays) -> None:
     different = {}
@@ -49,6 +67,7 @@ async def test_the_164_problems(python: BothWays) -> None:
     assert different == {}
 
 
+@whole_suite
 @pytest.mark.parametrize("name", NEW_EACH_TIME)
 async def test_what_is_new_each_time(python: BothWays, name: str) -> None:
     """Children of one interpreter do not share their luck."""
