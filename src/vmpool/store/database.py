@@ -19,6 +19,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from vmpool.errors import StoreFailed
 from vmpool.store.statement import Statement
 
+LONG_TEXT = 64 << 10
+"""Characters of text in a row from which on it is written in a worker thread, not behind."""
+
 T = TypeVar("T")
 Work = Callable[[Connection], T]
 """One unit of work.  On SQLite it may be rolled back and leave no trace; it must not keep the connection."""

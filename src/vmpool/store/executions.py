@@ -23,7 +23,7 @@ from sqlalchemy import (
 
 from vmpool.domain import Execution, ExecutionState, Outcome
 from vmpool.errors import ExecutionNotFound
-from vmpool.store.database import Database
+from vmpool.store.database import LONG_TEXT, Database
 from vmpool.store.models import Base, VMExecution
 from vmpool.store.statement import Statement
 from vmpool.store.text import storable, stored_size
@@ -65,8 +65,6 @@ _SETTLE = Statement(_END, ("this", "state", "failure"))
 _SETTLE_WITH_OUTCOME = Statement(
     _END.values({name: bindparam(name) for name in _OUTCOME}), ("this", "state", "failure", *_OUTCOME)
 )
-LONG_TEXT = 64 << 10
-"""Bytes of text in a row from which on it is written in a worker thread."""
 PRUNE_CHUNK = 500
 """Rows removed in one transaction, so that pruning never makes an execution wait long."""
 

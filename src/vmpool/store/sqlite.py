@@ -164,7 +164,9 @@ class SQLite(Database):
         try:
             result = statement.run_on_driver(self._driver, values)
         except sqlite3.Error as failure:
-            if failure.sqlite_errorname.startswith("SQLITE_BUSY"):  # another process writes: wait in a thread
+            # The driver's own refusals, as of a closed connection, have no such name.
+            if getattr(failure, "sqlite_errorname", "").startswith("SQLITE_BUSY"):
+                # another process writes: wait in a thread
                 return await self.write(lambda connection: statement.run(connection, values))
             raise store_failed(failure) from failure
         self._behind += 1

@@ -6,8 +6,10 @@ import sqlite3
 import stat
 import sys
 import threading
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -15,7 +17,7 @@ import pytest
 from sqlalchemy import Connection, bindparam, text, update
 
 from vmpool.errors import InvalidRequest, StoreFailed
-from vmpool.store import Store, open_store
+from vmpool.store import Replay, Store, open_store
 from vmpool.store.models import Base
 from vmpool.store.statement import Statement
 
@@ -185,6 +187,35 @@ async def test_a_write_behind_waits_in_a_thread_for_another_process(tmp_path: Pa
             await anyio.to_thread.run_sync(other.execute, "COMMIT")
         assert told == [0]
     await anyio.to_thread.run_sync(other.close)
+
+
+async def test_a_write_behind_to_a_closed_database_fails_as_every_write(tmp_path: Path) -> None:
+    async with open_store(f"sqlite:///{tmp_path}/store.db") as store:
+        store.database.prepare(NOBODY_ADMIN)
+    with pytest.raises(StoreFailed):
+        await store.database.write_behind(NOBODY_ADMIN, {"admin": False})
+
+
+async def test_a_long_answer_is_kept_off_the_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+    inner = Statement.run
+
+    def run(self: Statement, connection: Connection, values: Mapping[str, Any]) -> int:
+        threads.append(threading.get_ident())
+        return inner(self, connection, values)
+
+    monkeypatch.setattr(Statement, "run", run)
+    async with open_store(f"sqlite:///{tmp_path}/store.db") as store:
+        user = await store.users.ensure("ada")
+        await store.idempotency.claim(user.id, "k", "POST /", "hash")
+        await store.idempotency.complete(user.id, "k", 200, "x" * 100_000)
+        kept = await store.idempotency.claim(user.id, "k", "POST /", "hash")
+    assert isinstance(kept, Replay)
+    assert len(kept.body) == 100_000
+    assert threads
+    assert threading.get_ident() not in threads
 
 
 async def test_an_execution_of_no_vm_is_refused(store: Store) -> None:
