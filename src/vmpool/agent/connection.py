@@ -102,7 +102,7 @@ class Connection:
             except BlockingIOError:
                 sent = 0
             except OSError:
-                return  # the reader sees the break and says so
+                sent = 0  # the writer meets it too and ends this, even where the reader sees no break
             self._outgoing.clear()
             if sent == len(batch):
                 return
@@ -128,6 +128,7 @@ class Connection:
         finally:
             if self._lazy is not None:
                 self._lazy.cancel()
+            self._writable = None  # what is sent from here on must not get into the middle of what is flushed
             await self._flush()
             await anyio.aclose_forcefully(self._stream)
 

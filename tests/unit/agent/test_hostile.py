@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+
 import anyio
 import pytest
-from anyio.abc import ByteStream
+from anyio.abc import ByteStream, UNIXSocketStream
 
 from vmpool.agent import ProcessSpec, open_client
 from vmpool.agent.codec import Decoder, encode, pack
+from vmpool.agent.connection import Connection
 from vmpool.agent.messages import Message
 from vmpool.backends.fake.wire import MemoryStream, pair
 from vmpool.errors import AgentUnreachable
@@ -49,3 +52,29 @@ async def test_an_end_that_cannot_be(field: str) -> None:
                 [event async for event in process.events()]
             assert lost.value.dispatch == "outcome_unknown"
         tasks.cancel_scope.cancel()
+
+
+async def test_a_socket_that_takes_nothing_any_more_is_left() -> None:
+    """Its far side sees to it that nothing can be written while nothing tells the reader so."""
+    near, far = socket.socketpair()
+    ours, theirs = await UNIXSocketStream.from_socket(near), await UNIXSocketStream.from_socket(far)
+
+    async def greet() -> None:
+        hello = pack(Message.HELLO_OK, generation=1, boot_id=7)
+        (frame,) = Decoder().feed(await theirs.receive())
+        await theirs.send(encode(Message.HELLO_OK, frame.channel, hello))
+
+    async with theirs:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(greet)
+            connection = await Connection.open(ours)
+
+        async def talk() -> None:
+            await anyio.sleep(0.05)
+            far.shutdown(socket.SHUT_RD)
+            connection.send(encode(Message.PING, 1))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(talk)
+            with anyio.fail_after(5):
+                assert isinstance(await connection.serve(lambda frame: None), anyio.BrokenResourceError)
