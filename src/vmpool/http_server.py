@@ -143,7 +143,8 @@ class _Gathering:
 
     def _flush(self) -> None:
         if self._held:
-            self._transport.write(b"".join(self._held))
+            with contextlib.suppress(RuntimeError):  # uvloop's, when the client went away since `write`
+                self._transport.write(b"".join(self._held))
             self._held.clear()
             self._size = 0
 
