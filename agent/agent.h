@@ -88,6 +88,8 @@ void executions_end_all(struct agent *agent, int signal);
 
 void executions_supervisor_reaped(struct agent *agent, pid_t pid);
 size_t executions_supervisors(const struct agent *agent, pid_t *pids, size_t capacity);
+/* Whether one waits for a spare whose supervisor is not known yet. */
+bool executions_expect_supervisor(const struct agent *agent);
 void executions_orphans_gone(struct agent *agent);
 
 /* orphans.c */
@@ -102,4 +104,5 @@ bool orphans_awaited(const struct agent *agent);
 bool children_open(struct agent *agent);
 void children_due(struct agent *agent, uint64_t now);
 void children_lost(struct agent *agent);
+bool is_our_child(pid_t pid);
 void agent_stop(struct agent *agent, uint64_t grace_us);

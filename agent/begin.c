@@ -12,6 +12,9 @@
 #include "supervisor.h"
 #include "warm.h"
 
+/* How long to wait for a spare that is being made, before a cold start. */
+enum { SPARE_PATIENCE_US = 1000000 };
+
 /* Fork the supervisor.  The child never returns. */
 static bool fork_supervisor(struct execution *execution, const struct start *start) {
   int pair[2] = {-1, -1};
@@ -42,8 +45,7 @@ static bool fork_supervisor(struct execution *execution, const struct start *sta
     execution->supervisor = 0;
     return false;
   }
-  orphans_note_start(execution);
-  list_append(&execution->agent->supervised, &execution->supervised);
+  execution_supervised_by(execution, execution->supervisor);
   return true;
 }
 
@@ -71,10 +73,12 @@ static bool use_spare(struct execution *execution, const struct start *start, co
   watch_for(loop, &spare->control, 0);
   execution->control.fd = take_fd(&spare->control.fd);
   execution->control.ready = execution_control_ready;
-  execution->supervisor = spare->supervisor;
-  orphans_note_start(execution);
   execution->warm = true;
-  list_append(&execution->agent->supervised, &execution->supervised);
+  if (spare->supervisor != 0) {
+    execution_supervised_by(execution, spare->supervisor);
+  } else {
+    execution->spare_due_us = now_us() + SPARE_PATIENCE_US;
+  }
   outlets_adopt(execution, &spare->stdio[1]);
   inlet_adopt(execution, start, take_fd(&spare->stdio[0]));
   spare_discard(spare);
@@ -107,6 +111,7 @@ bool execution_begin_cold(struct execution *execution) {
   list_remove(&execution->supervised);
   execution->inlet = (struct inlet){.watch.fd = -1};
   execution->warm = false;
+  execution->spare_due_us = 0;
   bool begun = fork_supervisor(execution, &start);
   start_free(&start);
   if (!begun) {

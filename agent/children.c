@@ -48,6 +48,11 @@ static void signals_ready(struct watch *watch, uint32_t events) {
   reap(agent);
 }
 
+bool is_our_child(pid_t pid) {
+  siginfo_t info;
+  return pid > 1 && waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
+}
+
 bool children_open(struct agent *agent) {
   sigset_t heard;
   sigemptyset(&heard);

@@ -28,6 +28,9 @@ void executions_due(struct agent *agent, uint64_t now) {
     if (passed(execution->kill_us, now)) {
       execution_end(execution);
     }
+    if (passed(execution->spare_due_us, now)) {
+      execution_lost(execution); /* its spare does not come */
+    }
     if (passed(execution->give_up_us, now)) {
       execution->give_up_us = 0;
       if (execution->supervisor != 0) {
@@ -48,6 +51,7 @@ uint64_t executions_next_due(const struct agent *agent) {
     due = earlier(due, execution->deadline_us);
     due = earlier(due, execution->kill_us);
     due = earlier(due, execution->give_up_us);
+    due = earlier(due, execution->spare_due_us);
   }
   return due;
 }
@@ -76,6 +80,15 @@ void executions_supervisor_reaped(struct agent *agent, pid_t pid) {
       return;
     }
   }
+}
+
+bool executions_expect_supervisor(const struct agent *agent) {
+  list_each(at, next, &agent->running) {
+    if (container_of(at, struct execution, order)->spare_due_us != 0) {
+      return true;
+    }
+  }
+  return false;
 }
 
 size_t executions_supervisors(const struct agent *agent, pid_t *pids, size_t capacity) {

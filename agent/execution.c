@@ -67,6 +67,13 @@ static void leave_list(struct execution *execution) {
   }
 }
 
+void execution_supervised_by(struct execution *execution, pid_t supervisor) {
+  execution->supervisor = supervisor;
+  execution->spare_due_us = 0;
+  orphans_note_start(execution);
+  list_append(&execution->agent->supervised, &execution->supervised);
+}
+
 void execution_destroy(struct execution *execution) {
   struct agent *agent = execution->agent;
   leave_list(execution);
@@ -282,7 +289,8 @@ void execution_control_ready(struct watch *watch, uint32_t events) {
   (void)events;
   struct execution *execution = container_of(watch, struct execution, control);
   struct report report;
-  ssize_t got = control_receive(watch->fd, &report, sizeof report, NULL, NULL);
+  pid_t peer = 0;
+  ssize_t got = control_receive(watch->fd, &report, sizeof report, NULL, &peer);
   if (got < 0 && errno == EAGAIN) {
     return;
   }
@@ -291,6 +299,11 @@ void execution_control_ready(struct watch *watch, uint32_t events) {
     return;
   }
   switch (report.kind) {
+    case REPORT_READY:
+      if (execution->spare_due_us != 0 && is_our_child(peer)) {
+        execution_supervised_by(execution, peer);
+      }
+      break;
     case REPORT_STARTED:
       take_started(execution, &report);
       break;

@@ -64,6 +64,7 @@ struct execution {
   uint64_t grace_us;
   uint64_t kill_us;     /* 0: not waiting to kill */
   uint64_t give_up_us;  /* 0: the supervisor was not told to end everything */
+  uint64_t spare_due_us; /* 0, or until when the spare that is being made for it is waited for */
   int request; /* warm: the START payload until the spare has taken it, -1 else */
   uint32_t request_bytes;
   struct start files;   /* its paths only, for when the supervisor cannot remove them any more */
@@ -75,6 +76,7 @@ void execution_attach_to(struct execution *execution, struct connection *connect
 void execution_reply_started(struct execution *execution, bool already);
 void execution_control_ready(struct watch *watch, uint32_t events);
 void execution_lost(struct execution *execution);
+void execution_supervised_by(struct execution *execution, pid_t supervisor);
 struct execution *execution_find(struct agent *agent, uint64_t id);
 void execution_fail(struct execution *execution, const char *reason, const char *message, int error);
 void execution_destroy(struct execution *execution);

@@ -33,6 +33,8 @@ struct warm *warm_find(struct agent *agent, const char *name) {
   return NULL;
 }
 
+static bool make_spare(struct warm *warm, uint64_t now);
+
 void spare_discard(struct spare *spare) {
   for (int i = 0; i < 3; i++) {
     close_owned(&spare->stdio[i]);
@@ -50,6 +52,20 @@ static bool is_silent(const struct spare *spare) {
          said[0] == 0 && said[1] == 0;
 }
 
+/* None is ready: one that is being made, begun now if need be.  Its order waits in its socket. */
+static struct spare *coming(struct warm *warm) {
+  if (warm->control.fd < 0 || warm->pid == 0 || !warm->proven) {
+    return NULL; /* one that only starts would delay it */
+  }
+  list_each(at, next, &warm->spares) {
+    struct spare *spare = container_of(at, struct spare, order);
+    if (!spare->ready) {
+      return spare;
+    }
+  }
+  return make_spare(warm, now_us()) ? container_of(warm->spares.previous, struct spare, order) : NULL;
+}
+
 struct spare *warm_take(struct agent *agent, const struct start *start) {
   struct warm *warm = start->warm ? warm_find(agent, start->warm) : NULL;
   if (warm == NULL || !warm_suits(warm, start)) {
@@ -64,7 +80,7 @@ struct spare *warm_take(struct agent *agent, const struct start *start) {
     taken = taken == NULL && usable ? spare : taken;
   }
   warm->refill_us = another || warm->strategy == WARM_PRESTARTED ? now_us() + REFILL_PAUSE_US : 0;
-  return taken;
+  return taken != NULL || warm->strategy != WARM_FORK ? taken : coming(warm);
 }
 
 void warms_program_ended(struct agent *agent) {
@@ -88,11 +104,6 @@ static void stop_interpreter(struct warm *warm) {
   warm->backoff_us = warm->backoff_us * 2 < BACKOFF_LAST_US ? warm->backoff_us * 2 : BACKOFF_LAST_US;
 }
 
-static bool is_our_child(pid_t pid) {
-  siginfo_t info;
-  return pid > 1 && waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
-}
-
 /* The supervisor of a spare reports once, then is silent until the spare is used: anything else is its end. */
 static void spare_ready(struct watch *watch, uint32_t events) {
   (void)events;
@@ -114,7 +125,7 @@ static void spare_ready(struct watch *watch, uint32_t events) {
     return;
   }
   spare->supervisor = peer;
-  spare->ready = true;
+  spare->ready = spare->warm->proven = true;
   spare->main = report.pid;
   spare->warm->backoff_us = BACKOFF_FIRST_US;
 }
@@ -212,6 +223,7 @@ static _Noreturn void run_interpreter(const struct warm *warm, int control) {
 static void start_interpreter(struct warm *warm) {
   int pair[2] = {-1, -1};
   warm->retry_us = 0;
+  warm->proven = false;
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) {
     stop_interpreter(warm);
     return;
@@ -323,6 +335,9 @@ size_t warms_known(const struct agent *agent, pid_t *pids, size_t capacity) {
 }
 
 bool warms_expected(const struct agent *agent) {
+  if (executions_expect_supervisor(agent)) {
+    return true;
+  }
   list_each(at, next, &agent->warms) {
     list_each(one, following, &container_of(at, struct warm, order)->spares) {
       if (container_of(one, struct spare, order)->supervisor == 0) {

@@ -26,6 +26,7 @@ struct warm {
   enum warm_strategy strategy;
   unsigned wanted;
   pid_t pid; /* 0: not running */
+  bool proven; /* it has made a spare since it was started */
   struct watch control;
   struct link spares;
   unsigned spare_count;

@@ -342,3 +342,23 @@ def test_warm_ones_end_with_the_agent(warm_agent: tuple[Agent, Wire]) -> None:
     wire.ask(Message.SHUTDOWN, grace_ms=100)
     assert agent.wait() == 0
     eventually(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() for pid in pids))
+
+
+def test_a_burst_waits_for_spares_rather_than_start_cold(warm_agent: tuple[Agent, Wire]) -> None:
+    agent, wire = warm_agent
+    warm_up(agent, wire)
+    run_warm(agent, wire, "")
+    for number in range(6000, 6030):
+        result = run(agent, wire, number, "print(1)")
+        assert (result.warm, result.outcome) == (True, ("1\n", "", 0, 0))
+
+
+def test_a_spare_that_does_not_come_is_not_waited_for_long(warm_agent: tuple[Agent, Wire]) -> None:
+    agent, wire = warm_agent
+    warm_up(agent, wire)
+    run_warm(agent, wire, "")
+    for number in range(7000, 7010):  # whoever is killed, and whenever: each of these runs
+        victims = interpreters(agent)
+        if victims:
+            os.kill(victims[number % len(victims)], signal.SIGKILL)
+        assert run(agent, wire, number, "print(1)").outcome == ("1\n", "", 0, 0)
