@@ -481,7 +481,7 @@ PROCESSES = {
         "import multiprocessing as m\ndef f(x): return x * x\nif __name__ == '__main__':\n    with m.get_context('fork').Pool(2) as p: print(p.map(f, range(5)))"
     ),
     "pool-spawn": Program(
-        "import multiprocessing as m\nprint('top', __name__)\ndef f(x): return x * x, __name__\nif __name__ == '__main__':\n    with m.get_context('spawn').Pool(1) as p: print(p.map(f, range(3)))"
+        "import multiprocessing as m\nprint('top', __name__, flush=True)\ndef f(x): return x * x, __name__\nif __name__ == '__main__':\n    with m.get_context('spawn').Pool(1) as p: print(p.map(f, range(3)))"
     ),
     "pool-forkserver": Program(
         "import multiprocessing as m\ndef f(x): return x * x\nif __name__ == '__main__':\n    with m.get_context('forkserver').Pool(1) as p: print(p.map(f, range(3)))"
