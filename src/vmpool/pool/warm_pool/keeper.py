@@ -260,7 +260,10 @@ class WarmPool:
                 await self._stock.destroy(key)
             else:
                 machines[key_of(vm)] = replace(machine, key=key_of(vm))
-                await backend.settle(machine.container_id, key_of(vm), machine_spec(vm))
+                try:
+                    await backend.settle(machine.container_id, key_of(vm), machine_spec(vm))
+                except InfrastructureFailure as error:  # tried again; the rest of this round goes on
+                    logger.warning("the engine could not be told that %s is %s: %s", key, key_of(vm), error)
         await self._drop_unfit(backend, spares)
 
     async def _drop_unfit(self, backend: SupportsSpares, found: dict[MachineKey, Machine]) -> None:

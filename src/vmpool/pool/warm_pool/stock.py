@@ -100,7 +100,9 @@ class Stock:
         except Unsupported as error:
             logger.warning("there is no warm pool here: %s", error)
             self.impossible = error.message
-        except (VMPoolError, TimeoutError) as error:
+        except Exception as error:  # also a defect of ours: nobody waits for a spare, so it ends no server
+            if not isinstance(error, (VMPoolError, TimeoutError)):
+                logger.exception("making %s failed", key)
             self._failed(spec.template, error)
             await self.destroy(key)
         finally:
@@ -151,6 +153,8 @@ class Stock:
             await self._context.backend.destroy(key)
         except InfrastructureFailure as error:
             logger.warning("%s could not be destroyed: %s", key, error)
+        except Exception:  # as in _make
+            logger.exception("destroying %s failed", key)
 
     async def close(self) -> None:
         """Destroy every spare."""

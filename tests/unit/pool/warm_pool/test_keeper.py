@@ -224,8 +224,9 @@ async def test_a_cancelled_create_leaves_nothing(world: World) -> None:
         hold.release()
 
 
-async def test_it_tries_again_after_a_failure(world: World) -> None:
-    async with world.server(keeping(1), create=Fail(BackendFailed("no"), times=1)) as pool:
+@pytest.mark.parametrize("failure", [BackendFailed("no"), KeyError("a defect of ours")])
+async def test_it_tries_again_after_a_failure(world: World, failure: Exception) -> None:
+    async with world.server(keeping(1), create=Fail(failure, times=1)) as pool:
         await until_ready(world, pool, 1)
         found = await figures(world, pool)
         assert (found.failed, found.made) == (1, 1)
