@@ -21,6 +21,7 @@ enum {
   PRESTART_PATIENCE_US = 60000000,
   BACKOFF_LAST_US = 60000000,
   REFILL_PAUSE_US = 10000,
+  UNMADE_PAUSE_US = 200000,
 };
 
 struct warm *warm_find(struct agent *agent, const char *name) {
@@ -279,7 +280,10 @@ void warms_due(struct agent *agent, uint64_t now) {
     if (forks && warm->control.fd < 0 && warm->pid == 0 && warm->retry_us <= now) {
       start_interpreter(warm);
     }
-    while (warm->spare_count < warm->wanted && can_make(warm, now) && make_spare(warm, now)) {
+    while (warm->spare_count < warm->wanted && can_make(warm, now)) {
+      if (!make_spare(warm, now)) { /* no process or descriptor is to be had */
+        warm->refill_us = now + UNMADE_PAUSE_US;
+      }
     }
   }
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import time
 from pathlib import Path
@@ -220,3 +221,22 @@ def test_they_end_with_the_agent(agent: Agent, wire: Wire) -> None:
     wire.ask(Message.SHUTDOWN, grace_ms=100)
     agent.wait()
     eventually(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() for pid in pids))
+
+
+def test_one_that_cannot_be_made_is_not_tried_without_pause(agent: Agent, wire: Wire) -> None:
+    warm_up(agent, wire)
+    run_warm(agent, wire, 1)
+    time.sleep(0.5)  # until the next one waits
+    used = sorted(int(entry.name) for entry in Path(f"/proc/{agent.pid}/fd").iterdir())
+    _, hard = resource.prlimit(agent.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, (len(used) + 5, hard))
+    before = cpu_seconds(agent)
+    run_warm(agent, wire, 1000, "import time; time.sleep(1)")
+    assert cpu_seconds(agent) - before < 0.3
+    resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, (hard, hard))
+    run_warm(agent, wire, 2000)
+
+
+def cpu_seconds(agent: Agent) -> float:
+    fields = Path(f"/proc/{agent.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
