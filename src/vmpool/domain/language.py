@@ -35,8 +35,8 @@ class Language:
     limit in MB.  build: argument vector run before `run`, under the same limits, with the same words.
     toolchain: the programs that must be found for the language to be offered.  reads_at_start: beginnings of
     the variables that the interpreter or its libraries look at once, when they start; a warm one has done so.
-    takes_in: what in a source says that the build reads more than it; the others' builds, whose result is
-    `{scratch}/main`, are kept and used again.
+    takes_in: what in a source says that the build reads more than it, or that the program asks where it lies;
+    the others' builds, whose result is `{scratch}/main`, are kept and used again.
     """
 
     name: str
@@ -108,7 +108,7 @@ _TABLE = (
         ("{scratch}/main",),
         ("go",),
         build=("go", "build", "-o", "{scratch}/main", "{source}"),
-        takes_in=r'"C"|`C`|//go:',
+        takes_in=r'"C"|`C`|//go:|runtime\.Caller',
         aliases=("golang",),
     ),
     Language(
@@ -117,7 +117,7 @@ _TABLE = (
         ("{scratch}/main",),
         ("rustc",),
         build=("rustc", "-o", "{scratch}/main", "{source}"),
-        takes_in=r"include|path\s*=|\bmod\b[^{;]*;|extern\s+crate|link",
+        takes_in=r"include|path\s*=|\bmod\b[^{;]*;|extern\s+crate|link|\bfile!|\bLocation\b",
         aliases=("rs",),
     ),
     Language("bash", "main.sh", ("bash", "{source}"), ("bash",), beside=True, aliases=("sh", "shell")),

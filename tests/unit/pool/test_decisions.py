@@ -96,6 +96,8 @@ class TestProcessSpec:
             ("rust", 'const X: &str = include_str!("/home/user/x");', {}),
             ("rust", '#[path = "/home/user/x.rs"] mod x;', {}),
             ("rust", "mod x;", {}),
+            ("rust", "fn main() { std::fs::read(file!()).unwrap(); }", {}),
+            ("go", "_, file, _, _ := runtime.Caller(0)", {}),
         ],
     )
     def test_what_takes_in_other_files_is_always_built(
