@@ -50,12 +50,19 @@ static bool fork_supervisor(struct execution *execution, const struct start *sta
 }
 
 /* The START payload goes to the spare's supervisor in a file that exists in memory only. */
-static bool send_start(struct execution *execution, int control, const struct frame *frame) {
-  struct order order = {.kind = ORDER_START, .payload_bytes = frame->length};
+static bool keep_request(struct execution *execution, const struct frame *frame) {
   execution->request = memfd_create("start", MFD_CLOEXEC);
   execution->request_bytes = frame->length;
-  return execution->request >= 0 && write_all(execution->request, frame->payload, frame->length) == 0 &&
-         control_send(control, &order, sizeof order, &execution->request, 1) == 0;
+  return execution->request >= 0 && write_all(execution->request, frame->payload, frame->length) == 0;
+}
+
+static bool send_start(const struct execution *execution, int control) {
+  struct order order = {.kind = ORDER_START, .payload_bytes = execution->request_bytes};
+  return control_send(control, &order, sizeof order, &execution->request, 1) == 0;
+}
+
+bool execution_send_start(struct execution *execution) {
+  return send_start(execution, execution->control.fd);
 }
 
 /* Hand it to a waiting spare if there is one; false leaves everything as it was. */
@@ -65,7 +72,9 @@ static bool use_spare(struct execution *execution, const struct start *start, co
   if (spare == NULL) {
     return false;
   }
-  if (!send_start(execution, spare->control.fd, frame)) {
+  /* One that is only coming is told when it is there: what waits in its socket it would run however late. */
+  bool is_there = spare->supervisor != 0;
+  if (!keep_request(execution, frame) || (is_there && !send_start(execution, spare->control.fd))) {
     close_owned(&execution->request);
     spare_discard(spare);
     return false;
@@ -74,7 +83,7 @@ static bool use_spare(struct execution *execution, const struct start *start, co
   execution->control.fd = take_fd(&spare->control.fd);
   execution->control.ready = execution_control_ready;
   execution->warm = true;
-  if (spare->supervisor != 0) {
+  if (is_there) {
     execution_supervised_by(execution, spare->supervisor);
   } else {
     execution->spare_due_us = now_us() + SPARE_PATIENCE_US;
@@ -116,6 +125,8 @@ bool execution_begin_cold(struct execution *execution) {
   start_free(&start);
   if (!begun) {
     execution_fail(execution, "spawn_failed", "no process could be made", errno);
+  } else {
+    execution_order_held(execution);
   }
   return true;
 }

@@ -164,8 +164,18 @@ void execution_advance(struct execution *execution) {
 
 void execution_order(struct execution *execution, enum order_kind kind, int signal, bool tree) {
   struct order order = {.kind = kind, .signal = signal, .tree = tree};
-  if (execution->control.fd >= 0) {
+  if (execution->spare_due_us != 0) {
+    execution->held = execution->held.kind == ORDER_END ? execution->held : order;
+  } else if (execution->control.fd >= 0) {
     control_send(execution->control.fd, &order, sizeof order, NULL, 0);
+  }
+}
+
+void execution_order_held(struct execution *execution) {
+  struct order held = execution->held;
+  execution->held.kind = 0;
+  if (held.kind != 0) {
+    execution_order(execution, held.kind, held.signal, held.tree);
   }
 }
 
@@ -302,6 +312,11 @@ void execution_control_ready(struct watch *watch, uint32_t events) {
     case REPORT_READY:
       if (execution->spare_due_us != 0 && is_our_child(peer)) {
         execution_supervised_by(execution, peer);
+        if (!execution_send_start(execution)) {
+          execution_lost(execution);
+          return;
+        }
+        execution_order_held(execution);
       }
       break;
     case REPORT_STARTED:

@@ -65,6 +65,7 @@ struct execution {
   uint64_t kill_us;     /* 0: not waiting to kill */
   uint64_t give_up_us;  /* 0: the supervisor was not told to end everything */
   uint64_t spare_due_us; /* 0, or until when the spare that is being made for it is waited for */
+  struct order held;    /* what is to be said to the supervisor once it is known; `kind` 0 without one */
   int request; /* warm: the START payload until the spare has taken it, -1 else */
   uint32_t request_bytes;
   struct start files;   /* its paths only, for when the supervisor cannot remove them any more */
@@ -77,6 +78,10 @@ void execution_reply_started(struct execution *execution, bool already);
 void execution_control_ready(struct watch *watch, uint32_t events);
 void execution_lost(struct execution *execution);
 void execution_supervised_by(struct execution *execution, pid_t supervisor);
+/* begin.c: give the spare's supervisor what is to be run. */
+bool execution_send_start(struct execution *execution);
+/* What was ordered while there was no supervisor. */
+void execution_order_held(struct execution *execution);
 struct execution *execution_find(struct agent *agent, uint64_t id);
 void execution_fail(struct execution *execution, const char *reason, const char *message, int error);
 void execution_destroy(struct execution *execution);

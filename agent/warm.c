@@ -53,7 +53,7 @@ static bool is_silent(const struct spare *spare) {
          said[0] == 0 && said[1] == 0;
 }
 
-/* None is ready: one that is being made, begun now if need be.  Its order waits in its socket. */
+/* None is ready: one that is being made, begun now if need be. */
 static struct spare *coming(struct warm *warm) {
   if (warm->control.fd < 0 || warm->pid == 0 || !warm->proven) {
     return NULL; /* one that only starts would delay it */

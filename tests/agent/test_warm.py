@@ -362,3 +362,65 @@ def test_a_spare_that_does_not_come_is_not_waited_for_long(warm_agent: tuple[Age
         if victims:
             os.kill(victims[number % len(victims)], signal.SIGKILL)
         assert run(agent, wire, number, "print(1)").outcome == ("1\n", "", 0, 0)
+
+
+SLOW_MAKER = r"""
+import array, os, socket, time
+
+control = socket.socket(fileno=3)
+for made in range(1000):
+    word, extra, *_ = control.recvmsg(16, socket.CMSG_SPACE(16))
+    if not word:
+        break
+    ends = array.array("i", extra[0][2])
+    if made == 2:
+        time.sleep(2)
+    job = os.pipe()
+    between = os.fork()
+    if between == 0:
+        if os.fork() == 0:
+            spare = os.fork()
+            if spare == 0:
+                os.close(job[1])
+                for number in range(3):
+                    os.dup2(ends[1 + number], number)
+                text = b""
+                while part := os.read(job[0], 65536):
+                    text += part
+                if text:
+                    _, _, cwd, count, *words = text.split(b"\0")
+                    os.chdir(cwd)
+                    exec(open(words[1]).read())
+                os._exit(0)
+            os.dup2(job[1], 1)
+            os.dup2(ends[0], 3)
+            os.execve("/proc/self/fd/4", ["vmpool-agent", "supervise", "3", str(spare), "1"], {})
+        os._exit(0)
+    os.waitpid(between, 0)
+    for descriptor in (*job, *ends):
+        os.close(descriptor)
+"""
+"""Makes spares as the warm interpreter does, the third of them too late."""
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_spare_that_comes_too_late_runs_nothing(warm_agent: tuple[Agent, Wire], ended: bool) -> None:
+    agent, wire = warm_agent
+    wire.ask(
+        Message.WARM,
+        name="python",
+        argv=[PYTHON.encode(), b"-c", SLOW_MAKER.encode()],
+        env=[f"{name}={value}".encode() for name, value in environment(agent).items()],
+        strategy="fork",
+        spares=1,
+    )
+    run_warm(agent, wire, "")
+    run_warm(agent, wire, "", 1000)
+    time.sleep(0.3)  # the third is being made
+    start(agent, wire, 5000, "import time\nprint('x', file=open('ran', 'a'))\ntime.sleep(3)")
+    if ended:
+        wire.signal(5000, signal.SIGKILL, tree=True)
+    result = wire.finish(5000)
+    assert (result.warm, result["signal"]) == (False, signal.SIGKILL if ended else 0)
+    if not ended:
+        assert (agent.home / "ran").read_text() == "x\n"
