@@ -245,18 +245,20 @@ class Executions:
         run.execution = replace(execution, state=state, outcome=outcome, failure=failure)
         self._settling[execution.id] = run.execution
         executions = self._context.store.executions
-        while True:
-            try:
-                if failure:
-                    await executions.lose(execution, failure, outcome)
-                else:
-                    await executions.finish(execution, outcome)
-                break
-            except VMPoolError:
-                run.done.set()
-                logger.exception("execution %s is not recorded yet", execution.id)
-                await anyio.sleep(RECORD_AGAIN)
-        del self._settling[execution.id]
+        try:
+            while True:
+                try:
+                    if failure:
+                        await executions.lose(execution, failure, outcome)
+                    else:
+                        await executions.finish(execution, outcome)
+                    return
+                except VMPoolError:
+                    run.done.set()
+                    logger.exception("execution %s is not recorded yet", execution.id)
+                    await anyio.sleep(RECORD_AGAIN)
+        finally:
+            del self._settling[execution.id]
 
     async def _oom_killed(self, run: Run, exit: Exit) -> bool:
         """A kill alone does not say for what; the machine's counter having risen meanwhile does."""
