@@ -285,6 +285,9 @@ async def _python(inside: Inside, words: list[str]) -> int:
 
 async def _sh(inside: Inside, words: list[str]) -> int:
     if words[:1] in (["-c"], ["-lc"]):
+        if words[2:3] == ["build"]:  # of pool/build_cache.py: nothing is kept here, so it is its command
+            inside.argv = tuple(words[5:])
+            return await run_program(inside)
         return await run_shell(inside, words[1])
     if words:
         path = inside.files.resolve(words[0], inside.cwd)
