@@ -24,6 +24,9 @@ STREAM_ERRORS = (OSError, anyio.EndOfStream, anyio.BrokenResourceError, anyio.Cl
 """What a byte stream raises when the other side is gone."""
 
 _RECEIVE_BYTES = 128 << 10
+_MANY_FRAMES = 64
+"""So many frames at once are a flood: the next piece is a small one."""
+_FLOOD_BYTES = 4 << 10
 _LAZY_SECONDS = 0.02
 """How long a frame that nobody waits for may wait for one that somebody does."""
 _HEARTBEAT_SECONDS = 10.0
@@ -155,12 +158,16 @@ class Connection:
         ended = anyio.Event()
         reason: Exception = anyio.EndOfStream()
 
+        most = _RECEIVE_BYTES
+
         def readable() -> None:
-            nonlocal reason
+            nonlocal reason, most
             try:
-                count = source.recv_into(_ARRIVED)
+                count = source.recv_into(_ARRIVED[:most])
                 if count:
-                    self._take(bytes(_ARRIVED[:count]), on_frame)
+                    frames = self._take(bytes(_ARRIVED[:count]), on_frame)
+                    # A guest that sends nothing but tiny frames is not to keep the event loop from the others.
+                    most = _RECEIVE_BYTES if frames < _MANY_FRAMES else _FLOOD_BYTES
                     return
             except BlockingIOError:
                 return
@@ -177,10 +184,13 @@ class Connection:
             loop.remove_reader(source)
         return reason
 
-    def _take(self, data: bytes, on_frame: Callable[[Frame], None]) -> None:
+    def _take(self, data: bytes, on_frame: Callable[[Frame], None]) -> int:
+        """Hand on the frames that `data` completes; how many they are."""
         self.heard = self._alive = True
-        for frame in self._decoder.feed(data):
+        frames = self._decoder.feed(data)
+        for frame in frames:
             on_frame(frame)
+        return len(frames)
 
     async def _write(self, connection: anyio.CancelScope) -> None:
         try:

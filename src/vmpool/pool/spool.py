@@ -63,13 +63,18 @@ class Spool:
 class _Stream:
     """One stream's part: `held` is not on disk yet, `spooled` bytes are, `consumed` counts them all."""
 
-    __slots__ = ("consumed", "held", "path", "spooled")
+    __slots__ = ("_directory", "_name", "consumed", "held", "spooled")
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, directory: Path, name: str) -> None:
+        self._directory = directory
+        self._name = name
         self.held = bytearray()
         self.spooled = 0
         self.consumed = 0
+
+    @property
+    def path(self) -> Path:
+        return self._directory / self._name
 
     @property
     def position(self) -> Path:
@@ -100,8 +105,8 @@ class SpooledOutput:
     def __init__(self, directory: Path, execution_id: int, limit: int) -> None:
         self._limit = limit
         self._streams: dict[Stream, _Stream] = {
-            "stdout": _Stream(directory / f"{execution_id}.stdout"),
-            "stderr": _Stream(directory / f"{execution_id}.stderr"),
+            "stdout": _Stream(directory, f"{execution_id}.stdout"),
+            "stderr": _Stream(directory, f"{execution_id}.stderr"),
         }
         self._on_disk = False
 

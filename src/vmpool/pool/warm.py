@@ -99,12 +99,12 @@ class Warmer:
     # -- inside
 
     def _ask(self, vm: VM, language: Language) -> None:
-        if interpreter(language, vm.limits.memory) is None or not self._context.settings.warm_spares:
+        if language.warm is Warm.NONE or not self._context.settings.warm_spares:
             return
         key = key_of(vm)
         self._used[key] = anyio.current_time()
         asked = self._asked.setdefault(key, set())
-        if language.name not in asked:
+        if language.name not in asked and interpreter(language, vm.limits.memory) is not None:
             asked.add(language.name)
             self._context.tasks.start_soon(self._warm, vm, key, language)
 

@@ -10,6 +10,8 @@ one caller's refusal undoes only its part, and every caller hears back only afte
 the write-ahead log lies in the kernel's page cache, so it takes less time than waking a thread, and the end
 of this process cannot undo it.  The flush that makes it survive a power failure follows within moments.
 
+(Once after each checkpoint SQLite flushes the log's header first: that one write waits for the disk.)
+
 The connection commits with `synchronous = NORMAL`, which writes the log and flushes it only before a
 checkpoint; flushing it after a commit is done here.  https://www.sqlite.org/pragma.html#pragma_synchronous
 """
