@@ -82,10 +82,12 @@ class Run:
         rounds: int,
         once: Callable[[Contender], float],
         every: int | None = None,
+        turn: int = 1,
     ) -> None:
         """Every contender's turn in every round, as a summary of seconds.
 
-        every: a slow contender's turn comes in one round of so many; default: its own `every`.
+        every: a slow contender's turn comes in one round of so many; default: its own `every`.  turn: calls
+        in a row, so that what the one before left in the caches and has still to do is one call's matter.
         """
         seconds: dict[str, list[float]] = {contender.name: [] for contender in contenders}
         for number in range(rounds):
@@ -93,10 +95,11 @@ class Run:
             for contender in contenders:
                 if number % (min(every, contender.every) if every else contender.every):
                     continue
-                elapsed = self.attempt(scenario, contender.name, partial(once, contender))
-                if elapsed is not None:
-                    seconds[contender.name].append(elapsed)
-                time.sleep(contender.settle)
+                for _ in range(turn):
+                    elapsed = self.attempt(scenario, contender.name, partial(once, contender))
+                    if elapsed is not None:
+                        seconds[contender.name].append(elapsed)
+                    time.sleep(contender.settle)
         for name, taken in seconds.items():
             self.record(scenario, name, summary(taken))
 

@@ -166,7 +166,7 @@ class Connection:
                 count = source.recv_into(_ARRIVED[:most])
                 if count:
                     frames = self._take(bytes(_ARRIVED[:count]), on_frame)
-                    # A guest that sends nothing but tiny frames is not to keep the event loop from the others.
+                    # A guest that floods us with tiny frames is not to keep the event loop from others.
                     most = _RECEIVE_BYTES if frames < _MANY_FRAMES else _FLOOD_BYTES
                     return
             except BlockingIOError:
