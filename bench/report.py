@@ -13,8 +13,8 @@ from bench.run import Run
 
 Document = dict[str, Any]
 TIMES = {
-    "execute": "Execute `print(1+1)` in a sandbox that stands ready",
-    "nodejs": "Execute `console.log(1+1)` with Node.js",
+    "execute": "Execute `print(1+1)` in a sandbox that stands ready, in turns of ten calls",
+    "nodejs": "Execute `console.log(1+1)` with Node.js, with pauses of 0.3 s",
     "create": "From nothing to the first output",
     "warm_start": "From nothing to the first output, made beforehand",
     "removal": "Stop and delete, each in its own way",

@@ -71,7 +71,7 @@ def main() -> int:
     around(ExecuteShortcut, "_execute", before="caller known")
     around(Statement, "run_on_driver", before="row begun", after="row written")
     around(Connection, "send", after="order sent")
-    around(http_server._Gathering, "_flush", after="answer sent")
+    around(http_server._Gathering, "_flush", before="answer sent")
     _trace_frames()
     try:
         return app.main()

@@ -32,8 +32,8 @@ PARTS = (
     ("order sent", "end arrived", "agent, supervisor, program, and the way back"),
     ("end arrived", "end begun", "the result is put together"),
     ("end begun", "end written", "the row of its end is written"),
-    ("end written", "answer sent", "the answer is put together and sent"),
-    ("answer sent", "answer read", "the answer reaches the client"),
+    ("end written", "answer sent", "the answer is put together"),
+    ("answer sent", "answer read", "it is sent, and reaches the client"),
 )
 Times = dict[str, int]
 
