@@ -97,6 +97,7 @@ def running_server(backend: str, settings: Mapping[str, str] | None = None) -> I
 
 
 def await_ready(process: subprocess.Popen[bytes], directory: Path, log: Path) -> Address:
+    """Where the server listens; RuntimeError, with the end of `log`, if it does not start."""
     deadline = time.monotonic() + 60
     announcement = directory / "server.json"
     while time.monotonic() < deadline and process.poll() is None:
