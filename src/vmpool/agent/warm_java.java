@@ -54,9 +54,7 @@ public final class warm_java {
     }
     int count = Integer.parseInt(job[3]);
     arguments = Arrays.copyOfRange(job, 4 + position, 4 + count);
-    if (Runtime.version().feature() > 17) {
-      System.setProperty("jdk.module.main.class", LAUNCHER);
-    }
+    System.setProperty("jdk.module.main.class", LAUNCHER);
     System.setProperty("sun.java.command", "jdk.compiler/" + LAUNCHER + " " + String.join(" ", arguments));
   }
 
