@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from logging import ERROR, WARNING
 from typing import NoReturn
 
 import anyio
@@ -136,8 +137,10 @@ class WarmPool:
             try:
                 await backend.settle(spare.container_id, key, spec)
                 break
-            except InfrastructureFailure as error:
-                logger.warning("the engine could not be told that %s is %s: %s", spare.key, key, error)
+            except Exception as error:  # also a defect of ours: it ends no server
+                text = "the engine could not be told that %s is %s: %s"
+                known = isinstance(error, InfrastructureFailure)
+                logger.log(WARNING if known else ERROR, text, spare.key, key, error, exc_info=not known)
                 pause = min(2 * pause, AGAIN[1])
         self._stock.claimed.discard(spare.key)
 
@@ -160,8 +163,11 @@ class WarmPool:
         """Follow the plan, for ever."""
         self._remember()
         while self._backend is not None:
-            self._follow()
-            await self._warm()
+            try:
+                self._follow()
+                await self._warm()
+            except Exception:  # as in _settle
+                logger.exception("the warm pool could not follow its plan")
             with anyio.move_on_after(LOOK_EVERY):
                 await self._wake.wait()
             self._wake = anyio.Event()
