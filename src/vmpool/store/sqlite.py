@@ -116,7 +116,10 @@ class _Log:
             self._descriptor = None
 
     def _flush_behind(self) -> None:
-        while self._dirty.wait() and not self._ended.wait(FLUSH_SECONDS):
+        while not self._ended.is_set():  # asked anew each time: what `close` said last may just be cleared
+            self._dirty.wait()
+            if self._ended.wait(FLUSH_SECONDS):
+                return
             self._dirty.clear()
             try:
                 self.flush()
