@@ -176,13 +176,12 @@ def test_warm_is_cold_is_bare(warm_agent: tuple[Agent, Wire], name: str) -> None
     source = agent.home / "main.py"
     source.write_bytes(program.encode() if isinstance(program, str) else program)
     bare = subprocess.run(
-        [PYTHON, str(source), "an argument"],
+        ["/usr/bin/env", "--default-signal", PYTHON, str(source), "an argument"],
         env=environment(agent),
         cwd=agent.home,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         start_new_session=True,
-        preexec_fn=None,
         timeout=30,
     )
     cold = run(agent, wire, 1000, program, warm=False)
