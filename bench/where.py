@@ -102,7 +102,7 @@ def _draw(flame: Path, server: int) -> subprocess.Popen[bytes]:
         "-p",
         str(server),
     ]
-    return subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(argv, executable=spy, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def _executions(marks: Sequence[tuple[str, int]], sent: Sequence[tuple[int, int]]) -> list[Times]:
