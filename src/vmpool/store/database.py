@@ -19,9 +19,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from vmpool.errors import StoreFailed
 from vmpool.store.statement import Statement
 
-LONG_TEXT = 64 << 10
-"""Characters of text in a row from which on it is written in a worker thread, not behind."""
-
 T = TypeVar("T")
 Work = Callable[[Connection], T]
 """One unit of work.  On SQLite it may be rolled back and leave no trace; it must not keep the connection."""
@@ -41,11 +38,13 @@ class Database(abc.ABC):
         """Run it and commit; returns once the commit is on disk.  What it raises undoes it."""
 
     @abc.abstractmethod
-    async def write_behind(self, statement: Statement, values: Mapping[str, Any]) -> int:
+    async def write_behind(self, statement: Statement, values: Mapping[str, Any], *, text: int = 0) -> int:
         """Run a statement that was prepared; returns once the end of this process cannot undo it any more.
 
         A power failure can for a moment longer.  For small rows about something that does not outlive the
         host's power itself, such as a program running in a VM.  Answers as `Statement.run`.
+
+        text: characters of text in the row.  A long one is not to hold up the event loop.
         """
 
     def prepare(self, statement: Statement) -> None:  # noqa: B027 - most databases prepare by themselves

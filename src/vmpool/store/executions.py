@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -23,7 +23,7 @@ from sqlalchemy import (
 
 from vmpool.domain import Execution, ExecutionState, Outcome
 from vmpool.errors import ExecutionNotFound
-from vmpool.store.database import LONG_TEXT, Database
+from vmpool.store.database import Database
 from vmpool.store.models import Base, VMExecution
 from vmpool.store.statement import Statement
 from vmpool.store.text import storable, stored_size
@@ -110,7 +110,7 @@ class Executions:
             "truncated": False,
             "stored_bytes": stored_size(code),
         }
-        execution_id = await self._write(_BEGIN, values, len(code))
+        execution_id = await self._database.write_behind(_BEGIN, values, text=len(code))
         return Execution(
             id=execution_id,
             vm_id=vm_id,
@@ -220,15 +220,9 @@ class Executions:
             }
 
         statement = _SETTLE if outcome is None else _SETTLE_WITH_OUTCOME
-        if await self._write(statement, values, texts):
+        if await self._database.write_behind(statement, values, text=texts):
             return _settled(begun, state, outcome, failure)
         return await self.get(begun.vm_id, begun.id)
-
-    async def _write(self, statement: Statement, values: Mapping[str, Any], texts: int) -> int:
-        """texts: bytes of text in the row.  A long one is not to hold up the event loop."""
-        if texts > LONG_TEXT:
-            return await self._database.write(lambda connection: statement.run(connection, values))
-        return await self._database.write_behind(statement, values)
 
 
 def _count_of(statement: UpdateBase) -> Callable[[Connection], int]:

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, null,
 from sqlalchemy.dialects import postgresql, sqlite
 
 from vmpool.errors import IdempotencyMismatch
-from vmpool.store.database import LONG_TEXT, Database
+from vmpool.store.database import Database
 from vmpool.store.models import Base, IdempotencyRow
 from vmpool.store.statement import Statement
 
@@ -101,10 +101,7 @@ class Idempotency:
 
         values = {"whose": user_id, "which": key, "status": status, "body": body}
 
-        if len(body) > LONG_TEXT:
-            await self._database.write(lambda connection: _COMPLETE.run(connection, values))
-        else:
-            await self._database.write_behind(_COMPLETE, values)
+        await self._database.write_behind(_COMPLETE, values, text=len(body))
 
     async def release(self, user_id: int, key: str) -> None:
         """Nothing was done (refused, failed before any effect): the key may be claimed anew."""

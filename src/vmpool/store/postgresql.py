@@ -35,7 +35,7 @@ class PostgreSQL(Database):
                 result = await connection.run_sync(work)
         return result
 
-    async def write_behind(self, statement: Statement, values: Mapping[str, Any]) -> int:
+    async def write_behind(self, statement: Statement, values: Mapping[str, Any], *, text: int = 0) -> int:
         return await self.write(lambda connection: statement.run(connection, values))
 
     async def close(self) -> None:

@@ -47,6 +47,8 @@ CHECKPOINT_PAGES = 1000
 """Pages in the write-ahead log from which on a commit in a worker thread copies them to the database."""
 FLUSH_SECONDS = 0.05
 """How long after a write-behind its flush begins: a power failure can undo that much of the history."""
+LONG_TEXT = 64 << 10
+"""Characters of text in a row from which on it is written in a worker thread, not behind."""
 BEHIND_IN_A_ROW = 1000
 """Write-behinds after which one goes through a worker thread, which keeps the log from growing for ever."""
 
@@ -163,20 +165,21 @@ class SQLite(Database):
         with database_errors():
             return pending.answer()
 
-    async def write_behind(self, statement: Statement, values: Mapping[str, Any]) -> int:
-        if self._led or self._driver is None or self._behind >= BEHIND_IN_A_ROW:
-            return await self.write(lambda connection: statement.run(connection, values))
-        try:
-            result = statement.run_on_driver(self._driver, values)
-        except sqlite3.Error as failure:
-            # The driver's own refusals, as of a closed connection, have no such name.
-            if getattr(failure, "sqlite_errorname", "").startswith("SQLITE_BUSY"):
+    async def write_behind(self, statement: Statement, values: Mapping[str, Any], *, text: int = 0) -> int:
+        at_once = self._behind < BEHIND_IN_A_ROW and text <= LONG_TEXT
+        if self._driver is not None and not self._led and at_once:
+            try:
+                result = statement.run_on_driver(self._driver, values)
+            except sqlite3.Error as failure:
+                # The driver's own refusals, as of a closed connection, have no such name.
+                if not getattr(failure, "sqlite_errorname", "").startswith("SQLITE_BUSY"):
+                    raise store_failed(failure) from failure
                 # another process writes: wait in a thread
-                return await self.write(lambda connection: statement.run(connection, values))
-            raise store_failed(failure) from failure
-        self._behind += 1
-        self._log.flush_soon()
-        return result
+            else:
+                self._behind += 1
+                self._log.flush_soon()
+                return result
+        return await self.write(lambda connection: statement.run(connection, values))
 
     def prepare(self, statement: Statement) -> None:
         statement.prepare(self._writer.dialect)

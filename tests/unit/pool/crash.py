@@ -77,8 +77,8 @@ class MortalDatabase(Database):
         write = partial(self._inner.write, work)
         return await self._crash.effect(write, StoreFailed("dead"))
 
-    async def write_behind(self, statement: Statement, values: Mapping[str, Any]) -> int:
-        write = partial(self._inner.write_behind, statement, values)
+    async def write_behind(self, statement: Statement, values: Mapping[str, Any], *, text: int = 0) -> int:
+        write = partial(self._inner.write_behind, statement, values, text=text)
         return await self._crash.effect(write, StoreFailed("dead"))
 
     def prepare(self, statement: Statement) -> None:
