@@ -17,7 +17,7 @@ from bench.contenders.peers import KNOWN, Peer
 from bench.contenders.vmpool import VMPool, VMPoolSDK
 from bench.program import NODEJS
 from bench.run import Run
-from bench.server import COLD, Server, running_server, supported
+from bench.server import COLD, Server, running_server
 
 
 @contextmanager
@@ -62,10 +62,8 @@ class _Builder:
     def pools(self) -> None:
         """vmpool on every backend; the bare interpreter and the forking one, which are the VM's own."""
         bubblewrap = self._server("bubblewrap", names.BUBBLEWRAP, names.BUBBLEWRAP_SDK, names.NODE_BUBBLEWRAP)
-        docker = self._server(
-            "docker", names.DOCKER, names.DOCKER_SDK, names.NODE_DOCKER, settings=supported(COLD)
-        )
-        crun = self._server("docker", names.CRUN, settings={"DOCKER__RUNTIME": "crun", **supported(COLD)})
+        docker = self._server("docker", names.DOCKER, names.DOCKER_SDK, names.NODE_DOCKER, settings=COLD)
+        crun = self._server("docker", names.CRUN, settings={"DOCKER__RUNTIME": "crun", **COLD})
         interpreter = _interpreter(bubblewrap) if bubblewrap else "/usr/bin/python3"
         self.add(names.BARE, partial(bare_python, interpreter))
         self.add(names.FORKING, partial(Forking, on_host(interpreter)))

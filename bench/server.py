@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.rest import Address, Client
-from vmpool.settings import Settings
 
 ROOM = {
     "LIMITS__MAX_VMS_PER_USER": "2000",
@@ -45,18 +44,6 @@ class Server:
     def key(self) -> str:
         """The owner's key."""
         return self.address.key
-
-
-def known(name: str) -> bool:
-    """Whether this vmpool has the setting `SECTION__FIELD`."""
-    section, _, field = name.lower().partition("__")
-    found = Settings.model_fields.get(section)
-    return found is not None and field in getattr(found.annotation, "model_fields", {})
-
-
-def supported(settings: Mapping[str, str]) -> dict[str, str]:
-    """Those that this vmpool has: a setting that does not exist is an error."""
-    return {name: value for name, value in settings.items() if known(name)}
 
 
 COLD = {"WARM_POOL__MAXIMUM": "0"}

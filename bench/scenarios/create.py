@@ -15,7 +15,7 @@ from bench.contenders.vmpool import VMPool
 from bench.figures import Figures, percentile, summary
 from bench.run import Run
 from bench.server import WARM as WARM_SETTINGS
-from bench.server import running_server, supported
+from bench.server import running_server
 
 HUNDRED_WIDTH = 8
 """Creates in flight of the hundred: enough for two cores."""
@@ -79,14 +79,10 @@ def bursts(run: Run) -> None:
 @contextmanager
 def _warm_pool(run: Run) -> Iterator[list[VMPool]]:
     """vmpool on docker with VMs that wait, as a list of one; empty where there is none."""
-    settings = supported(WARM_SETTINGS)
     if not any(pool.name == DOCKER for pool in run.having(VMPool)):
         yield []
-    elif not settings:
-        run.absent[WARM] = "this vmpool has no warm pool"
-        yield []
     else:
-        with running_server("docker", settings) as server:
+        with running_server("docker", WARM_SETTINGS) as server:
             ours = VMPool(WARM, server)
             ours.warm = True
             ours.settle = 0.05

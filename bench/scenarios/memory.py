@@ -15,7 +15,7 @@ from bench.contenders.vmpool import VMPool
 from bench.figures import Figures
 from bench.rest import Client
 from bench.run import Run
-from bench.server import COLD, Server, running_server, supported
+from bench.server import COLD, Server, running_server
 
 WIDTH = 4
 """Creates and executions in flight."""
@@ -42,7 +42,7 @@ def memory(run: Run) -> None:
 def _measure(run: Run, backend: str, count: int) -> Figures:
     idle = 5 + count // 4 if count <= 200 else 0  # all are to be warm at one time
     before = kernel.namespaces()
-    with running_server(backend, supported({**COLD, "WARM__IDLE_SECONDS": str(idle)})) as server:
+    with running_server(backend, {**COLD, "WARM__IDLE_SECONDS": str(idle)}) as server:
         pool = VMPool("memory", server)
         pool.prepare(1)  # what the server loads at the first use is nobody's share
         pool.close()
