@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vmpool.agent.codec import EXECUTION, RLIMIT, Decoder, Fields, Frame, encode, pack, unpack
-from vmpool.agent.messages import FIELDS, STDERR, STDOUT, Message
+from vmpool.agent.messages import FIELDS, GENERATION, STDERR, STDOUT, Message
 
 PATH = "/usr/local/bin:/usr/bin:/bin"
 TIMEOUT = 30.0
@@ -63,7 +63,7 @@ class Wire:
         self._frames: list[Frame] = []
         self._request = 1
         if hello:
-            self.hello = self.ask(Message.HELLO, generation=1)
+            self.hello = self.ask(Message.HELLO, generation=GENERATION)
 
     def close(self) -> None:
         self.socket.close()

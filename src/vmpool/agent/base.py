@@ -97,6 +97,61 @@ class Process(Protocol):
         """Let the agent forget the execution once it has ended."""
 
 
+@dataclass(frozen=True, slots=True)
+class NetworkListen:
+    """What the agent listens for inside the VM, to carry it to the host; empty: nothing.
+
+    proxy: port on 127.0.0.1 for clients that know a proxy, 0 for none.  direct: ports at which connections to
+    any address whatever are accepted.  resolver: answer names on 127.0.0.1:53 with addresses that stand for
+    them.  channels: connections of the VM's programs carried at once; further ones wait in the VM.
+    """
+
+    proxy: int = 0
+    direct: tuple[int, ...] = ()
+    resolver: bool = False
+    channels: int = 128
+
+    def __bool__(self) -> bool:
+        return bool(self.proxy or self.direct or self.resolver)
+
+
+class NetworkStream(Protocol):
+    """One TCP connection of a program in the VM, as an anyio `ByteStream` that can also be reset.
+
+    Bytes wait in the VM, not here, while nobody receives.  One task receives and one sends.  A connection is
+    lost with the connection to the agent: BrokenResourceError, as after a reset.
+    """
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        """What has come, at least one byte; EndOfStream once the program has sent all,
+        BrokenResourceError if it broke the connection off."""
+
+    async def send(self, item: bytes) -> None:
+        """Send all of it, waiting while the program does not read."""
+
+    async def send_eof(self) -> None:
+        """Nothing more follows; the program may go on sending."""
+
+    async def aclose(self) -> None:
+        """Done with it: what was sent still reaches the program, what it sends is dropped."""
+
+    def reset(self) -> None:
+        """Break it off: the program reads "connection reset by peer".  Never waits."""
+
+
+class GuestConnection(NetworkStream, Protocol):
+    """A connection a program in the VM has made, accepted by the agent.
+
+    listener: "proxy", a client that speaks a proxy's protocol, or "direct", one that believes to have reached
+    `host` at `port`.  host: for a direct one the name its address was handed out for, else that address as
+    text; as the guest says, so whatever it likes.
+    """
+
+    listener: Literal["proxy", "direct"]
+    host: str
+    port: int
+
+
 class AgentClient(Protocol):
     """One machine's agent, over a connection that is re-made when it breaks."""
 
@@ -131,6 +186,19 @@ class AgentClient(Protocol):
 
         command, fixed, fixed_cwd: which executions it stands for, see WARM in `spec/agent-protocol.json`.
         """
+
+    async def open_network(self, listen: NetworkListen) -> None:
+        """Listen for exactly this from now on, also after a broken connection; connections made go on.
+
+        Answers once every port is bound.  Raises AgentRefused `not_supported` where a port cannot be bound
+        (the others then are not either), and AgentTooOld.
+        """
+
+    def guest_connections(self) -> AsyncIterator[GuestConnection]:
+        """Connections of the VM's programs as they come, until the client is closed.  One task iterates."""
+
+    async def connect(self, port: int) -> NetworkStream:
+        """A connection to 127.0.0.1:`port` in the VM; AgentRefused `refused` if nothing listens there."""
 
     async def ping(self) -> None:
         """One round trip."""

@@ -14,13 +14,15 @@ from typing import Final
 
 import anyio
 
-from vmpool.agent.base import ProcessSpec
+from vmpool.agent.base import NetworkListen, ProcessSpec
+from vmpool.agent.channel import AcceptedChannel, Channel
 from vmpool.agent.codec import EXECUTION, Fields, encode, pack
 from vmpool.agent.link import DEFAULT_PATIENCE, AgentLink, Dial
 from vmpool.agent.messages import Message
+from vmpool.agent.network import listen_payload
 from vmpool.agent.process import RemoteProcess
 from vmpool.agent.start import environment, start_frame
-from vmpool.errors import AgentUnreachable, InfrastructureFailure, InvalidRequest
+from vmpool.errors import AgentRefused, AgentTooOld, AgentUnreachable, InfrastructureFailure, InvalidRequest
 
 MAX_FILE_BYTES: Final = 256 << 20
 """The largest file `read_file` reads unless told otherwise: it is held in memory."""
@@ -157,6 +159,24 @@ class Client:
             fixed_cwd=int(fixed_cwd),
         )
         await self._link.ask(Message.WARM, payload, Message.DONE)
+
+    async def open_network(self, listen: NetworkListen) -> None:
+        """Listen for exactly this from now on, on this connection and every later one."""
+        self._link.network.set_listen(listen)
+        try:
+            await self._link.ask(Message.LISTEN, listen_payload(listen), Message.DONE)
+        except (AgentRefused, AgentTooOld):
+            self._link.network.set_listen(NetworkListen())
+            raise
+
+    def guest_connections(self) -> AsyncIterator[AcceptedChannel]:
+        """Connections of the VM's programs as they come, until the client is closed.  One task iterates."""
+        return self._link.network.arrivals()
+
+    async def connect(self, port: int) -> Channel:
+        """A connection to what listens at 127.0.0.1:`port` in the VM."""
+        await self._link.reach(Message.CHANNEL_CONNECT)
+        return await self._link.network.connect(port)
 
     async def stats(self) -> Fields:
         """The agent's own figures: `processes`, `executions`, `connections`, `uptime_us`."""

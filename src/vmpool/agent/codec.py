@@ -18,6 +18,8 @@ _U64 = struct.Struct("<Q")
 _U64_FIELD = struct.Struct("<HHIQ")
 RLIMIT = struct.Struct("<QQQ")
 """A record of START's `rlimit`: resource number, soft, hard."""
+PORT = struct.Struct("<Q")
+"""A record of LISTEN's `direct`: a port."""
 EXECUTION = struct.Struct("<QQQQ")
 """A record of LISTED's `execution`: id, pid, state (1 running, 2 exited), start in microseconds."""
 

@@ -32,6 +32,10 @@ _LAZY_SECONDS = 0.02
 _HEARTBEAT_SECONDS = 10.0
 _FLUSH_SECONDS = 0.25
 _HELLO_CHANNEL = 1 << 63
+_MUCH_QUEUED = 256 << 10
+"""So many bytes not yet taken by the stream: whoever can wait, waits."""
+_MOST_QUEUED = 8 << 20
+"""An agent that lets so many bytes wait while it goes on sending is none: it would fill our memory."""
 
 
 class Connection:
@@ -49,7 +53,10 @@ class Connection:
         self._stream = stream
         self._decoder = decoder
         self._outgoing: deque[bytes] = deque()
+        self._queued = 0
         self._writable: anyio.Event | None = None
+        self._drained = anyio.Event()
+        self._broken = anyio.Event()
         self._sending: anyio.CancelScope | None = None
         self._socket = _unix_socket(stream)
         self._lazy: asyncio.TimerHandle | None = None
@@ -83,11 +90,20 @@ class Connection:
         others share.  The queue is bounded by the protocol's windows and by callers awaiting their replies.
         """
         self._outgoing.append(data)
+        self._queued += len(data)
         self._push()
+        if self._queued > _MOST_QUEUED:
+            self._broken.set()
+
+    async def room(self) -> None:
+        """Wait until the stream has taken most of what is queued."""
+        while self._queued > _MUCH_QUEUED and not self._broken.is_set():
+            await self._drained.wait()
 
     def send_lazily(self, data: bytes) -> None:
         """Queue one frame that may go with the next one that is sent, or a moment later by itself."""
         self._outgoing.append(data)
+        self._queued += len(data)
         if self._socket is None:
             self._push()
         elif self._lazy is None:
@@ -107,7 +123,8 @@ class Connection:
             except OSError:
                 sent = 0  # the writer meets it too and ends this, even where the reader sees no break
             self._outgoing.clear()
-            if sent == len(batch):
+            self._queued = len(batch) - sent
+            if not self._queued:
                 return
             self._outgoing.append(batch[sent:])
         if self._writable is not None:
@@ -125,12 +142,15 @@ class Connection:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._write, tasks.cancel_scope)
                 tasks.start_soon(self._keep_alive, tasks.cancel_scope)
+                tasks.start_soon(self._watch_queue, tasks.cancel_scope)
                 reason = await self._read(on_frame)
                 tasks.cancel_scope.cancel()
             return reason
         finally:
             if self._lazy is not None:
                 self._lazy.cancel()
+            self._broken.set()
+            self._drained.set()
             self._writable = None  # what is sent from here on must not get into the middle of what is flushed
             await self._flush()
             await anyio.aclose_forcefully(self._stream)
@@ -205,9 +225,17 @@ class Connection:
                 if self._sending.cancelled_caught:
                     return
                 self._sending = None
+                self._queued -= len(batch)
+                self._drained.set()
+                self._drained = anyio.Event()
         except STREAM_ERRORS:
             await anyio.sleep(_FLUSH_SECONDS)  # the reader sees the break too, as a rule, and ends by itself
             connection.cancel()
+
+    async def _watch_queue(self, connection: anyio.CancelScope) -> None:
+        """Leave a far side that sends and does not read."""
+        await self._broken.wait()
+        connection.cancel()
 
     async def _keep_alive(self, connection: anyio.CancelScope) -> None:
         """Leave a stream whose far side went away without a word, as a forwarded one can."""

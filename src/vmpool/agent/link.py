@@ -12,7 +12,8 @@ from anyio.abc import ByteStream, TaskGroup
 
 from vmpool.agent.codec import Fields, Frame, ProtocolError, encode, unpack
 from vmpool.agent.connection import STREAM_ERRORS, Connection
-from vmpool.agent.messages import SINCE, Message
+from vmpool.agent.messages import AGENT_CHANNELS, SINCE, Message
+from vmpool.agent.network import Network, listen_payload
 from vmpool.agent.process import RemoteProcess
 from vmpool.errors import AgentRefused, AgentTooOld, AgentUnreachable, VMPoolError
 
@@ -23,6 +24,8 @@ DEFAULT_PATIENCE: Final = 10.0
 """Seconds a broken connection is re-tried before its users are told."""
 _NOT_RUNNING_PATIENCE = 1.0
 """Seconds of re-trying once the backend itself says that the machine does not answer."""
+_NETWORK_PATIENCE = 5.0
+"""Seconds between series of re-tries while nothing but the machine's network needs the connection."""
 _REQUEST_CHANNELS = 1 << 63
 """Requests and executions share the channel field; an execution's id is a row's id and far below."""
 _REPLIES = frozenset({Message.LISTED, Message.FILE_DATA, Message.DONE, Message.STATS_OK, Message.PONG})
@@ -92,6 +95,7 @@ class AgentLink:
         self._closed = False
         self._ended = anyio.Event()
         self.tasks: TaskGroup | None = None
+        self.network = Network()
 
     @property
     def connected(self) -> bool:
@@ -131,14 +135,23 @@ class AgentLink:
                     if connection is None or await self._serve(connection):
                         attempt = _Attempt(self._patience)
                     if not self._needed():
-                        self._demand = anyio.Event()
-                        await self._demand.wait()
+                        await self._wait_for_demand(connection)
                         attempt = _Attempt(self._patience)
         finally:
             self._closed = True
             self.tasks = None
+            self.network.close()
             self._fail_all("the connection to the agent was closed")
             self._ended.set()
+
+    async def _wait_for_demand(self, connection: Connection | None) -> None:
+        """Until somebody needs a connection; the machine's network always does, but not at any cost."""
+        self._demand = anyio.Event()
+        if not self.network.listen:
+            await self._demand.wait()
+        elif connection is None:
+            with anyio.move_on_after(_NETWORK_PATIENCE):
+                await self._demand.wait()
 
     async def _connect(self, attempt: _Attempt) -> Connection | None:
         """A fresh connection; None, with everybody told, when there is none to be had in time."""
@@ -158,10 +171,12 @@ class AgentLink:
         """Use the connection until it breaks; whether it was of any use."""
         self._resume(connection)
         self._connection = connection
+        self.network.connected(connection)
         try:
             reason = await connection.serve(self._on_frame)
         finally:
             self._connection = None
+            self.network.disconnected()
             for request in self._requests.values():
                 if request.sent and request.volatile:
                     request.done.set()
@@ -185,6 +200,9 @@ class AgentLink:
             if not process.ended:
                 for frame in process.resume():
                     connection.send(frame)
+        if self.network.listen and connection.generation >= SINCE[Message.LISTEN]:
+            listen = listen_payload(self.network.listen)
+            connection.send(encode(Message.LISTEN, next(self._channels), listen))
         for request in list(self._requests.values()):
             self._put(connection, request)
 
@@ -266,6 +284,13 @@ class AgentLink:
             raise AgentUnreachable(f"the agent answered {message.name} with message {request.reply.type}")
         return unpack(expected, request.reply.payload)
 
+    async def reach(self, message: Message) -> None:
+        """Wait for a connection to an agent that knows `message`."""
+        if self._connection is None:
+            await self.ask(Message.PING, b"", Message.PONG)
+        if self._connection is not None and self._connection.generation < SINCE[message]:
+            raise AgentTooOld(SINCE[message], self._connection.generation)
+
     def _put(self, connection: Connection, request: _Request) -> None:
         needed = SINCE[request.message]
         if needed > connection.generation:
@@ -285,6 +310,9 @@ class AgentLink:
                         unpack(Message(frame.type), frame.payload)  # a malformed one ends the connection
                     request.reply = frame
                     request.done.set()
+            return
+        if frame.channel >= AGENT_CHANNELS:
+            self.network.on_frame(frame)
             return
         process = self._processes.get(frame.channel)
         if process is None:

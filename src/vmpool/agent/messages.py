@@ -12,7 +12,7 @@ from enum import IntEnum
 from types import MappingProxyType
 from typing import Literal
 
-GENERATION = 1
+GENERATION = 2
 """The newest generation this host speaks; HELLO settles on the lower of both sides'."""
 HEADER_BYTES = 24
 MAX_PAYLOAD_BYTES = 1 << 20
@@ -20,6 +20,13 @@ WINDOW_BYTES = 256 << 10
 """Unacknowledged output the agent holds at most, per execution and stream."""
 STDIN_WINDOW_BYTES = 64 << 10
 """Bytes of standard input the host sends at most past the last STDIN_ACK."""
+
+CHANNEL_WINDOW_BYTES = 64 << 10
+"""Bytes of a network channel each side may send before the first CHANNEL_CREDIT."""
+AGENT_CHANNELS = 1 << 62
+"""Numbers of network channels opened by the agent begin here."""
+HOST_CHANNELS = 3 << 61
+"""Numbers of network channels opened by the host begin here."""
 
 NO_STREAM, STDOUT, STDERR = 0, 1, 2
 
@@ -55,6 +62,15 @@ class Message(IntEnum):
     PING = 24
     PONG = 25
     SHUTDOWN = 26
+    LISTEN = 27
+    CHANNEL_ACCEPTED = 28
+    CHANNEL_CONNECT = 29
+    CHANNEL_CONNECTED = 30
+    CHANNEL_DATA = 31
+    CHANNEL_CREDIT = 32
+    CHANNEL_EOF = 33
+    CHANNEL_CLOSE = 34
+    CHANNEL_RESET = 35
 
 
 class Reason:
@@ -73,6 +89,8 @@ class Reason:
     IO_ERROR = "io_error"
     UNKNOWN_MESSAGE = "unknown_message"
     NOT_SUPPORTED = "not_supported"
+    REFUSED = "refused"
+    TOO_MANY_CHANNELS = "too_many_channels"
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,9 +210,28 @@ FIELDS: Mapping[Message, Mapping[str, Field]] = MappingProxyType(
         Message.PING: _NOTHING,
         Message.PONG: _NOTHING,
         Message.SHUTDOWN: {"grace_ms": _field(1, "u64")},
+        Message.LISTEN: {
+            "proxy": _field(1, "u64"),
+            "direct": _many(2),
+            "resolver": _field(3, "u64"),
+            "channels": _field(4, "u64"),
+        },
+        Message.CHANNEL_ACCEPTED: {
+            "direct": _field(1, "u64"),
+            "host": _field(2, "text"),
+            "port": _field(3, "u64"),
+        },
+        Message.CHANNEL_CONNECT: {"port": _field(1, "u64")},
+        Message.CHANNEL_CONNECTED: _NOTHING,
+        Message.CHANNEL_CREDIT: _NOTHING,
+        Message.CHANNEL_EOF: _NOTHING,
+        Message.CHANNEL_CLOSE: _NOTHING,
+        Message.CHANNEL_RESET: _NOTHING,
     }
 )
-"""Fields of every message but the raw ones (OUTPUT, STDIN), whose payload is bytes."""
+"""Fields of every message but the raw ones (OUTPUT, STDIN, CHANNEL_DATA), whose payload is bytes."""
 
-SINCE: Mapping[Message, int] = MappingProxyType(dict.fromkeys(Message, 1))
+SINCE: Mapping[Message, int] = MappingProxyType(
+    {message: 2 if message >= Message.LISTEN else 1 for message in Message}
+)
 """The generation that introduced each message; a message newer than the VM's agent is AgentTooOld."""

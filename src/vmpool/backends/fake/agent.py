@@ -12,9 +12,10 @@ from anyio.abc import TaskGroup
 
 from vmpool.agent.codec import EXECUTION, Decoder, Fields, Frame, ProtocolError, encode, pack, unpack
 from vmpool.agent.connection import STREAM_ERRORS
-from vmpool.agent.messages import GENERATION, Message, Reason
+from vmpool.agent.messages import AGENT_CHANNELS, GENERATION, SINCE, Message, Reason
 from vmpool.backends.fake.execution import Execution
 from vmpool.backends.fake.files import Files
+from vmpool.backends.fake.network import FakeNetwork
 from vmpool.backends.fake.wire import MemoryStream
 
 _REASONS: dict[type[OSError], str] = {
@@ -30,6 +31,7 @@ class FakeAgent:
     """PID 1 of one fake machine, from one start of it to its end.
 
     generation: what it answers to HELLO, to play an old agent.  warmed: spares asked for, by name.
+    network: where a test plays the programs that use the network.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class FakeAgent:
         self.generation = generation
         self.started_executions = 0
         self.hostname = hostname
+        self.network = FakeNetwork(tasks)
         self._tasks = tasks
         self._on_end = ended
         self._began = anyio.current_time()
@@ -69,6 +72,7 @@ class FakeAgent:
             await session.run()
         finally:
             self._sessions.discard(session)
+            self.network.detach(session)
             for execution in self.executions.values():
                 execution.detach(session.send)
 
@@ -182,6 +186,12 @@ class _Session:
 
     def _handle(self, frame: Frame) -> None:
         agent = self._agent
+        if frame.type in SINCE and SINCE[Message(frame.type)] > agent.generation:
+            self.fail(frame, Reason.UNKNOWN_MESSAGE, f"message {frame.type} is not known")
+            return
+        if frame.channel >= AGENT_CHANNELS and frame.type >= Message.CHANNEL_CONNECT:
+            agent.network.on_frame(self, frame)
+            return
         match frame.type:
             case Message.HELLO:
                 hello = pack(
@@ -203,6 +213,9 @@ class _Session:
             case Message.WARM:
                 warm = unpack(Message.WARM, frame.payload)
                 agent.warmed[warm.text("name")] = warm.u64("spares")
+                self.reply(frame, Message.DONE)
+            case Message.LISTEN:
+                agent.network.on_listen(self, frame.payload)
                 self.reply(frame, Message.DONE)
             case Message.SHUTDOWN:
                 self.reply(frame, Message.DONE)
