@@ -33,6 +33,7 @@ from vmpool.pool.warm_pool.bounds import Bounds
 from vmpool.settings import Settings, load_settings
 from vmpool.store import Store, open_store
 from vmpool.store.statedir import StateDirectory
+from vmpool.telemetry import Telemetry
 
 OWNER = "owner"
 """Name of the user a server makes for whoever started it."""
@@ -50,10 +51,8 @@ def serve(settings: Settings) -> None:
 async def _serve(settings: Settings, directory: StateDirectory, listener: socket.socket) -> None:
     url = url_of(listener)
     async with opened(settings, directory) as services:
-        app = create_app(services, max_body=settings.listen.max_body)
-        server = HTTPServer(
-            app, services.closing, drain=settings.listen.drain, access_log=settings.listen.access_log
-        )
+        app = create_app(services, max_body=settings.listen.max_body, access_log=settings.listen.access_log)
+        server = HTTPServer(app, services.closing, drain=settings.listen.drain)
 
         async def listening() -> None:
             await to_thread.run_sync(directory.announce, url)
@@ -67,10 +66,13 @@ async def _serve(settings: Settings, directory: StateDirectory, listener: socket
 @asynccontextmanager
 async def opened(settings: Settings, directory: StateDirectory) -> AsyncIterator[Services]:
     """Everything the routes stand on: database, backend and pool, open until the block ends."""
+    telemetry = Telemetry()
     async with (
-        open_store(settings.database) as store,
+        open_store(settings.database, committed=telemetry.metrics.commits.observe) as store,
         open_backend(settings, directory, store) as (backend, reason),
-        VMPoolManager(store, backend, pool_settings(settings), state_dir=directory.path) as pool,
+        VMPoolManager(
+            store, backend, pool_settings(settings), state_dir=directory.path, telemetry=telemetry
+        ) as pool,
         Once(store.idempotency) as once,
     ):
         await settle_interrupted(store.idempotency)
@@ -83,6 +85,8 @@ async def opened(settings: Settings, directory: StateDirectory) -> AsyncIterator
             once=once,
             defaults=defaults(settings),
             backend_reason=reason,
+            open_metrics=settings.metrics.open_on_loopback,
+            telemetry=telemetry,
             probes={"database": lambda: store.vms.census(0), "backend": backend.describe},
         )
 

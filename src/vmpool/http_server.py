@@ -58,7 +58,7 @@ class HTTPServer:
     cancels them.  A second signal cancels them at once.
     """
 
-    def __init__(self, app: ASGIApp, closing: anyio.Event, *, drain: float, access_log: bool) -> None:
+    def __init__(self, app: ASGIApp, closing: anyio.Event, *, drain: float) -> None:
         config = uvicorn.Config(
             app,
             loop="none",
@@ -66,7 +66,7 @@ class HTTPServer:
             ws="none",
             lifespan="off",
             log_config=None,
-            access_log=access_log,
+            access_log=False,  # `vmpool.api.observed` writes it, with the ids
             server_header=False,
             proxy_headers=False,
             backlog=BACKLOG,

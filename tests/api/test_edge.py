@@ -38,6 +38,14 @@ async def test_not_ready(nobody: Caller, services: Services) -> None:
     assert found == {"ready": False, "checks": {"database": "ok", "backend": "the engine is gone"}}
 
 
+async def test_a_server_that_ends_is_alive_and_not_ready(nobody: Caller, services: Services) -> None:
+    services.closing.set()
+    assert (await nobody.call("GET", "/health")).status_code == 200
+    found = await nobody.ok("GET", "/ready", status=503)
+    assert found["ready"] is False
+    assert "is ending" in found["checks"]["server"]
+
+
 async def test_the_openapi_document_needs_no_key(nobody: Caller) -> None:
     assert (await nobody.ok("GET", "/openapi.json"))["info"]["title"] == "vmpool"
 

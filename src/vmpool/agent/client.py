@@ -8,7 +8,7 @@ what was not answered: every message that is repeated is idempotent.  Nobody's o
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -17,7 +17,7 @@ import anyio
 from vmpool.agent.base import NetworkListen, ProcessSpec
 from vmpool.agent.channel import AcceptedChannel, Channel
 from vmpool.agent.codec import EXECUTION, Fields, encode, pack
-from vmpool.agent.link import DEFAULT_PATIENCE, AgentLink, Dial
+from vmpool.agent.link import DEFAULT_PATIENCE, AgentLink, Dial, LinkEvent, unwatched
 from vmpool.agent.messages import Message
 from vmpool.agent.network import listen_payload
 from vmpool.agent.process import RemoteProcess
@@ -35,8 +35,14 @@ class Client:
     `open_client` does both for a block of code; a pool starts `run` in its own task group.
     """
 
-    def __init__(self, dial: Dial, *, patience: float = DEFAULT_PATIENCE) -> None:
-        self._link = AgentLink(dial, patience)
+    def __init__(
+        self,
+        dial: Dial,
+        *,
+        patience: float = DEFAULT_PATIENCE,
+        watch: Callable[[LinkEvent], None] = unwatched,
+    ) -> None:
+        self._link = AgentLink(dial, patience, watch)
 
     @property
     def connected(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Awaitable, Callable
+from enum import StrEnum
 from typing import Final
 
 import anyio
@@ -78,11 +79,24 @@ class _Attempt:
         return True
 
 
+class LinkEvent(StrEnum):
+    """What became of a try to be connected."""
+
+    CONNECTED = "first"
+    RECONNECTED = "replacing"
+    UNREACHABLE = "unreachable"  # the tries are over, and whoever waited was told
+
+
+def unwatched(event: LinkEvent) -> None:
+    """Nobody wants to know."""
+
+
 class AgentLink:
     """Processes and requests on their way, over whatever connection there is.  `run` keeps it connected."""
 
-    def __init__(self, dial: Dial, patience: float) -> None:
+    def __init__(self, dial: Dial, patience: float, watch: Callable[[LinkEvent], None] = unwatched) -> None:
         self._dial = dial
+        self._watch = watch
         self._patience = patience
         self._connection: Connection | None = None
         self._boot_id: int | None = None
@@ -164,11 +178,13 @@ class AgentLink:
                 attempt.shorten(_NOT_RUNNING_PATIENCE)
             except (VMPoolError, ProtocolError, *STREAM_ERRORS) as error:
                 attempt.failed(error)
+        self._watch(LinkEvent.UNREACHABLE)
         self._fail_all(f"the agent cannot be reached: {attempt.cause}")
         return None
 
     async def _serve(self, connection: Connection) -> bool:
         """Use the connection until it breaks; whether it was of any use."""
+        self._watch(LinkEvent.CONNECTED if self._boot_id is None else LinkEvent.RECONNECTED)
         self._resume(connection)
         self._connection = connection
         self.network.connected(connection)

@@ -6,8 +6,6 @@ Written against ASGI itself: it runs for each request, and it must also answer f
 from __future__ import annotations
 
 import logging
-import re
-import secrets
 from collections.abc import Awaitable, Callable
 
 import anyio
@@ -17,7 +15,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vmpool import errors
 from vmpool.api.errors import edge_problem, respond, respond_to
+from vmpool.api.observed import request_id_of
 from vmpool.domain.user import User
+from vmpool.telemetry import log_context
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,6 @@ OPEN_PATHS = frozenset({"/health", "/ready", "/openapi.json"})
 Authenticate = Callable[[str | None], Awaitable[User]]
 """From the Authorization header's value to its user; raises Unauthenticated."""
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
@@ -37,11 +36,27 @@ _HEADERS = (
 )
 
 
+IsOpen = Callable[[Scope], bool]
+"""Whether a request is answered without a key."""
+
+
+def open_path(scope: Scope) -> bool:
+    """Whether the path is answered without a key, whoever asks."""
+    return scope["path"] in OPEN_PATHS
+
+
 class Edge:
     """ASGI middleware: sets `request.state.request_id` and `request.state.caller` for the routes."""
 
-    def __init__(self, app: ASGIApp, authenticate: Authenticate, max_body: int = MAX_BODY_BYTES) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        authenticate: Authenticate,
+        max_body: int = MAX_BODY_BYTES,
+        is_open: IsOpen = open_path,
+    ) -> None:
         self._app = app
+        self._is_open = is_open
         self._authenticate = authenticate
         self._max_body = max_body
 
@@ -51,7 +66,9 @@ class Edge:
             return
         headers = Headers(scope=scope)
         state = scope.setdefault("state", {})
-        request_id = state.setdefault("request_id", _request_id(headers.get("x-request-id")))
+        if "request_id" not in state:
+            state["request_id"] = request_id_of(headers.get("x-request-id"))
+        request_id: str = state["request_id"]
         begun = False
 
         async def sending(message: Message) -> None:
@@ -62,8 +79,9 @@ class Edge:
             await send(message)
 
         try:
-            if scope["path"] not in OPEN_PATHS:
-                state["caller"] = await self._authenticate(headers.get("authorization"))
+            if not self._is_open(scope):
+                caller = state["caller"] = await self._authenticate(headers.get("authorization"))
+                log_context.for_user(caller.id)
             bounded = _bounded(headers, receive, self._max_body)
             await self._app(scope, bounded, sending)
         except errors.VMPoolError as error:
@@ -91,13 +109,6 @@ def cut() -> errors.InfrastructureFailure:
         "the server is ending; what this request began may go on: look at the VM's executions",
         dispatch="outcome_unknown",
     )
-
-
-def _request_id(sent: str | None) -> str:
-    """The caller's own id where it is harmless in a log, else a fresh one."""
-    if sent is not None and _REQUEST_ID.fullmatch(sent):
-        return sent
-    return secrets.token_hex(8)
 
 
 def _decorate(message: Message, request_id: str) -> None:

@@ -17,6 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from vmpool import errors
 from vmpool.api.schemas import FieldError, Problem
@@ -83,14 +84,23 @@ def problem_of(error: errors.VMPoolError, request_id: str) -> Problem:
     )
 
 
+class ProblemResponse(Response):
+    """An answer that carries a problem, and leaves its code for whoever counts (`vmpool.api.observed`)."""
+
+    media_type = MEDIA_TYPE
+
+    def __init__(self, problem: Problem, headers: Mapping[str, str]) -> None:
+        super().__init__(problem.model_dump_json(exclude_none=True), problem.status, headers)
+        self._code = problem.code
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope.setdefault("state", {})["code"] = self._code
+        await super().__call__(scope, receive, send)
+
+
 def respond(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
     """The answer that carries `problem`."""
-    return Response(
-        problem.model_dump_json(exclude_none=True),
-        status_code=problem.status,
-        headers=dict(headers or {}),
-        media_type=MEDIA_TYPE,
-    )
+    return ProblemResponse(problem, dict(headers or {}))
 
 
 def respond_to(error: errors.VMPoolError, request_id: str) -> Response:

@@ -15,13 +15,15 @@ from vmpool.errors import VMPoolError
 
 router = APIRouter(tags=["server"])
 
+ENDING = "is ending: requests in progress are finished, none is taken"
 PATIENCE = 5.0
 """Seconds each part has to answer."""
 
 
 @router.get("/health", operation_id="health", summary="The server answers")
 async def health() -> Health:
-    """Always 200: the process is up and serves."""
+    """Liveness: always 200 while the process is up and serves, whatever it stands on.  Restarting a server
+    helps only where this does not answer."""
     return Health(version=__version__)
 
 
@@ -33,9 +35,13 @@ async def health() -> Health:
     responses={503: {"model": Readiness, "description": "Something does not answer."}},
 )
 async def ready(request: Request) -> Response:
-    """200 while the database and the backend answer, else 503 and what is wrong."""
+    """Readiness: 200 while the database and the backend answer, else 503 and what is wrong.  A server that
+    is ending is not ready: what balances requests is to send it no more."""
+    services = Services.of(request)
+    if services.closing.is_set():
+        return answers.send(Readiness(ready=False, checks={"server": ENDING}), 503)
     checks: dict[str, str] = {}
-    for name, probe in Services.of(request).probes.items():
+    for name, probe in services.probes.items():
         try:
             with anyio.fail_after(PATIENCE):
                 await probe()

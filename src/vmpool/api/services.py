@@ -13,6 +13,7 @@ from vmpool.api.idempotency import Once
 from vmpool.api.requests import Defaults
 from vmpool.pool.vm_pool_manager import VMPoolManager
 from vmpool.store import Store
+from vmpool.telemetry import Telemetry
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +21,9 @@ class Services:
     """One server's parts.
 
     defaults: what a request gets that does not say.  backend_reason: why this backend was chosen.
-    probes: for `/ready`, each raises a VMPoolError when its part does not answer.  closing: set when the
-    server stops accepting; streams without end then end.
+    probes: for `/ready`, each raises a VMPoolError when its part does not answer.  open_metrics: who
+    connects from loopback reads `/metrics` without a key.  closing: set when the server stops accepting;
+    streams without end then end.
     """
 
     pool: VMPoolManager
@@ -31,6 +33,8 @@ class Services:
     defaults: Defaults
     backend_reason: str
     probes: Mapping[str, Callable[[], Awaitable[object]]]
+    open_metrics: bool = False
+    telemetry: Telemetry = field(default_factory=Telemetry)
     closing: anyio.Event = field(default_factory=anyio.Event)
 
     @classmethod

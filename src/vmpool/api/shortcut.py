@@ -21,6 +21,7 @@ from vmpool.api.idempotency import KEY_HEADER, MAX_KEY
 from vmpool.api.schemas import ExecuteRequest
 from vmpool.api.services import Services
 
+ROUTE = "/api/vms/{vm_id}/execute"
 _PATH = re.compile(r"/api/vms/([a-z0-9-]{1,63})/execute")
 """A reference that is written with escapes or wrongly takes the long way."""
 
@@ -53,6 +54,7 @@ class ExecuteShortcut:
             await self._app(scope, _again(bytes(text), receive), send)
             return
         body, key = asked
+        scope["state"]["route"] = ROUTE
         services, caller = self._services, scope["state"]["caller"]
         reference = scope["path"].split("/")[3]
         request = services.defaults.execution(body)

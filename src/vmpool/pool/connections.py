@@ -8,7 +8,9 @@ from functools import partial
 from anyio.abc import ByteStream, TaskGroup
 
 from vmpool.agent.client import Client
+from vmpool.agent.link import LinkEvent
 from vmpool.backends.base import Backend, MachineKey
+from vmpool.telemetry import Metrics, log_context
 
 
 @dataclass(slots=True)
@@ -24,8 +26,9 @@ class Connections:
     patience: seconds a client tries before those who wait are told.
     """
 
-    def __init__(self, backend: Backend, tasks: TaskGroup, patience: float) -> None:
+    def __init__(self, backend: Backend, tasks: TaskGroup, patience: float, metrics: Metrics) -> None:
         self._backend = backend
+        self._metrics = metrics
         self._tasks = tasks
         self._patience = patience
         self._clients: dict[MachineKey, Client] = {}
@@ -36,10 +39,26 @@ class Connections:
         client = self._clients.get(key)
         if client is None:
             way = _Way(key)
-            client = Client(partial(self._dial, way), patience=self._patience)
+            client = Client(partial(self._dial, way), patience=self._patience, watch=self._watch)
             self._clients[key], self._ways[key] = client, way
-            self._tasks.start_soon(client.run, name=f"agent of {key}")
+            self._tasks.start_soon(self._keep, way, client, name=f"agent of {key}")
         return client
+
+    def open(self) -> int:
+        """How many agents are connected at this moment."""
+        return sum(client.connected for client in self._clients.values())
+
+    async def _keep(self, way: _Way, client: Client) -> None:
+        log_context.outside()  # whoever asked first goes, the connection stays
+        log_context.for_vm(way.key.vm_id)
+        await client.run()
+
+    def _watch(self, event: LinkEvent) -> None:
+        match event:
+            case LinkEvent.CONNECTED | LinkEvent.RECONNECTED:
+                self._metrics.agent_connections.add(event.value)
+            case LinkEvent.UNREACHABLE:
+                self._metrics.agent_failures.add()
 
     async def _dial(self, way: _Way) -> ByteStream:
         return await self._backend.dial(way.key)

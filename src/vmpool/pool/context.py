@@ -19,6 +19,7 @@ from vmpool.pool.registry import Registry
 from vmpool.pool.settings import PoolSettings
 from vmpool.pool.spool import Spool
 from vmpool.store import Store
+from vmpool.telemetry import Telemetry
 
 
 @dataclass(slots=True)
@@ -37,6 +38,7 @@ class Context:
     tasks: TaskGroup
     locks: KeyedLocks = field(default_factory=KeyedLocks)
     feed: Feed = field(default_factory=Feed)
+    telemetry: Telemetry = field(default_factory=Telemetry)
     hint: anyio.Event = field(default_factory=anyio.Event)
     closing: bool = False
 

@@ -6,6 +6,7 @@ import logging
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from time import perf_counter
 
 import anyio
 
@@ -27,6 +28,7 @@ from vmpool.pool.requests import check_execution
 from vmpool.pool.run import KILLED, Run
 from vmpool.pool.runner import language_of, process_spec
 from vmpool.pool.spool import SpooledOutput
+from vmpool.telemetry import log_context
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +73,7 @@ class Executions:
         if self.in_flight(vm.id) >= context.settings.max_in_flight:
             raise TooManyExecutions(vm.id, context.settings.max_in_flight)
         run = Run(vm, context.settings.max_output, self._oom_kills.get(key_of(vm), 0))
+        run.began = perf_counter()
         of_vm.add(run)
         context.tasks.start_soon(self._carry, run, request, language)
         await run.done.wait()
@@ -138,19 +141,25 @@ class Executions:
         context, vm = self._context, run.vm
         text = request.code if request.code is not None else request.command or ""
         now = context.clock()
+        tracer = context.telemetry.tracer
+        log_context.for_vm(vm.id)
         try:
-            execution = await context.store.executions.begin(vm.id, text, language, request.timeout, now)
+            with tracer.span("store.begin"):
+                execution = await context.store.executions.begin(vm.id, text, language, request.timeout, now)
             run.execution = execution
+            log_context.for_execution(execution.id)
             context.registry.touch(vm.id, now)
             current = context.registry.get(vm.id)
             if run.ended_by or current is None or current.state is not VMState.RUNNING:
                 raise VMNotRunning(vm.id, current.state.value if current else "deleted")
             client = context.connections.get(run.key)
             order = client.start(execution.id, process_spec(vm, request, execution.id))
-            process = await self._taken(execution, order)
+            with tracer.span("agent.start"):
+                process = await self._taken(execution, order)
             self.dispatched(vm, language)
             run.spool = context.spool.open(execution.id)
-            await self._follow(run, execution, process, run.spool)
+            with tracer.span("program"):
+                await self._follow(run, execution, process, run.spool)
         except VMPoolError as error:
             await self._fail(run, _about_request(error, vm, request, context.settings.max_in_flight))
         except Exception as error:  # a defect of ours must not end the executions of everybody else
@@ -158,9 +167,12 @@ class Executions:
             await self._fail(run, error)
         finally:
             self._leave(run)
+            self._count(run, language)
 
     async def _resume(self, run: Run, execution: Execution) -> None:
         context = self._context
+        log_context.for_vm(run.vm.id)
+        log_context.for_execution(execution.id)
         try:
             run.spool = context.spool.open(execution.id)
             kept = await run.spool.recover()
@@ -180,6 +192,13 @@ class Executions:
             await self._fail(run, error)
         finally:
             self._leave(run)
+            self._count(run, execution.language)
+
+    def _count(self, run: Run, language: str) -> None:
+        metrics = self._context.telemetry.metrics
+        metrics.executions.add(language, run.verdict())
+        if run.began is not None:
+            metrics.execution_duration.observe(perf_counter() - run.began, language)
 
     def _leave(self, run: Run) -> None:
         of_vm = self._runs.get(run.vm.id)

@@ -6,8 +6,10 @@ progress, and the reconciler finishes or undoes it; nothing here depends on bein
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from time import perf_counter
 
 import anyio
 
@@ -26,12 +28,41 @@ from vmpool.pool.executions import Executions
 from vmpool.pool.requests import VMRequest, machine_spec, settle
 from vmpool.pool.warm import Warmer
 from vmpool.pool.warm_pool.keeper import WarmPool
+from vmpool.telemetry import Metrics, log_context
+
+logger = logging.getLogger(__name__)
 
 STOPPABLE = (VMState.RUNNING, VMState.ERROR)
 IN_PROGRESS = frozenset(
     {VMState.CREATING, VMState.STARTING, VMState.STOPPING, VMState.RESTORING, VMState.DELETING}
 )
 STARTABLE = (VMState.STOPPED, VMState.ERROR)
+
+
+class Making:
+    """One create on its way, and what is counted of it."""
+
+    def __init__(self, metrics: Metrics, template: str) -> None:
+        self._metrics = metrics
+        self._template = template
+        self._began = perf_counter()
+        self.warm = False
+
+    def __str__(self) -> str:
+        return f"{self._start} in {(perf_counter() - self._began) * 1000:.0f} ms"
+
+    @property
+    def _start(self) -> str:
+        return "warm" if self.warm else "cold"
+
+    def done(self) -> None:
+        """The VM runs."""
+        self._metrics.creates.add(self._template, self._start, "running")
+        self._metrics.create_duration.observe(perf_counter() - self._began, self._start)
+
+    def failed(self) -> None:
+        """There will be no VM."""
+        self._metrics.creates.add(self._template, self._start, "failed")
 
 
 class Lifecycle:
@@ -54,24 +85,32 @@ class Lifecycle:
         settings, host = context.settings, context.host
         memory = settings.host_memory or host.memory
         new: NewVM = settle(user_id, asked, context.info, settings, host.cpus, memory)
-        vm = await context.registry.insert(new, lambda now: admit(now, new.limits, settings, memory))
+        tracer, making = context.telemetry.tracer, Making(context.telemetry.metrics, new.template)
+        with tracer.span("admission"):
+            vm = await context.registry.insert(new, lambda now: admit(now, new.limits, settings, memory))
+        log_context.for_vm(vm.id)
         try:
             async with context.locks.holding(vm.id):
-                machine = await self._make(vm)
+                machine = await self._make(vm, making)
                 vm = await self.running(vm, machine)
         except BaseException as error:
+            making.failed()
             await self._unmake(vm, error)
             raise
+        making.done()
+        logger.info("VM %s '%s' runs: %s, %s", vm.id, vm.name, vm.template, making)
         return vm
 
-    async def _make(self, vm: VM) -> Machine:
+    async def _make(self, vm: VM, making: Making) -> Machine:
         """The machine of a new row; Conflict when a delete came in between."""
         context = self._context
         with anyio.move_on_after(context.settings.create_timeout) as scope:
             self._making[vm.id] = scope
             try:
-                spare = await self._warm_pool.claim(vm)
-                return spare or await context.backend.create(key_of(vm), machine_spec(vm))
+                with context.telemetry.tracer.span("backend.create", {"vmpool.vm_id": vm.id}):
+                    spare = await self._warm_pool.claim(vm)
+                    making.warm = spare is not None
+                    return spare or await context.backend.create(key_of(vm), machine_spec(vm))
             finally:
                 wanted = self._making.pop(vm.id, None)
         if wanted is None:
@@ -168,6 +207,7 @@ class Lifecycle:
         self._executions.forget_machine(key)
         await context.registry.move(vm, VMState.DELETED, error=error)
         context.feed.close(vm.id)
+        logger.info("VM %s '%s' is deleted", vm.id, vm.name)
 
     async def end_processes(self, vm: VM, verb: str) -> None:
         """Ask the agent to end everything, then have the backend do it; records what was running."""

@@ -22,6 +22,7 @@ from vmpool.pool.repair import Repair, repair
 from vmpool.pool.requests import machine_spec
 from vmpool.pool.snapshots import Snapshots
 from vmpool.pool.warm_pool.keeper import WarmPool
+from vmpool.telemetry import log_context
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +66,9 @@ class Reconciler:
             self._context.hint = anyio.Event()
             try:
                 await self.round()
+                self._context.telemetry.metrics.rounds.add("done")
             except Exception:  # engine or database away, or a defect of ours: neither may end the server
+                self._context.telemetry.metrics.rounds.add("failed")
                 logger.exception("reconciling failed")
             self.first_round.set()
             with anyio.move_on_after(self._context.settings.reconcile_every):
@@ -101,6 +104,7 @@ class Reconciler:
 
     async def _repair(self, seen: VM, done: anyio.Event) -> None:
         context = self._context
+        log_context.for_vm(seen.id)
         try:
             async with self._limiter, context.locks.holding(seen.id):
                 vm = context.registry.get(seen.id)
@@ -119,6 +123,7 @@ class Reconciler:
             what = repair(vm.state, machine)
             if what is not None:
                 logger.info("VM %s is %s in its row: %s", vm.id, vm.state.value, what.name)
+                self._context.telemetry.metrics.repairs.add(what.name.lower())
                 await self._act(vm, what)
         except BackendUnreachable:
             logger.warning("VM %s: the backend does not answer; the next round tries again", vm.id)
@@ -231,6 +236,7 @@ class Reconciler:
                 seen.add(key)
                 continue
             logger.info("destroying %s, which no row knows", key)
+            context.telemetry.metrics.repairs.add("destroy_stranger")
             try:
                 async with context.locks.holding(key.vm_id):
                     vm = context.registry.get(key.vm_id)

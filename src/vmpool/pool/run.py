@@ -8,7 +8,8 @@ import anyio
 
 from vmpool.agent.base import Exit, Output
 from vmpool.backends.base import MachineKey
-from vmpool.domain import VM, Execution, Outcome
+from vmpool.domain import VM, Execution, ExecutionState, Outcome
+from vmpool.errors import InfrastructureFailure
 from vmpool.pool.context import key_of
 from vmpool.pool.feed import Feed, LiveText, Stream
 from vmpool.pool.output import Capture
@@ -22,11 +23,13 @@ class Run:
     """An execution in flight.
 
     ended_by: the verb that is ending it ("stopped", "deleted", "restored").  done: its caller can be
-    answered.  recorded: its row is settled too, or never will be by this server.
+    answered.  began: when it was asked for (`perf_counter`); None if it was taken over.
+    recorded: its row is settled too, or never will be by this server.
     """
 
     __slots__ = (
         "_live",
+        "began",
         "done",
         "ended_by",
         "execution",
@@ -46,6 +49,7 @@ class Run:
         self.stdout = Capture(limit)
         self.stderr = Capture(limit)
         self.oom_kills_before = oom_kills_before
+        self.began: float | None = None
         self.ended_by: str | None = None
         self.execution: Execution | None = None
         self.failure: Exception | None = None
@@ -92,6 +96,19 @@ class Run:
             execution_time=seconds,
             truncated=self.stdout.truncated or self.stderr.truncated,
         )
+
+    def verdict(self) -> str:
+        """How it ended, in a word, for metrics."""
+        if self.failure is not None:
+            return "lost" if isinstance(self.failure, InfrastructureFailure) else "refused"
+        outcome = self.execution.outcome if self.execution is not None else None
+        if self.execution is None or outcome is None or self.execution.state is ExecutionState.LOST:
+            return "ended"  # by a verb: the VM was stopped, deleted or restored
+        if outcome.timed_out:
+            return "timed_out"
+        if outcome.oom_killed:
+            return "oom_killed"
+        return "succeeded" if outcome.exit_code == 0 else "failed"
 
     def result(self) -> Execution:
         """The settled execution, or what its caller must be told instead."""

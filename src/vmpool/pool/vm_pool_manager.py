@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from vmpool.pool.context import Context
 from vmpool.pool.executions import Executions
 from vmpool.pool.expiry import Expiry
 from vmpool.pool.feed import LogEntry
+from vmpool.pool.figures import pool_families
 from vmpool.pool.host import Host
 from vmpool.pool.lifecycle import Lifecycle
 from vmpool.pool.logs import DEFAULT_TAIL, Logs
@@ -32,6 +33,9 @@ from vmpool.pool.status import PoolStatus, Status, VMStatus
 from vmpool.pool.warm import Warmer
 from vmpool.pool.warm_pool.keeper import WarmPool
 from vmpool.store import Store, utcnow
+from vmpool.telemetry import Telemetry
+from vmpool.telemetry.instruments import Family
+from vmpool.telemetry.process import watch_loop
 
 FIRST_ROUND = 15.0
 """Seconds opening the pool waits at most for the reconciler to have looked at everything once."""
@@ -44,7 +48,7 @@ class VMPoolManager:
     """One running pool: `async with VMPoolManager(store, backend, settings, state_dir=path) as pool`.
 
     store: an open store.  backend: an entered backend.  state_dir: where output of executions that write
-    much is kept while they run.  clock: the time now as naive UTC.
+    much is kept while they run.  clock: the time now as naive UTC.  telemetry: where it counts what it does.
 
     Opening makes rows and machines agree first; leaving ends every loop and leaves every VM and every
     program running for the next server.  Only one may be open on a store at a time.
@@ -60,7 +64,9 @@ class VMPoolManager:
         *,
         state_dir: Path,
         clock: Callable[[], datetime] = utcnow,
+        telemetry: Telemetry | None = None,
     ) -> None:
+        self._telemetry = telemetry or Telemetry()
         self.settings = settings or PoolSettings()
         self._store = store
         self._backend = backend
@@ -79,9 +85,12 @@ class VMPoolManager:
                 clock=self._clock,
                 host=Host(self._state_dir),
                 registry=Registry(self._store.vms),
-                connections=Connections(self._backend, tasks, self.settings.agent_patience),
+                connections=Connections(
+                    self._backend, tasks, self.settings.agent_patience, self._telemetry.metrics
+                ),
                 spool=Spool(self._state_dir / "spool", self.settings.max_output),
                 tasks=tasks,
+                telemetry=self._telemetry,
             )
             self._executions = Executions(context)
             self._warmer = Warmer(context, self._executions)
@@ -105,6 +114,7 @@ class VMPoolManager:
             tasks.start_soon(expiry.run, name="expiry")
             tasks.start_soon(self._warmer.run, name="warmer")
             tasks.start_soon(self._warm_pool.run, name="warm pool")
+            tasks.start_soon(watch_loop, self._telemetry.metrics.loop_lag, name="loop lag")
             self._exit = stack.pop_all()
         return self
 
@@ -243,6 +253,10 @@ class VMPoolManager:
     async def pool_status(self, user_id: int) -> PoolStatus:
         """What the pool allows and what is taken, the backend and the host."""
         return await self._status.of_pool(user_id)
+
+    def families(self) -> Iterator[Family]:
+        """What the pool has now, for metrics; of all users together."""
+        return pool_families(self._context, self._executions, self._warm_pool)
 
     # -- inside
 

@@ -33,6 +33,7 @@ from vmpool.settings.sections import (
     LimitSettings,
     Listen,
     Log,
+    MetricsSettings,
     Output,
     Periods,
     RetentionSettings,
@@ -49,6 +50,7 @@ __all__ = [
     "LimitSettings",
     "Listen",
     "Log",
+    "MetricsSettings",
     "Output",
     "Periods",
     "RetentionSettings",
@@ -99,6 +101,7 @@ class Settings(BaseSettings):
     warm_pool: WarmPool = WarmPool()
     periods: Periods = Periods()
     log: Log = Log()
+    metrics: MetricsSettings = MetricsSettings()
     auth: Auth = Auth()
 
     @field_validator("state_dir")

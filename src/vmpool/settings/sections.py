@@ -204,6 +204,15 @@ class Log(Section):
     )
 
 
+class MetricsSettings(Section):
+    """Prometheus figures, at `/metrics`."""
+
+    open_on_loopback: bool = Field(
+        default=False,
+        description="Answer `/metrics` without a key to who connects from loopback (a proxy here does too).",
+    )
+
+
 class Auth(Section):
     """Who may call."""
 

@@ -24,10 +24,19 @@ Work = Callable[[Connection], T]
 """One unit of work.  On SQLite it may be rolled back and leave no trace; it must not keep the connection."""
 
 
+Committed = Callable[[float, str], None]
+"""Told of a commit: the seconds its writer waited, and its kind."""
+
+
+def _untold(seconds: float, kind: str) -> None:
+    """Nobody wants to know."""
+
+
 class Database(abc.ABC):
     """Runs units of work against one database."""
 
     dialect: str
+    committed: Committed = staticmethod(_untold)
 
     @abc.abstractmethod
     async def read(self, work: Work[T]) -> T:

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from vmpool.errors import InvalidRequest
-from vmpool.store.database import Database, database_errors
+from vmpool.store.database import Committed, Database, database_errors
 from vmpool.store.executions import Executions
 from vmpool.store.idempotency import Idempotency
 from vmpool.store.keys import Keys
@@ -53,15 +53,22 @@ class Store:
 
 
 @asynccontextmanager
-async def open_store(url: str, *, clock: Clock = utcnow) -> AsyncIterator[Store]:
+async def open_store(
+    url: str, *, clock: Clock = utcnow, committed: Committed | None = None
+) -> AsyncIterator[Store]:
     """Open the database at `url`, bring its tables up to date, and close it at the end.
 
     url: `sqlite:///path` or `postgresql://user@host/name`, as SQLAlchemy writes them; a driver
-    named in it is replaced by ours.  clock: the time now as naive UTC.  Raises InvalidRequest for a URL that
-    cannot be served and StoreFailed where the database does not answer or is from a later version.
+    named in it is replaced by ours.  clock: the time now as naive UTC.  committed: told of each commit how
+    many seconds its writer waited and of which kind it was (`group`, `behind`).
+
+    Raises InvalidRequest for a URL that cannot be served and StoreFailed where the database does not answer
+    or is from a later version.
     """
     with database_errors():
         database = await anyio.to_thread.run_sync(_connect, _parsed(url))
+    if committed is not None:
+        database.committed = committed
     try:
         await database.write(upgrade)
         yield Store(database, clock)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from time import perf_counter
 from typing import Any
 
 import anyio
@@ -30,9 +31,11 @@ class PostgreSQL(Database):
 
     async def write(self, work: Work[T]) -> T:
         await anyio.lowlevel.checkpoint_if_cancelled()
+        began = perf_counter()
         with anyio.CancelScope(shield=True), database_errors():
             async with self._engine.begin() as connection:
                 result = await connection.run_sync(work)
+        self.committed(perf_counter() - began, "group")
         return result
 
     async def write_behind(self, statement: Statement, values: Mapping[str, Any], *, text: int = 0) -> int:

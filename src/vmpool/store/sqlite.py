@@ -26,6 +26,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from time import perf_counter
 from typing import Any, Generic
 
 import anyio
@@ -155,6 +156,7 @@ class SQLite(Database):
     async def write(self, work: Work[T]) -> T:
         await anyio.lowlevel.checkpoint_if_cancelled()
         pending = _Pending(work)
+        began = perf_counter()
         self._queue.append(pending)
         if self._led:
             await self._wait_for_turn(pending)
@@ -162,12 +164,14 @@ class SQLite(Database):
             self._led = True
             with anyio.CancelScope(shield=True):
                 await self._lead()
+        self.committed(perf_counter() - began, "group")
         with database_errors():
             return pending.answer()
 
     async def write_behind(self, statement: Statement, values: Mapping[str, Any], *, text: int = 0) -> int:
         at_once = self._behind < BEHIND_IN_A_ROW and text <= LONG_TEXT
         if self._driver is not None and not self._led and at_once:
+            began = perf_counter()
             try:
                 result = statement.run_on_driver(self._driver, values)
             except sqlite3.Error as failure:
@@ -178,6 +182,7 @@ class SQLite(Database):
             else:
                 self._behind += 1
                 self._log.flush_soon()
+                self.committed(perf_counter() - began, "behind")
                 return result
         return await self.write(lambda connection: statement.run(connection, values))
 
