@@ -95,6 +95,7 @@ def pool_settings(settings: Settings) -> PoolSettings:
     """The pool's part of the settings tree."""
     limits, periods, retention = settings.limits, settings.periods, settings.retention
     return PoolSettings(
+        isolation=settings.isolation,
         max_vms_per_user=limits.max_vms_per_user,
         max_total_vms=limits.max_total_vms,
         memory_overcommit=limits.memory_overcommit,

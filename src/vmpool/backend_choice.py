@@ -9,6 +9,8 @@ from anyio import to_thread
 
 from vmpool.backends.base import Backend
 from vmpool.errors import BackendUnreachable, Conflict
+from vmpool.pool.requests import chosen_isolation
+from vmpool.pool.settings import PoolSettings
 from vmpool.settings import Settings
 from vmpool.store import Store
 from vmpool.store.statedir import StateDirectory
@@ -36,6 +38,7 @@ async def open_backend(
             backend = await _enter(stack, name, settings, directory)
         else:
             backend, reason = await _decide(stack, settings, directory)
+        await _require_isolation(backend, settings.isolation)
         if known is None or known[0] != backend.name:
             await to_thread.run_sync(directory.decide_backend, backend.name, reason)
         yield backend, reason
@@ -69,7 +72,10 @@ def make(name: str, settings: Settings, directory: StateDirectory) -> Backend:
 async def _decide(
     stack: AsyncExitStack, settings: Settings, directory: StateDirectory
 ) -> tuple[Backend, str]:
-    """Docker where an engine answers and has our images, else bubblewrap."""
+    """Docker where an engine answers and has our images, else bubblewrap; by isolation, where one is set."""
+    if settings.isolation is not None:
+        name = "bubblewrap" if settings.isolation == "namespaces" else "docker"
+        return await _enter(stack, name, settings, directory), f"it has isolation '{settings.isolation}'"
     async with AsyncExitStack() as trial:
         try:
             docker = await _enter(trial, "docker", settings, directory)
@@ -85,6 +91,14 @@ async def _decide(
                 f"Docker Engine {info.version} answers but has none of vmpool's images (vm images build)"
             )
     return await _enter(stack, "bubblewrap", settings, directory), why_not
+
+
+async def _require_isolation(backend: Backend, wanted: str | None) -> None:
+    """A server whose setting names a wall that is not there does not start."""
+    if wanted is None:
+        return
+    info = await backend.describe()
+    chosen_isolation(wanted, info, PoolSettings())
 
 
 async def _enter(stack: AsyncExitStack, name: str, settings: Settings, directory: StateDirectory) -> Backend:

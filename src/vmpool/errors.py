@@ -6,6 +6,7 @@
     ├── InvalidRequest              422  a field is wrong; `field` names it
     │   ├── IdempotencyMismatch     422  same Idempotency-Key, another body
     │   └── Unsupported             422  this host or backend has no such capability
+    │       └── IsolationUnavailable 422 this server has no such wall; `offered` lists what it has
     ├── Unauthenticated             401
     ├── Forbidden                   403
     ├── NotFound                    404  (also for what belongs to somebody else)
@@ -86,6 +87,18 @@ class Unsupported(InvalidRequest):
             capability,
             f"is not available on the {backend} backend" + (f"; {remedy}" if remedy else ""),
         )
+
+
+class IsolationUnavailable(Unsupported):
+    """This server has no such isolation; `offered` lists what it has."""
+
+    code: ClassVar[str] = "isolation_unavailable"
+
+    def __init__(self, asked: str, backend: str, offered: tuple[str, ...], remedy: str) -> None:
+        super().__init__(
+            "isolation", backend, f"it offers {', '.join(offered) or 'none'}, not '{asked}'; {remedy}"
+        )
+        self.context["offered"] = ", ".join(offered)
 
 
 class Unauthenticated(VMPoolError):

@@ -15,8 +15,9 @@ from vmpool.api.requests import Defaults
 from vmpool.backends.base import Backend, BackendInfo
 from vmpool.backends.fake import FakeBackend
 from vmpool.domain import ApiKey, Census, NewVM, User, VMState
+from vmpool.domain.isolation import IsolationName
 from vmpool.domain.language import WarmStart
-from vmpool.errors import BackendUnreachable, Conflict
+from vmpool.errors import BackendUnreachable, Conflict, IsolationUnavailable
 from vmpool.pool.settings import PoolSettings
 from vmpool.settings import (
     Bubblewrap,
@@ -37,15 +38,16 @@ pytestmark = pytest.mark.anyio
 class Engine(FakeBackend):
     """A backend by another name.  templates: None stands for an engine that does not answer."""
 
-    def __init__(self, name: str, templates: tuple[str, ...] | None) -> None:
+    def __init__(self, name: str, templates: tuple[str, ...] | None, isolation: str = "container") -> None:
         super().__init__()
+        self.isolation = isolation
         self.name = name
         self.templates = templates
 
     async def describe(self) -> BackendInfo:
         if self.templates is None:
             raise BackendUnreachable("there is no engine")
-        return BackendInfo(self.name, "20.10", "container", "full", self.templates, {}, ())
+        return BackendInfo(self.name, "20.10", self.isolation, "full", self.templates, {}, ())
 
 
 @asynccontextmanager
@@ -128,6 +130,34 @@ async def test_vms_are_not_stranded(directory: StateDirectory, monkeypatch: pyte
         assert found[0] == "docker"
 
 
+@pytest.mark.parametrize(("isolation", "backend"), [("namespaces", "bubblewrap"), ("container", "docker")])
+async def test_an_isolation_decides_the_backend(
+    directory: StateDirectory, monkeypatch: pytest.MonkeyPatch, isolation: IsolationName, backend: str
+) -> None:
+    def make(name: str, *_: object) -> Backend:
+        return Engine(name, ("python",), isolation)
+
+    monkeypatch.setattr(backend_choice, "make", make)
+    settings = Settings(state_dir=directory.path, isolation=isolation)
+    async with (
+        open_store(settings.database) as store,
+        backend_choice.open_backend(settings, directory, store) as (found, reason),
+    ):
+        assert (found.name, reason) == (backend, f"it has isolation '{isolation}'")
+
+
+async def test_a_server_does_not_start_without_the_isolation_of_its_settings(
+    directory: StateDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backend_choice, "make", lambda name, *_: Engine(name, ("python",)))
+    settings = Settings(state_dir=directory.path, backend="docker", isolation="microvm")
+    async with open_store(settings.database) as store:
+        with pytest.raises(IsolationUnavailable, match="offers container, not 'microvm'"):
+            async with backend_choice.open_backend(settings, directory, store):
+                raise AssertionError("was opened")
+    assert directory.backend is None
+
+
 async def test_the_owner_is_made_once(directory: StateDirectory, settings: Settings) -> None:
     key_file = directory.path / "owner.key"
     async with open_store(settings.database) as store:
@@ -169,6 +199,7 @@ def test_every_setting_of_the_pool_reaches_it(tmp_path: Path) -> None:
     """With every setting named, none of the pool's fields is left at its default but its two constants."""
     others = Settings(
         state_dir=tmp_path,
+        isolation="gvisor",
         limits=LimitSettings(
             max_vms_per_user=2,
             max_total_vms=3,

@@ -28,6 +28,7 @@ def occurrence(kind: type[errors.VMPoolError]) -> errors.VMPoolError:
     arguments: dict[type[errors.VMPoolError], tuple[object, ...]] = {
         errors.IdempotencyMismatch: (),
         errors.Unsupported: ("snapshot", "fake"),
+        errors.IsolationUnavailable: ("gvisor", "fake", ("none",), "use another"),
         errors.InvalidRequest: ("name", "must be short"),
         errors.Unauthenticated: (),
         errors.NameTaken: ("box",),

@@ -145,6 +145,17 @@ async def test_a_network_the_backend_has_not_is_422(owner: Caller) -> None:
     await owner.refused("POST", "/api/vms/create", body, status=422, code="unsupported")
 
 
+async def test_an_isolation_the_host_has_not_is_422(owner: Caller) -> None:
+    body = {"name": "box", "language": "python", "isolation": "gvisor"}
+    refused = await owner.refused("POST", "/api/vms/create", body, status=422, code="isolation_unavailable")
+    assert refused.context["offered"] == "none"
+    assert "vm doctor" in refused.detail
+    body["isolation"] = "steel"
+    await owner.refused("POST", "/api/vms/create", body, status=422, code="invalid_request")
+    assert (await owner.ok("GET", "/api/vms/pool-status"))["backend"]["isolations"] == ["none"]
+    assert await owner.ok("GET", "/api/vms") == []
+
+
 @pytest.mark.parametrize("reference", ["0", "99", "1" * 40, "-1", "none-such", "%00", "x" * 200, "٣"])
 async def test_an_unknown_vm_is_404(owner: Caller, reference: str) -> None:
     await owner.refused("GET", f"/api/vms/{reference}/status", status=404, code="vm_not_found")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import anyio
 import pytest
 
@@ -14,6 +16,7 @@ from vmpool.errors import (
     AgentUnreachable,
     BackendFailed,
     BackendUnreachable,
+    IsolationUnavailable,
     SnapshotNotFound,
     TemplateNotFound,
 )
@@ -31,10 +34,16 @@ async def test_what_it_is(world: World, backend: Backend) -> None:
     info = await backend.describe()
     assert info.name == backend.name
     assert info.version
-    assert info.isolation
+    assert info.isolation in info.isolations
     assert info.grade
     assert "python" in info.templates
     assert info.enforcement.keys() == {"cpu", "memory", "disk", "processes", "network"}
+
+
+async def test_a_wall_it_has_not_is_refused(world: World, backend: Backend) -> None:
+    with pytest.raises(IsolationUnavailable):
+        await backend.create(KEY, replace(world.spec(), isolation="microvm"))
+    assert await backend.list() == []
 
 
 async def test_never_created(backend: Backend) -> None:

@@ -36,6 +36,7 @@ class Defaults:
             ttl=self.ttl if body.ttl is None else body.ttl,
             idle_timeout=self.idle_timeout if body.idle_timeout is None else body.idle_timeout,
             labels=body.labels,
+            isolation=body.isolation,
         )
 
     def execution(self, body: Runnable) -> ExecutionRequest:

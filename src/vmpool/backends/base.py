@@ -88,7 +88,7 @@ class MachineSpec:
     hostname: the VM's name.  template: a template's name, which the backend maps to an image or a set of
     toolchains.  env: variables every execution starts with.  network: "none" or "full".  labels: the
     caller's own, kept with the machine where the engine can.  snapshot: a reference from
-    `SupportsSnapshot.snapshot`, to start from its files.
+    `SupportsSnapshot.snapshot`, to start from its files.  isolation: one the backend offers; "" for its own.
     """
 
     hostname: str
@@ -98,6 +98,7 @@ class MachineSpec:
     network: str = "none"
     labels: Mapping[str, str] = field(default_factory=dict)
     snapshot: str | None = None
+    isolation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ class BackendInfo:
     isolation: "namespaces", "container", "gvisor" or "microvm".  grade: the backend's own word for how
     much this host lets it do.  templates: those that can be created now.  enforcement: for "cpu",
     "memory", "disk", "processes" and "network", what holds the limit here ("cgroup v2", "tmpfs size",
-    "RLIMIT_DATA per process", "nothing").
+    "RLIMIT_DATA per process", "nothing").  isolations: all that can be asked for here; at least its own.
     """
 
     name: str
@@ -144,6 +145,7 @@ class BackendInfo:
     templates: tuple[str, ...]
     enforcement: Mapping[str, str]
     capabilities: tuple[str, ...]
+    isolations: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

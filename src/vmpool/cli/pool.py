@@ -32,6 +32,7 @@ def pool(as_json: JSONOption = False) -> None:
         (
             ("server", status.version),
             ("backend", f"{backend.name} {backend.version} ({backend.isolation}, {backend.grade})"),
+            ("isolation offered", ", ".join(backend.isolations)),
             ("chosen because", backend.reason),
             ("templates", ", ".join(backend.templates)),
             *((f"{what} held by", how) for what, how in backend.enforcement.items()),

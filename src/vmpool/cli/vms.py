@@ -51,6 +51,10 @@ def create(
     network: Annotated[
         Literal["none", "full"] | None, typer.Option(help="Default: none.", show_default=False)
     ] = None,
+    isolation: Annotated[
+        Literal["namespaces", "container", "gvisor", "microvm"] | None,
+        typer.Option(help="The wall around it. Default: the server's own.", show_default=False),
+    ] = None,
     quiet: QuietOption = False,
     as_json: JSONOption = False,
 ) -> None:
@@ -76,6 +80,7 @@ def create(
             ttl=ttl,
             idle_timeout=idle_timeout,
             network=network,
+            isolation=isolation,
         )
     if as_json:
         render.show_json(vm)

@@ -7,7 +7,7 @@
     ├── ServerUnreachable       no answer; `dispatch` says whether the request may have been carried out
     ├── UnexpectedAnswer        something answered that is not a vmpool server
     └── APIError                the server answered with an error
-        ├── InvalidRequest           422  IdempotencyMismatch · Unsupported
+        ├── InvalidRequest           422  IdempotencyMismatch · Unsupported · IsolationUnavailable
         ├── Unauthenticated          401
         ├── Forbidden                403
         ├── NotFound                 404  VMNotFound · ExecutionNotFound · SnapshotNotFound
@@ -124,6 +124,12 @@ class Unsupported(InvalidRequest):
     """The backend that holds the VM lacks this capability."""
 
     wire_code = "unsupported"
+
+
+class IsolationUnavailable(Unsupported):
+    """The server has no such isolation; `context["offered"]` lists what it has."""
+
+    wire_code = "isolation_unavailable"
 
 
 class Unauthenticated(APIError):

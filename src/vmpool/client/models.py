@@ -218,6 +218,7 @@ class BackendStatus(Answer):
     version: str
     reason: str
     isolation: str
+    isolations: list[str]
     grade: str
     enforcement: dict[str, str]
     capabilities: list[str]

@@ -10,8 +10,9 @@ class VMOptions(TypedDict, total=False):
     """Optional arguments of creating a VM; what is left out is the server's default.
 
     template: default: the language's own.  cpu_limit: cores.  memory_limit, disk_limit: MB.  env: variables
-    that every execution starts with.  network: "none" or "full".  ttl: seconds after which the VM is deleted.
-    idle_timeout: seconds without an execution after which it is stopped.  labels: your own notes.
+    that every execution starts with.  network: "none" or "full".  isolation: the wall around it, by name.
+    ttl: seconds after which the VM is deleted.  idle_timeout: seconds without an execution after which it is
+    stopped.  labels: your own notes.
     """
 
     template: str | None
@@ -20,6 +21,7 @@ class VMOptions(TypedDict, total=False):
     disk_limit: int | None
     env: Mapping[str, str] | None
     network: Literal["none", "full"] | None
+    isolation: Literal["namespaces", "container", "gvisor", "microvm"] | None
     ttl: int | None
     idle_timeout: int | None
     labels: Mapping[str, str] | None

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from vmpool.backends.base import BackendInfo, MachineSpec
 from vmpool.domain import VM, ExecutionRequest, Limits, NewVM, language_named
-from vmpool.errors import InvalidRequest, TemplateNotFound, Unsupported
+from vmpool.domain.isolation import at_least
+from vmpool.errors import InvalidRequest, IsolationUnavailable, TemplateNotFound, Unsupported
 from vmpool.pool.settings import PoolSettings
 
 MIN_CPU = 0.05
@@ -18,6 +20,16 @@ MAX_PROCESSES = 32_768
 MAX_ARGUMENT = (128 << 10) - 1
 """Bytes of one argument or variable of a process (MAX_ARG_STRLEN without its end)."""
 
+ISOLATION_REMEDIES: Mapping[str, str] = MappingProxyType(
+    {
+        "namespaces": "a server with backend bubblewrap has it",
+        "container": "a server with backend docker has it",
+        "gvisor": "it needs backend docker and an engine with the runtime 'runsc' ('vm doctor' says how)",
+        "microvm": "it needs backend docker and an engine with a Kata runtime ('vm doctor' says how)",
+    }
+)
+"""What has the isolation that this server has not, or thinks too weak."""
+
 _NAME = re.compile(r"[a-z0-9-]{1,63}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -26,7 +38,8 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 class VMRequest:
     """A VM a caller asks for.
 
-    ttl: seconds to its deletion.  idle_timeout: seconds without an execution to its stop.
+    ttl: seconds to its deletion.  idle_timeout: seconds without an execution to its stop.  isolation: None
+    takes the server's own.
     """
 
     name: str
@@ -38,6 +51,7 @@ class VMRequest:
     ttl: int | None = None
     idle_timeout: int | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    isolation: str | None = None
 
 
 def check_name(name: str) -> None:
@@ -102,8 +116,8 @@ def settle(
 ) -> NewVM:
     """The same VM with language and template by their canonical names, everything checked.
 
-    Raises InvalidRequest naming the field, TemplateNotFound, or Unsupported for a network this backend
-    does not give.
+    Raises InvalidRequest naming the field, TemplateNotFound, Unsupported for a network this backend does not
+    give, IsolationUnavailable.
     """
     check_name(asked.name)
     check_limits(asked.limits, settings, host_cpus, host_memory)
@@ -125,7 +139,7 @@ def settle(
         language=language.name,
         template=template,
         backend=info.name,
-        isolation=info.isolation,
+        isolation=chosen_isolation(asked.isolation, info, settings),
         limits=asked.limits,
         network=asked.network,
         ttl=asked.ttl,
@@ -145,7 +159,22 @@ def machine_spec(vm: VM, snapshot: str | None = None) -> MachineSpec:
         network=vm.network,
         labels=vm.labels,
         snapshot=snapshot,
+        isolation=vm.isolation,
     )
+
+
+def offered_isolations(info: BackendInfo, settings: PoolSettings) -> tuple[str, ...]:
+    """What a VM may ask for: what the host has, but nothing weaker than what it would get unasked."""
+    return at_least(settings.isolation or info.isolation, info.isolations or (info.isolation,))
+
+
+def chosen_isolation(asked: str | None, info: BackendInfo, settings: PoolSettings) -> str:
+    """The wall a VM gets; IsolationUnavailable for one that is not there, or weaker than the server's own."""
+    wanted = asked or settings.isolation or info.isolation
+    offered = offered_isolations(info, settings)
+    if wanted not in offered:
+        raise IsolationUnavailable(wanted, info.name, offered, ISOLATION_REMEDIES.get(wanted, ""))
+    return wanted
 
 
 def check_execution(request: ExecutionRequest, settings: PoolSettings) -> None:

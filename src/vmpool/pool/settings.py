@@ -41,6 +41,7 @@ class PoolSettings:
     retention.
     """
 
+    isolation: str | None = None
     max_vms_per_user: int = MAX_VMS_PER_USER
     max_total_vms: int = MAX_TOTAL_VMS
     memory_overcommit: float = 2.0

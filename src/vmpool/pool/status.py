@@ -14,6 +14,7 @@ from vmpool.pool.context import Context, key_of
 from vmpool.pool.executions import Executions
 from vmpool.pool.host import HostFigures
 from vmpool.pool.registry import states
+from vmpool.pool.requests import chosen_isolation, offered_isolations
 from vmpool.pool.warm_pool.figures import WarmPoolFigures
 from vmpool.pool.warm_pool.keeper import WarmPool
 
@@ -48,13 +49,18 @@ class PoolLimits:
 
 @dataclass(frozen=True, slots=True)
 class PoolStatus:
-    """Limits, what is taken (`use.of_user`: the caller's VMs), backend, host and warm pool."""
+    """Limits, what is taken (`use.of_user`: the caller's VMs), backend, host and warm pool.
+
+    isolation: what a VM gets that names none.  isolations: what it may ask for.
+    """
 
     limits: PoolLimits
     use: Census
     executions: int
     states: Mapping[VMState, int]
     backend: BackendInfo
+    isolation: str
+    isolations: tuple[str, ...]
     host: HostFigures
     warm_pool: WarmPoolFigures
 
@@ -124,6 +130,8 @@ class Status:
             executions=self._executions.total_in_flight(),
             states=states(vms),
             backend=context.info,
+            isolation=chosen_isolation(None, context.info, settings),
+            isolations=offered_isolations(context.info, settings),
             host=await anyio.to_thread.run_sync(context.host.look),
             warm_pool=self._warm_pool.figures(),
         )

@@ -24,6 +24,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from vmpool.domain.isolation import IsolationName
 from vmpool.errors import InvalidRequest
 from vmpool.settings.sections import (
     Auth,
@@ -89,6 +90,11 @@ class Settings(BaseSettings):
     )
     backend: Literal["auto", "bubblewrap", "docker", "fake"] = Field(
         default="auto", description="Where VMs come from."
+    )
+    isolation: IsolationName | None = Field(
+        default=None,
+        description="The weakest wall a VM may have: namespaces, container, gvisor, microvm; default: "
+        "the backend's own.",
     )
     listen: Listen = Listen()
     docker: Docker = Docker()

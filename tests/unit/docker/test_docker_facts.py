@@ -23,7 +23,7 @@ from vmpool.backends.docker.machines import (
     state_of,
     usage_from_stats,
 )
-from vmpool.errors import BackendFailed, BackendUnreachable, VMPoolError
+from vmpool.errors import BackendFailed, BackendUnreachable, IsolationUnavailable, VMPoolError
 
 INFO = {
     "ServerVersion": "20.10.24",
@@ -65,6 +65,29 @@ def test_a_limit_the_host_cannot_hold_is_said() -> None:
 def test_a_runtime_the_engine_lacks_is_refused_with_a_remedy() -> None:
     with pytest.raises(BackendFailed, match=r"no runtime 'kata' \(it has runc, runsc\).*daemon.json"):
         engine_facts(INFO, "kata")
+
+
+def test_the_walls_an_engine_offers() -> None:
+    engine = engine_facts({**INFO, "Runtimes": {"crun": {}, "kata-qemu": {}, "runc": {}, "runsc": {}}}, None)
+    assert engine.isolations == ("container", "microvm", "gvisor")
+    assert engine.offering("") is engine.offering("container") is engine
+    assert engine.offering("gvisor").runtime == "runsc"
+    assert engine.offering("microvm").runtime == "kata-qemu"
+    assert engine.offering("gvisor").warnings() != engine.warnings()
+    with pytest.raises(IsolationUnavailable, match="offers container, gvisor, not 'microvm'"):
+        ENGINE.offering("microvm")
+
+
+def test_a_container_keeps_the_runtime_it_was_made_with() -> None:
+    """Whatever the server's setting says by now."""
+    later = engine_facts(INFO, "runsc")
+    labels = {"vmpool.runtime": "runc"}
+    facts = {"Id": "abc", "State": {"Status": "running", "Pid": 12}, "Config": {"Labels": labels}}
+    assert machine_from_inspection(MachineKey(1), facts, later).isolation == "container"
+    entry = {"Id": "abc", "State": "running", "Names": ["/vmpool-p1-vm-1-1"], "Labels": labels}
+    found = machine_from_listing(entry, "p1", later)
+    assert found is not None
+    assert found.isolation == "container"
 
 
 @pytest.mark.parametrize(("said", "meant"), [("x86_64", "x86_64"), ("arm64", "aarch64"), ("amd64", "x86_64")])

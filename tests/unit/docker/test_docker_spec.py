@@ -41,6 +41,7 @@ def test_a_container_is_described_in_full() -> None:
             "vmpool.spec": spec_digest(spec),
             "vmpool.template": "python",
             "vmpool.base": "sha256:base",
+            "vmpool.runtime": "runc",
         },
         "HostConfig": {
             "Init": False,

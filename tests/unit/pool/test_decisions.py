@@ -6,14 +6,14 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from vmpool.backends.base import Machine, MachineKey, MachineState
+from vmpool.backends.base import BackendInfo, Machine, MachineKey, MachineState
 from vmpool.domain import VM, Census, ExecutionRequest, Limits, VMState
 from vmpool.domain.vm import ARROWS
-from vmpool.errors import InvalidRequest, PoolFull, QuotaExceeded, VMPoolError
+from vmpool.errors import InvalidRequest, IsolationUnavailable, PoolFull, QuotaExceeded, VMPoolError
 from vmpool.pool.admission import admit
 from vmpool.pool.expiry import Due, due
 from vmpool.pool.repair import Repair, repair
-from vmpool.pool.requests import check_execution, check_limits
+from vmpool.pool.requests import check_execution, check_limits, chosen_isolation, offered_isolations
 from vmpool.pool.runner import BASE_ENV, RLIMITS, language_of, process_spec
 from vmpool.pool.settings import PoolSettings
 
@@ -70,6 +70,46 @@ class TestAdmission:
                 admit(census, limits, self.settings, 1000)
             assert full.value.context["rule"] == refusal
             assert full.value.retry_after
+
+
+def offering(*isolations: str, own: str) -> BackendInfo:
+    return BackendInfo("docker", "1", own, "", (), {}, (), isolations)
+
+
+class TestIsolation:
+    """What is set is also the least: nobody can ask for less than the operator thinks right."""
+
+    ALL = offering("gvisor", "container", "microvm", own="container")
+
+    @pytest.mark.parametrize(
+        ("asked", "setting", "info", "chosen"),
+        [
+            (None, None, ALL, "container"),
+            ("gvisor", None, ALL, "gvisor"),
+            ("microvm", "gvisor", ALL, "microvm"),
+            (None, "gvisor", ALL, "gvisor"),
+            ("container", "gvisor", ALL, None),
+            ("namespaces", None, ALL, None),
+            ("gvisor", None, offering("container", own="container"), None),
+            (None, "microvm", offering("container", own="container"), None),
+            ("container", None, offering("container", "gvisor", own="gvisor"), None),
+            (None, None, offering(own="none"), "none"),
+        ],
+    )
+    def test_the_wall(
+        self, asked: str | None, setting: str | None, info: BackendInfo, chosen: str | None
+    ) -> None:
+        settings = PoolSettings(isolation=setting)
+        if chosen is None:
+            with pytest.raises(IsolationUnavailable) as refused:
+                chosen_isolation(asked, info, settings)
+            assert refused.value.context["field"] == "isolation"
+        else:
+            assert chosen_isolation(asked, info, settings) == chosen
+
+    def test_what_is_offered_is_the_weakest_first(self) -> None:
+        assert offered_isolations(self.ALL, PoolSettings()) == ("container", "gvisor", "microvm")
+        assert offered_isolations(self.ALL, PoolSettings(isolation="gvisor")) == ("gvisor", "microvm")
 
 
 class TestProcessSpec:

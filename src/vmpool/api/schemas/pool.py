@@ -39,7 +39,8 @@ class BackendStatus(Answer):
     name: str
     version: str
     reason: str = Field(description="Why this backend was chosen.")
-    isolation: str
+    isolation: str = Field(description="What a VM gets that names none.")
+    isolations: list[str] = Field(description="What a VM may ask for here.")
     grade: str = Field(description="The backend's own word for how much this host lets it do.")
     enforcement: dict[str, str] = Field(
         description="For cpu, memory, disk, processes and network: what holds it."

@@ -9,6 +9,7 @@ from pydantic import Field, StringConstraints
 
 from vmpool.api.schemas.base import LARGEST, Answer, Request, ShortText, Variables
 from vmpool.domain import VMState
+from vmpool.domain.isolation import IsolationName
 
 MAX_LABELS = 64
 
@@ -46,6 +47,9 @@ class CreateVM(Request):
     )
     env: Variables = Field(default_factory=dict, description="Variables every execution starts with.")
     network: Literal["none", "full"] = Field(default="none", description="The VM's network.")
+    isolation: IsolationName | None = Field(
+        default=None, description="The wall around it. Default: the server's own, which is also the weakest."
+    )
     ttl: int | None = Field(
         default=None, gt=0, le=LARGEST, description="Seconds after creation at which the VM is deleted."
     )

@@ -32,7 +32,14 @@ from vmpool.backends.bubblewrap.host import Grade
 from vmpool.backends.bubblewrap.layout import Layout
 from vmpool.backends.bubblewrap.machines import ISOLATION, Machines
 from vmpool.backends.bubblewrap.settling import settle
-from vmpool.errors import AgentUnreachable, BackendFailed, BackendUnreachable, TemplateNotFound, Unsupported
+from vmpool.errors import (
+    AgentUnreachable,
+    BackendFailed,
+    BackendUnreachable,
+    IsolationUnavailable,
+    TemplateNotFound,
+    Unsupported,
+)
 
 T = TypeVar("T")
 THREADS = 32
@@ -122,6 +129,7 @@ class BubblewrapBackend(Backend):
             name=self.name,
             version=host.bwrap_version,
             isolation=ISOLATION,
+            isolations=(ISOLATION,),
             grade=host.grade.value,
             templates=machines.toolchains.languages,
             enforcement={
@@ -144,6 +152,8 @@ class BubblewrapBackend(Backend):
                 self.name,
                 "a VM here never shares the host's; use 'none'",
             )
+        if spec.isolation not in ("", ISOLATION):
+            raise IsolationUnavailable(spec.isolation, self.name, (ISOLATION,), "use another backend")
         async with self._alone(key):
             self._creating.add(key)
             try:

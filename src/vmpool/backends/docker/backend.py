@@ -37,6 +37,7 @@ from vmpool.backends.docker.holding import Holding
 from vmpool.backends.docker.local import NoSocket, NotLocal, dial_local, usage_local
 from vmpool.backends.docker.machines import (
     init_of,
+    labels_of,
     layer_size,
     machine_from_inspection,
     machine_from_listing,
@@ -118,6 +119,7 @@ class DockerBackend(Backend):
             name=self.name,
             version=self._engine.version,
             isolation=self._engine.isolation,
+            isolations=self._engine.isolations,
             grade=self._engine.runtime,
             templates=tuple(templates),
             enforcement=self._engine.enforcement(),
@@ -138,12 +140,14 @@ class DockerBackend(Backend):
         if self._claims.of(key) is not None:
             return await self._start(key)
         source = await self._sources.of(spec)
+        engine = self._engine.offering(spec.isolation)
         placement = Placement(
             self._pool_id,
             await self._sources.agent_volume(source.image),
-            self._runtime,
-            self._engine.isolation,
-            self._engine.podman,
+            self._runtime if engine is self._engine else engine.runtime,
+            engine.isolation,
+            engine.podman,
+            engine.runtime,
         )
         config = container_config(key, spec, source.image, source.base, placement)
         name = container_name(self._pool_id, key)
@@ -156,7 +160,7 @@ class DockerBackend(Backend):
             if made and not source.ours:
                 await container.put_archive("/", home_archive())
             await container.start()
-            facts = await wait_for_agent(container, self._engine.isolation)
+            facts = await wait_for_agent(container, engine.isolation)
             self._claims.stands(key, facts, spec)
             if key.is_spare:
                 await spares.check(self._claims.standing[key])
@@ -207,7 +211,7 @@ class DockerBackend(Backend):
             raise BackendFailed(f"{key} is not there to be started; recreate the VM")
         container = self._container(key)
         await container.start()
-        facts = await wait_for_agent(container, self._engine.isolation)
+        facts = await wait_for_agent(container, self._isolation_of(facts))
         if claim is not None:
             await self._record(claim.container_id, key, claim.spec)
         return machine_from_inspection(key, facts, self._engine)
@@ -224,7 +228,7 @@ class DockerBackend(Backend):
                 self._claims.standing.pop(key, None)
                 init = init_of(facts)
                 if init is not None:
-                    await end(self._container(key), init, self._engine.isolation)
+                    await end(self._container(key), init, self._isolation_of(facts))
 
     async def destroy(self, key: MachineKey) -> None:
         """The container with its layer, and the image of a deleted snapshot that only it still held."""
@@ -238,7 +242,7 @@ class DockerBackend(Backend):
                     self._claims.standing.pop(key, None)
                     init = init_of(facts)
                     if init is not None:
-                        await end_and_forget(self._container(key), init, self._engine.isolation)
+                        await end_and_forget(self._container(key), init, self._isolation_of(facts))
                     await remove(self._client, facts["Id"])
                     self._claims.settled(key)
                     if LABEL_SNAPSHOT in (facts["Config"].get("Labels") or {}):
@@ -256,7 +260,7 @@ class DockerBackend(Backend):
             facts = await self._facts(key)
             if facts is None or key in self._creating:
                 raise AgentUnreachable(f"{key} has no agent to be reached")
-            return await dial_agent(self._container(key), facts, self._engine.isolation)
+            return await dial_agent(self._container(key), facts, self._isolation_of(facts))
 
     async def usage(self, key: MachineKey) -> Usage:
         """The cgroup's figures where they can be read, else the engine's; disk: the container's layer."""
@@ -323,6 +327,9 @@ class DockerBackend(Backend):
         """By the image their container stands on."""
         with docker_errors("look for outdated spares"):
             return await spares.outdated(self._client, self._pool_id, self._prefix, self._claims)
+
+    def _isolation_of(self, facts: dict[str, Any]) -> str:
+        return self._engine.running(labels_of(facts)).isolation
 
     def _container(self, key: MachineKey) -> DockerContainer:
         """By name, or by id where the name is still another's."""

@@ -80,7 +80,9 @@ def can_claim(made: MachineSpec, asked: MachineSpec) -> bool:
     """
     return (
         (made.template, made.network, made.limits.disk) == (asked.template, asked.network, asked.limits.disk)
-    ) and asked.snapshot is None
+        and made.isolation == asked.isolation
+        and asked.snapshot is None
+    )
 
 
 def update_body(facts: Mapping[str, Any], limits: Limits, isolation: str) -> JSONDict:

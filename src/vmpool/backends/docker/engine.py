@@ -6,7 +6,7 @@ import os
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,8 @@ from aiodocker.exceptions import DockerError
 from anyio import to_thread
 
 from vmpool.backends.docker.errors import REMEDY
-from vmpool.backends.docker.spec import LABEL_TEMPLATE, isolation_of
-from vmpool.errors import BackendFailed, BackendUnreachable
+from vmpool.backends.docker.spec import LABEL_RUNTIME, LABEL_TEMPLATE, isolation_of
+from vmpool.errors import BackendFailed, BackendUnreachable, IsolationUnavailable
 
 _PATIENCE = aiohttp.ClientTimeout(total=120, sock_connect=10)
 """Seconds for one request; what may take longer says so itself."""
@@ -103,6 +103,25 @@ class Engine:
     @property
     def isolation(self) -> str:
         return isolation_of(self.runtime)
+
+    @property
+    def isolations(self) -> tuple[str, ...]:
+        """The walls its runtimes build, its own first."""
+        return tuple(dict.fromkeys((self.isolation, *map(isolation_of, self.runtimes))))
+
+    def offering(self, isolation: str) -> Engine:
+        """The same engine with the runtime that builds this wall; "" is its own.  IsolationUnavailable."""
+        if isolation in ("", self.isolation):
+            return self
+        for runtime in self.runtimes:
+            if isolation_of(runtime) == isolation:
+                return replace(self, runtime=runtime)
+        raise IsolationUnavailable(isolation, "docker", self.isolations, "the engine has no runtime for it")
+
+    def running(self, labels: Mapping[str, str] | None) -> Engine:
+        """The same engine with the runtime a container was made with, by its labels."""
+        runtime = (labels or {}).get(LABEL_RUNTIME)
+        return replace(self, runtime=runtime) if runtime else self
 
     def enforcement(self) -> dict[str, str]:
         """What holds each limit here."""

@@ -25,7 +25,14 @@ def state_of(word: str) -> MachineState:
 
 def machine_from_inspection(key: MachineKey, facts: Mapping[str, Any], engine: Engine) -> Machine:
     """From the engine's full answer about one container."""
+    engine = engine.running(labels_of(facts))
     return Machine(key, state_of(facts["State"]["Status"]), facts["Id"], engine.isolation, engine.warnings())
+
+
+def labels_of(facts: Mapping[str, Any]) -> Mapping[str, str]:
+    """The labels in the engine's full answer about one container."""
+    labels: Mapping[str, str] | None = (facts.get("Config") or {}).get("Labels")
+    return labels or {}
 
 
 def machine_from_listing(entry: Mapping[str, Any], pool_id: str, engine: Engine) -> Machine | None:
@@ -36,6 +43,7 @@ def machine_from_listing(entry: Mapping[str, Any], pool_id: str, engine: Engine)
     for name in entry.get("Names") or ():
         key = key_of_name(pool_id, name.removeprefix("/"))
         if key is not None:
+            engine = engine.running(entry.get("Labels"))
             return Machine(key, state_of(entry["State"]), entry["Id"], engine.isolation, engine.warnings())
     return None
 

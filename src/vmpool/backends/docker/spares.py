@@ -18,7 +18,7 @@ from vmpool.backends.docker.dress import Dress, put_on
 from vmpool.backends.docker.engine import Engine, template_images
 from vmpool.backends.docker.errors import is_missing
 from vmpool.backends.docker.local import NotLocal
-from vmpool.backends.docker.machines import init_of
+from vmpool.backends.docker.machines import init_of, labels_of
 from vmpool.backends.docker.spec import LABEL_POOL, container_name, key_of_name
 from vmpool.errors import BackendFailed, Unsupported
 
@@ -62,7 +62,7 @@ async def record(
         if is_missing(error):
             return
         raise
-    if body := update_body(facts, spec.limits, engine.isolation):
+    if body := update_body(facts, spec.limits, engine.running(labels_of(facts)).isolation):
         await client._query_json(f"containers/{container_id}/update", method="POST", data=body)
     init = init_of(facts)
     if init is not None and facts["Config"]["Hostname"] != spec.hostname:

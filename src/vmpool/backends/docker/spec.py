@@ -23,6 +23,7 @@ LABEL_POOL = "vmpool.pool"
 LABEL_KEY = "vmpool.key"
 LABEL_SPEC = "vmpool.spec"
 LABEL_TEMPLATE = "vmpool.template"
+LABEL_RUNTIME = "vmpool.runtime"
 LABEL_SNAPSHOT = "vmpool.snapshot"
 LABEL_BASE = "vmpool.base"
 LABEL_CALLER = "vmpool.label."
@@ -47,11 +48,11 @@ _REFERENCE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where and how on one engine: the same for every VM of a pool.
+    """Where and how on one engine: the same for every VM of a pool with one isolation.
 
     runtime: the OCI runtime's name, None for the engine's default.  agent_volume: the volume that holds
     the agent's binary.  isolation: what kind of wall the runtime builds.  podman: the engine is Podman,
-    whose tmpfs take no owner.
+    whose tmpfs take no owner.  made_with: the runtime's name, also where it is the engine's default.
     """
 
     pool_id: str
@@ -59,6 +60,7 @@ class Placement:
     runtime: str | None = None
     isolation: str = "container"
     podman: bool = False
+    made_with: str = "runc"
 
 
 def checked_pool_id(pool_id: str) -> str:
@@ -115,6 +117,7 @@ def container_config(
         LABEL_SPEC: spec_digest(spec),
         LABEL_TEMPLATE: spec.template,
         LABEL_BASE: base,
+        LABEL_RUNTIME: placement.made_with,
     }
     return {
         "Image": image,

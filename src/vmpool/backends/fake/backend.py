@@ -26,6 +26,7 @@ from vmpool.errors import (
     AgentUnreachable,
     BackendFailed,
     BackendUnreachable,
+    IsolationUnavailable,
     SnapshotMismatch,
     SnapshotNotFound,
     TemplateNotFound,
@@ -81,6 +82,7 @@ class FakeBackend(Backend):
                 name=self.name,
                 version="1",
                 isolation=ISOLATION,
+                isolations=(ISOLATION,),
                 grade="fake",
                 templates=tuple(LANGUAGES),
                 enforcement=dict.fromkeys(("cpu", "memory", "disk", "processes", "network"), "nothing"),
@@ -111,6 +113,8 @@ class FakeBackend(Backend):
                 host.creating.discard(key)
 
     def _files_for(self, spec: MachineSpec) -> Files:
+        if spec.isolation not in ("", ISOLATION):
+            raise IsolationUnavailable(spec.isolation, self.name, (ISOLATION,), "use another backend")
         if spec.template not in LANGUAGES:
             raise TemplateNotFound(spec.template)
         if spec.snapshot is None:

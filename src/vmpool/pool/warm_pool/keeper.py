@@ -90,7 +90,8 @@ class WarmPool:
         return None
 
     def _spec(self, template: str) -> MachineSpec:
-        return MachineSpec(HOSTNAME, template, limits=self._bounds.limits)
+        own = self._context.settings.isolation or self._context.info.isolation
+        return MachineSpec(HOSTNAME, template, limits=self._bounds.limits, isolation=own)
 
     def _take(self, backend: SupportsSpares, spec: MachineSpec) -> Spare | None:
         language = LANGUAGES.get(spec.template)
