@@ -10,8 +10,9 @@ from pathlib import Path
 import anyio
 import pytest
 
+from vmpool.backends import disks
 from vmpool.backends.base import MachineKey, MachineSpec
-from vmpool.backends.bubblewrap import BubblewrapBackend, disks, host, settling
+from vmpool.backends.bubblewrap import BubblewrapBackend, host, settling
 from vmpool.backends.bubblewrap.host import Grade
 from vmpool.errors import BackendUnreachable
 

@@ -247,15 +247,16 @@ async def test_limits_hold_and_an_out_of_memory_kill_is_counted(backend: DockerB
         assert ended.exit_code != 0
         assert "fork" in output
         output, ended = await run(agent, "/bin/sh", "-c", "head -c 20M /dev/zero > ~/large; wc -c < ~/large")
-        # The shell's own line about the signal is on the other stream, and may come before or after.
-        assert str(10 * 2**20) in output.splitlines(), output
+        # The program's own line about the refusal is on the other stream, and may come before or after.
+        written = [int(line) for line in output.splitlines() if line.isdecimal()]
+        assert 0 < written[0] <= 10 * 2**20, output
         usage = await backend.usage(KEY)
     assert usage.oom_kills is not None
     assert usage.oom_kills >= 1
     assert usage.memory_peak_bytes is not None
     assert 32 * 2**20 < usage.memory_peak_bytes <= 64 * 2**20
     assert usage.disk_bytes is not None
-    assert usage.disk_bytes >= 10 * 2**20
+    assert 0.9 * written[0] <= usage.disk_bytes <= 10 * 2**20
     assert usage.cpu_seconds is not None
     assert usage.cpu_seconds > 0
 

@@ -23,6 +23,7 @@ from vmpool.backends.docker.machines import (
     state_of,
     usage_from_stats,
 )
+from vmpool.backends.docker.storage import Storage, layer_of, storage_of
 from vmpool.errors import BackendFailed, BackendUnreachable, IsolationUnavailable, VMPoolError
 
 INFO = {
@@ -54,12 +55,17 @@ def test_what_an_engine_says() -> None:
         "network": "network namespace",
     }
     assert ENGINE.warnings() == (DISK_WARNING,)
+    assert ENGINE.running({"vmpool.disk": "image"}).warnings() == ()
 
 
 def test_a_limit_the_host_cannot_hold_is_said() -> None:
     engine = engine_facts({**INFO, "MemoryLimit": False, "PidsLimit": False}, None)
     assert engine.enforcement()["memory"] == engine.enforcement()["processes"] == "nothing"
-    assert [warning.partition(":")[0] for warning in engine.warnings()] == ["disk", "memory", "processes"]
+    assert [warning.partition(":")[0] for warning in engine.warnings()] == [
+        "disk",
+        "memory",
+        "processes",
+    ]
 
 
 def test_a_runtime_the_engine_lacks_is_refused_with_a_remedy() -> None:
@@ -114,7 +120,7 @@ def test_states(word: str, state: MachineState) -> None:
 def test_a_machine_from_either_answer() -> None:
     key = MachineKey(3, 4)
     machine = Machine(key, MachineState.RUNNING, "abc", "container", (DISK_WARNING,))
-    facts = {"Id": "abc", "State": {"Status": "running", "Pid": 12}}
+    facts = {"Id": "abc", "State": {"Status": "running", "Pid": 12}, "Config": {"Labels": None}}
     assert machine_from_inspection(key, facts, ENGINE) == machine
     entry = {"Id": "abc", "State": "running", "Names": ["/other", "/vmpool-p1-vm-3-4"]}
     assert machine_from_listing(entry, "p1", ENGINE) == machine
@@ -210,3 +216,23 @@ async def test_without_an_engine_the_backend_does_not_open_and_says_why(host: st
 def test_the_layers_size(facts: dict[str, int], size: int | None) -> None:
     """The engine says -1 of a tree it cannot walk, such as one of very long paths."""
     assert layer_size(facts) == size
+
+
+def test_what_holds_a_containers_disk_limit_is_in_its_label() -> None:
+    assert storage_of({"vmpool.disk": "image"}) is Storage.IMAGE
+    assert storage_of({"vmpool.disk": "files"}) is Storage.FILES
+    for labels in (None, {}, {"vmpool.disk": "something newer"}):
+        assert storage_of(labels) is Storage.FILES
+
+
+def test_where_a_containers_layer_is() -> None:
+    upper = {"UpperDir": "/var/lib/docker/overlay2/abc/diff", "WorkDir": "/var/lib/docker/overlay2/abc/work"}
+    assert layer_of({"GraphDriver": {"Name": "overlay2", "Data": upper}}) == "/var/lib/docker/overlay2/abc"
+    for driver in (
+        None,
+        {},
+        {"Name": "btrfs", "Data": None},
+        {"Name": "overlay", "Data": upper},
+        {"Name": "overlay2", "Data": {"UpperDir": "/somewhere/else"}},
+    ):
+        assert layer_of({"GraphDriver": driver}) is None

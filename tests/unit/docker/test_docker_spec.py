@@ -42,6 +42,7 @@ def test_a_container_is_described_in_full() -> None:
             "vmpool.template": "python",
             "vmpool.base": "sha256:base",
             "vmpool.runtime": "runc",
+            "vmpool.disk": "files",
         },
         "HostConfig": {
             "Init": False,

@@ -10,8 +10,9 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from vmpool.backends import disks
 from vmpool.backends.base import Machine, MachineKey, MachineSpec, MachineState, Usage
-from vmpool.backends.bubblewrap import disks, launching, processes
+from vmpool.backends.bubblewrap import launching, processes
 from vmpool.backends.bubblewrap.argv import Launch, plan
 from vmpool.backends.bubblewrap.bases import Bases, Look
 from vmpool.backends.bubblewrap.cgroups import CgroupTree

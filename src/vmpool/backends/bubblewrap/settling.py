@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from vmpool.backends import disks
 from vmpool.backends.base import MachineKey, MachineSpec
-from vmpool.backends.bubblewrap import cgroups, disks, skeleton
+from vmpool.backends.bubblewrap import cgroups, skeleton
 from vmpool.backends.bubblewrap.bases import Bases, Look
 from vmpool.backends.bubblewrap.host import REMEDIES, Grade, Host, Programs, boot_id, find_programs
 from vmpool.backends.bubblewrap.launching import Launcher

@@ -11,8 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import mkdtemp
 
+from vmpool.backends import disks
 from vmpool.backends.base import MachineKey, StoredSnapshot
-from vmpool.backends.bubblewrap import disks, launching, processes
+from vmpool.backends.bubblewrap import launching, processes
 from vmpool.backends.bubblewrap.layout import Record, VMPaths, read_record, write_record
 from vmpool.backends.bubblewrap.machines import Machines
 from vmpool.errors import BackendFailed, InvalidRequest, SnapshotMismatch, SnapshotNotFound

@@ -30,8 +30,16 @@ from vmpool.backends.docker.agent_volume import agent_binary, drop_agent_volumes
 from vmpool.backends.docker.claims import Claims, can_claim
 from vmpool.backends.docker.containers import create_or_find, remove
 from vmpool.backends.docker.dial import dial_agent, wait_for_agent
+from vmpool.backends.docker.disk_images import DiskImages
 from vmpool.backends.docker.ending import end, end_and_forget
-from vmpool.backends.docker.engine import Engine, connected, engine_facts, machine_of, template_images
+from vmpool.backends.docker.engine import (
+    Engine,
+    connected,
+    engine_facts,
+    engine_host,
+    machine_of,
+    template_images,
+)
 from vmpool.backends.docker.errors import docker_errors, is_missing
 from vmpool.backends.docker.holding import Holding
 from vmpool.backends.docker.local import NoSocket, NotLocal, dial_local, usage_local
@@ -68,8 +76,8 @@ class DockerBackend(Backend):
     pool_id: what belongs to this pool bears it, so that two pools on one engine leave each other alone.
     runtime: an OCI runtime's name ("runc", "crun", "runsc", "kata"), None for the engine's default.
     host: the engine's address, None for DOCKER_HOST or the usual sockets.  image_prefix: template `name`
-    is the image `<image_prefix>name`.  agent: another build of the guest agent.  Nothing is kept in
-    `state_dir`: the engine holds everything.
+    is the image `<image_prefix>name`.  agent: another build of the guest agent.  state_dir: of the backend's
+    own; in it are only empty disks, formatted ahead: the engine holds everything else.
     """
 
     name = "docker"
@@ -87,16 +95,22 @@ class DockerBackend(Backend):
         self._pool_id = checked_pool_id(pool_id)
         self._runtime, self._host, self._prefix = runtime, host, image_prefix
         self._agent = agent
+        self._images = Path(state_dir) / "images"
         self._holding = Holding()
         self._claims = Claims()
         self._creating: set[MachineKey] = set()
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
-            self._client: Docker = await stack.enter_async_context(connected(self._host))
+            host = self._host
+            if host is None:
+                host = await anyio.to_thread.run_sync(engine_host)
+            self._client: Docker = await stack.enter_async_context(connected(host))
             with docker_errors("ask the engine what it is"):
                 info = await self._client.system.info()
-            self._engine: Engine = engine_facts(info, self._runtime)
+            engine = engine_facts(info, self._runtime)
+            self._disks = DiskImages(host, self._images)
+            self._engine: Engine = replace(engine, storage=await self._disks.settle(engine))
             agent = self._agent
             if agent is None:
                 agent = await anyio.to_thread.run_sync(agent_binary, machine_of(info))
@@ -148,6 +162,7 @@ class DockerBackend(Backend):
             engine.isolation,
             engine.podman,
             engine.runtime,
+            engine.storage,
         )
         config = container_config(key, spec, source.image, source.base, placement)
         name = container_name(self._pool_id, key)
@@ -157,10 +172,11 @@ class DockerBackend(Backend):
             with anyio.CancelScope(shield=True):
                 container, made = await create_or_find(self._client, name, config)
             await anyio.lowlevel.checkpoint()
+            await self._disks.put(await container.show(), spec.limits.disk)
             if made and not source.ours:
                 await container.put_archive("/", home_archive())
             await container.start()
-            facts = await wait_for_agent(container, engine.isolation)
+            facts = await self._standing(container, engine.isolation)
             self._claims.stands(key, facts, spec)
             if key.is_spare:
                 await spares.check(self._claims.standing[key])
@@ -170,6 +186,13 @@ class DockerBackend(Backend):
                 await self._undo(name)
             raise
         return machine_from_inspection(key, facts, self._engine)
+
+    async def _standing(self, container: DockerContainer, isolation: str) -> dict[str, Any]:
+        """The engine's answer about a container that was started, once its agent can be dialled."""
+        facts = await wait_for_agent(container, isolation)
+        if isolation == "container":
+            await self._disks.check(facts)
+        return facts
 
     async def _undo(self, name: str) -> None:
         with anyio.move_on_after(CLEANUP_SECONDS, shield=True):
@@ -210,8 +233,9 @@ class DockerBackend(Backend):
         if facts is None or machine_from_inspection(key, facts, self._engine).state is MachineState.CREATING:
             raise BackendFailed(f"{key} is not there to be started; recreate the VM")
         container = self._container(key)
+        await self._disks.put_back(facts)
         await container.start()
-        facts = await wait_for_agent(container, self._isolation_of(facts))
+        facts = await self._standing(container, self._isolation_of(facts))
         if claim is not None:
             await self._record(claim.container_id, key, claim.spec)
         return machine_from_inspection(key, facts, self._engine)
@@ -229,6 +253,7 @@ class DockerBackend(Backend):
                 init = init_of(facts)
                 if init is not None:
                     await end(self._container(key), init, self._isolation_of(facts))
+                await self._disks.write_out(facts)
 
     async def destroy(self, key: MachineKey) -> None:
         """The container with its layer, and the image of a deleted snapshot that only it still held."""
@@ -243,6 +268,7 @@ class DockerBackend(Backend):
                     init = init_of(facts)
                     if init is not None:
                         await end_and_forget(self._container(key), init, self._isolation_of(facts))
+                    await self._disks.take_away(facts)
                     await remove(self._client, facts["Id"])
                     self._claims.settled(key)
                     if LABEL_SNAPSHOT in (facts["Config"].get("Labels") or {}):
@@ -284,6 +310,7 @@ class DockerBackend(Backend):
                 facts = await self._facts(key)
                 if facts is None:
                     raise BackendFailed(f"{key} is not there to be kept")
+                await self._disks.put_back(facts)
                 return await snapshots.keep(self._client, self._container(key), name)
 
     async def delete_snapshot(self, reference: str) -> None:

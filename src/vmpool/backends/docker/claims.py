@@ -15,6 +15,7 @@ from vmpool.backends.base import MachineKey, MachineSpec
 from vmpool.backends.docker.local import Init
 from vmpool.backends.docker.machines import init_of
 from vmpool.backends.docker.spec import MB, JSONDict, pids_limit
+from vmpool.backends.docker.storage import Storage, storage_of
 from vmpool.domain import Limits
 
 
@@ -23,11 +24,19 @@ class Standing:
     """A running container, as it was when the engine was last asked.
 
     hostname_file: what is mounted at its /etc/hostname.  made: the specification it was made to.
+    storage: what holds its disk limit.
     """
 
     init: Init
     hostname_file: Path
     made: MachineSpec
+    storage: Storage
+
+
+def standing_of(init: Init, facts: Mapping[str, Any], made: MachineSpec) -> Standing:
+    """From the engine's full answer."""
+    hostname_file = Path(facts.get("HostnamePath") or "/missing")
+    return Standing(init, hostname_file, made, storage_of(facts["Config"].get("Labels")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +59,7 @@ class Claims:
         """It runs: remember where."""
         init = init_of(facts)
         if init is not None:
-            self.standing[key] = Standing(init, Path(facts.get("HostnamePath") or "/missing"), made)
+            self.standing[key] = standing_of(init, facts, made)
 
     def claim(self, key: MachineKey, container_id: str, spec: MachineSpec) -> None:
         """From now on the container is this key's, whatever its name says."""

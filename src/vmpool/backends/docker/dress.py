@@ -7,7 +7,6 @@ UTS namespace.  The engine is told afterwards, before it could start the contain
 
 from __future__ import annotations
 
-import ctypes
 import os
 import socket
 from collections.abc import Iterator
@@ -16,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vmpool.backends.docker.local import CGROUPS, Init, NotLocal, cgroup_paths, cgroup_text, pinned
+from vmpool.backends.kernel import CLONE_NEWUTS, setns
 from vmpool.domain import Limits
 
 CPU_PERIOD = 100_000
 """Microseconds, as the engine divides CPU time."""
 _MB = 2**20
-_CLONE_NEWUTS = 0x04000000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,24 +58,15 @@ def _inside_uts(process: int) -> Iterator[None]:
     try:
         theirs = os.open("ns/uts", os.O_RDONLY | os.O_CLOEXEC, dir_fd=process)
         try:
-            _setns(theirs)
+            setns(theirs, CLONE_NEWUTS)
         finally:
             os.close(theirs)
         try:
             yield
         finally:
-            _setns(own)
+            setns(own, CLONE_NEWUTS)
     finally:
         os.close(own)
-
-
-def _setns(namespace: int) -> None:
-    if _LIBC.setns(namespace, _CLONE_NEWUTS) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-
-
-_LIBC = ctypes.CDLL(None, use_errno=True)  # os.setns is there from Python 3.12 on
 
 
 def _limit(paths: dict[str, str], limits: Limits) -> None:

@@ -17,6 +17,7 @@ from anyio import to_thread
 
 from vmpool.backends.docker.errors import REMEDY
 from vmpool.backends.docker.spec import LABEL_RUNTIME, LABEL_TEMPLATE, isolation_of
+from vmpool.backends.docker.storage import ENFORCEMENT, WARNINGS, Storage, storage_of
 from vmpool.errors import BackendFailed, BackendUnreachable, IsolationUnavailable
 
 _PATIENCE = aiohttp.ClientTimeout(total=120, sock_connect=10)
@@ -88,7 +89,8 @@ class Engine:
     """What an engine says of itself, as far as VMs are concerned.
 
     runtime: the one in use.  isolation: the wall it builds.  memory, cpu, pids: whether the engine can
-    limit them.  cgroup: "1" or "2".  podman: it is Podman in Docker's clothes.
+    limit them.  cgroup: "1" or "2".  podman: it is Podman in Docker's clothes.  driver: how it stores
+    layers.  data_root: where, on its host.  storage: what holds the disk limit of a new container.
     """
 
     version: str
@@ -99,6 +101,9 @@ class Engine:
     cpu: bool
     pids: bool
     podman: bool = False
+    driver: str = ""
+    data_root: str = ""
+    storage: Storage = Storage.FILES
 
     @property
     def isolation(self) -> str:
@@ -119,9 +124,9 @@ class Engine:
         raise IsolationUnavailable(isolation, "docker", self.isolations, "the engine has no runtime for it")
 
     def running(self, labels: Mapping[str, str] | None) -> Engine:
-        """The same engine with the runtime a container was made with, by its labels."""
-        runtime = (labels or {}).get(LABEL_RUNTIME)
-        return replace(self, runtime=runtime) if runtime else self
+        """The same engine with the runtime and the storage a container was made with, by its labels."""
+        runtime = (labels or {}).get(LABEL_RUNTIME) or self.runtime
+        return replace(self, runtime=runtime, storage=storage_of(labels))
 
     def enforcement(self) -> dict[str, str]:
         """What holds each limit here."""
@@ -129,7 +134,7 @@ class Engine:
         return {
             "cpu": f"{cgroup}, CFS quota" if self.cpu else "nothing",
             "memory": cgroup if self.memory else "nothing",
-            "disk": "RLIMIT_FSIZE per file",
+            "disk": ENFORCEMENT[self.storage],
             "processes": self._processes(cgroup),
             "network": "network namespace",
         }
@@ -141,9 +146,7 @@ class Engine:
 
     def warnings(self) -> tuple[str, ...]:
         """One sentence for each limit that is not hard here."""
-        sentences = [
-            "disk: the limit holds for each file, not for their sum; the engine's storage is shared.",
-        ]
+        sentences = list(WARNINGS[self.storage])
         if self.pids and self.isolation != "container":
             sentences.append("processes: the limit holds for the guest kernel's threads, eight for each.")
         for limit, held in (("cpu", self.cpu), ("memory", self.memory), ("processes", self.pids)):
@@ -170,6 +173,8 @@ def engine_facts(info: Mapping[str, Any], runtime: str | None) -> Engine:
         cpu=bool(info.get("CpuCfsQuota")),
         pids=bool(info.get("PidsLimit")),
         podman="BuildahVersion" in info,
+        driver=str(info.get("Driver") or ""),
+        data_root=str(info.get("DockerRootDir") or ""),
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import replace
-from pathlib import Path
 
 from aiodocker import Docker
 from aiodocker.containers import DockerContainer
@@ -13,7 +12,7 @@ from aiodocker.exceptions import DockerError
 from anyio import to_thread
 
 from vmpool.backends.base import Machine, MachineKey, MachineSpec, MachineState
-from vmpool.backends.docker.claims import Claims, Standing, update_body
+from vmpool.backends.docker.claims import Claims, Standing, standing_of, update_body
 from vmpool.backends.docker.dress import Dress, put_on
 from vmpool.backends.docker.engine import Engine, template_images
 from vmpool.backends.docker.errors import is_missing
@@ -67,7 +66,7 @@ async def record(
     init = init_of(facts)
     if init is not None and facts["Config"]["Hostname"] != spec.hostname:
         try:
-            await _change(Standing(init, Path(facts["HostnamePath"]), spec), Dress(spec.hostname))
+            await _change(standing_of(init, facts, spec), Dress(spec.hostname))
         except NotLocal as error:
             raise BackendFailed(f"the hostname cannot be set: {error}") from error
     name = container_name(pool_id, key)
@@ -92,8 +91,8 @@ async def outdated(client: Docker, pool_id: str, prefix: str, claims: Claims) ->
 
 def claimed_machine(key: MachineKey, standing: Standing, engine: Engine) -> Machine:
     """The machine a spare has become."""
-    container_id = standing.init.container_id
-    return Machine(key, MachineState.RUNNING, container_id, engine.isolation, engine.warnings())
+    warnings = replace(engine, storage=standing.storage).warnings()
+    return Machine(key, MachineState.RUNNING, standing.init.container_id, engine.isolation, warnings)
 
 
 def as_claimed(machine: Machine, claims: Claims) -> Machine:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from vmpool.backends.base import MachineKey, MachineSpec
+from vmpool.backends.docker.storage import LABEL_DISK, Storage
 from vmpool.domain.language import VM_PATH
 from vmpool.domain.limits import OPEN_FILES_HARD, OPEN_FILES_SOFT, SHARED_MEMORY_MB
 from vmpool.errors import InvalidRequest
@@ -53,6 +54,7 @@ class Placement:
     runtime: the OCI runtime's name, None for the engine's default.  agent_volume: the volume that holds
     the agent's binary.  isolation: what kind of wall the runtime builds.  podman: the engine is Podman,
     whose tmpfs take no owner.  made_with: the runtime's name, also where it is the engine's default.
+    storage: what holds the disk limit.
     """
 
     pool_id: str
@@ -61,6 +63,7 @@ class Placement:
     isolation: str = "container"
     podman: bool = False
     made_with: str = "runc"
+    storage: Storage = Storage.FILES
 
 
 def checked_pool_id(pool_id: str) -> str:
@@ -118,6 +121,7 @@ def container_config(
         LABEL_TEMPLATE: spec.template,
         LABEL_BASE: base,
         LABEL_RUNTIME: placement.made_with,
+        LABEL_DISK: placement.storage.value,
     }
     return {
         "Image": image,
@@ -162,7 +166,6 @@ def _host_config(spec: MachineSpec, placement: Placement) -> JSONDict:
         "Ulimits": [
             {"Name": "nofile", "Soft": OPEN_FILES_SOFT, "Hard": OPEN_FILES_HARD},
             {"Name": "core", "Soft": 0, "Hard": 0},
-            {"Name": "fsize", "Soft": limits.disk * MB, "Hard": limits.disk * MB},
         ],
         # What it needs: the agent, and a place for the agent's socket that a restart empties.
         "Mounts": [
@@ -176,6 +179,8 @@ def _host_config(spec: MachineSpec, placement: Placement) -> JSONDict:
         ],
         "Tmpfs": {SOCKET_DIR: _SOCKET_TMPFS if placement.podman else f"{_SOCKET_TMPFS},uid=1000,gid=1000"},
     }
+    if placement.storage is Storage.FILES:
+        config["Ulimits"].append({"Name": "fsize", "Soft": limits.disk * MB, "Hard": limits.disk * MB})
     if placement.podman:
         # It would ask for a million by itself, which a host without CAP_SYS_RESOURCE refuses; this is as
         # many as it may have itself, for all VMs together.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -19,6 +20,8 @@ COPY_CHUNK = 1 << 26
 RELEASE_SECONDS = 20.0
 E2FSCK_CORRECTED = 2
 """The largest exit status of e2fsck that leaves a whole file system."""
+STATE_OFFSET, STATE_VALID = 1024 + 0x3A, 1
+"""Of an ext4 superblock's state; the kernel takes the bit away while it is mounted without a journal."""
 MKFS_OPTIONS = (
     "-q",
     "-F",
@@ -44,6 +47,13 @@ def mkfs_program() -> str | None:
     return _system_program("mkfs.ext4")
 
 
+def was_left_mounted(image: Path) -> bool:
+    """Whether the host went down, or is just being used, while the disk was mounted."""
+    with image.open("rb") as file:
+        file.seek(STATE_OFFSET)
+        return not file.read(1)[0] & STATE_VALID
+
+
 def repair(image: Path) -> None:
     """Make a disk whole again that was mounted when the host went down; it has no journal."""
     e2fsck = _system_program("e2fsck")
@@ -61,10 +71,11 @@ def copy_sparse(source: Path, target: Path) -> None:
             fcntl.ioctl(writer.fileno(), FICLONE, reader.fileno())
             return
         except OSError:
-            _copy_data(reader.fileno(), writer.fileno())
+            copy_data(reader.fileno(), writer.fileno())
 
 
-def _copy_data(reader: int, writer: int) -> None:
+def copy_data(reader: int, writer: int) -> None:
+    """Copy the parts of one open file that hold data to another, which gets its size."""
     size = os.fstat(reader).st_size
     os.ftruncate(writer, size)
     at = 0
@@ -75,10 +86,19 @@ def _copy_data(reader: int, writer: int) -> None:
             return
         hole = os.lseek(reader, at, os.SEEK_HOLE)
         while at < hole:
-            copied = os.copy_file_range(reader, writer, min(COPY_CHUNK, hole - at), at, at)
+            copied = _copy_range(reader, writer, at, min(COPY_CHUNK, hole - at))
             if copied == 0:
                 return
             at += copied
+
+
+def _copy_range(reader: int, writer: int, at: int, length: int) -> int:
+    try:
+        return os.copy_file_range(reader, writer, length, at, at)
+    except OSError as failed:
+        if failed.errno != errno.EXDEV:  # two kinds of file system
+            raise
+        return os.pwrite(writer, os.pread(reader, min(length, MB), at), at)
 
 
 def empty_image(images: Path, megabytes: int) -> Path:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vmpool.backends.bubblewrap import disks
+from vmpool.backends import disks
 from vmpool.errors import BackendFailed
 
 SBIN = {**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}

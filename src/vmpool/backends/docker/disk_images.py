@@ -1,0 +1,78 @@
+"""Which containers have a disk image over their layer, and keeping it there."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from anyio import to_thread
+
+from vmpool.backends.docker.engine import Engine
+from vmpool.backends.docker.layers import Layers
+from vmpool.backends.docker.local import NotLocal
+from vmpool.backends.docker.machines import init_of
+from vmpool.backends.docker.storage import Storage, layer_of, storage_of
+from vmpool.errors import BackendFailed
+
+logger = logging.getLogger(__name__)
+
+
+class DiskImages:
+    """Disk images on one engine.
+
+    address: the engine's.  images: a directory for empty formatted disks, by size.
+    """
+
+    def __init__(self, address: str, images: Path) -> None:
+        local = address.startswith("unix://")
+        self._layers = Layers(address.removeprefix("unix://"), images) if local else None
+
+    async def settle(self, engine: Engine) -> Storage:
+        """What is to hold the disk limit of new containers, tried on this host."""
+        if self._layers is None or engine.driver != "overlay2":
+            return Storage.FILES
+        try:
+            await to_thread.run_sync(self._layers.prove, engine.data_root)
+        except (NotLocal, BackendFailed, OSError) as why:
+            logger.info("the disk limit is not hard: no disk image can lie over a container's layer: %s", why)
+            return Storage.FILES
+        return Storage.IMAGE
+
+    async def put(self, facts: Mapping[str, Any], megabytes: int) -> None:
+        """Before a container's first start: the disk over its layer, if it is to have one."""
+        await self._do(facts, lambda layers, layer: layers.put(layer, megabytes))
+
+    async def put_back(self, facts: Mapping[str, Any]) -> None:
+        """Before any other start, and before its files are read: the disk it has, wherever that went."""
+        await self._do(facts, lambda layers, layer: layers.put_back(layer))
+
+    async def check(self, facts: Mapping[str, Any]) -> None:
+        """BackendFailed unless a running container's root is on the disk.
+
+        A mount the engine does not see would leave the limit on paper only.
+        """
+        init = init_of(facts)
+        if init is not None:
+            await self._do(facts, lambda layers, layer: layers.check(layer, init))
+
+    async def write_out(self, facts: Mapping[str, Any]) -> None:
+        """After its last process: what it wrote is on the host's disk."""
+        await self._do(facts, lambda layers, layer: layers.write_out(layer))
+
+    async def take_away(self, facts: Mapping[str, Any]) -> None:
+        """Before the container is removed."""
+        if self._layers is not None:
+            await self._do(facts, lambda layers, layer: layers.take_away(layer))
+
+    async def _do(self, facts: Mapping[str, Any], act: Callable[[Layers, str], None]) -> None:
+        if storage_of(facts["Config"].get("Labels")) is not Storage.IMAGE:
+            return
+        layer = layer_of(facts)
+        if self._layers is None or layer is None:
+            raise BackendFailed("the VM's disk is an image on the engine's host; start the server there")
+        try:
+            await to_thread.run_sync(act, self._layers, layer)
+        except (NotLocal, OSError) as error:
+            raise BackendFailed(f"the VM's disk cannot be reached: {error}") from error

@@ -1,0 +1,46 @@
+"""What holds a VM's disk limit on one engine: decided once from what it says, tried before it is believed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+LABEL_DISK = "vmpool.disk"
+
+
+class Storage(StrEnum):
+    """What holds the disk limit of a container; its label says which, for as long as it lives."""
+
+    IMAGE = "image"  # a disk image of its own lies over the container's layer
+    FILES = "files"  # only the size of each file is limited
+
+
+ENFORCEMENT: Mapping[Storage, str] = {
+    Storage.IMAGE: "an ext4 image over the container's layer",
+    Storage.FILES: "RLIMIT_FSIZE per file",
+}
+WARNINGS: Mapping[Storage, tuple[str, ...]] = {
+    Storage.IMAGE: (),
+    Storage.FILES: (
+        "disk: the limit holds for each file, not for their sum; the engine's storage is shared.",
+    ),
+}
+
+
+def storage_of(labels: Mapping[str, str] | None) -> Storage:
+    """What holds the disk limit of the container with these labels."""
+    try:
+        return Storage((labels or {}).get(LABEL_DISK, Storage.FILES))
+    except ValueError:
+        return Storage.FILES
+
+
+def layer_of(facts: Mapping[str, Any]) -> str | None:
+    """The directory of the container's own layer on the engine's host, by overlay2; None elsewhere."""
+    driver = facts.get("GraphDriver") or {}
+    upper = (driver.get("Data") or {}).get("UpperDir")
+    if driver.get("Name") != "overlay2" or not isinstance(upper, str):
+        return None
+    directory, _, last = upper.rpartition("/")
+    return directory if last == "diff" else None
