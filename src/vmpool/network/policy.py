@@ -1,0 +1,125 @@
+"""Whether a VM may go somewhere: a pure function of its policy, the operator's admissions and an address.
+
+Judged twice.  `before` looks at what was asked for, so that a name that is denied is not even resolved (a
+lookup carries data out).  `at` looks at each address, and the address that was judged is the one dialled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from vmpool.domain.network import NetworkPolicy
+from vmpool.network.addresses import Address, refused_range
+from vmpool.network.destinations import Destination
+from vmpool.network.rules import Rule, admissions, parse_rules
+
+IsOwn = Callable[[Address], bool]
+"""Whether an address is one of the host's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """rule: what allowed it."""
+
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """rule: what refused it, for the log.  why, remedy: a sentence each, for whoever is refused."""
+
+    rule: str
+    why: str
+    remedy: str
+
+
+BY_OPERATOR = "Only the server's operator can admit it (network.admit)."
+BY_OWNER = "Change the VM's lists with 'vm network' or PUT /api/vms/{id}/network."
+DEFAULT = "public"
+"""The rule that allowed a connection where the VM has no allow list."""
+
+
+class Policy:
+    """One VM's policy, parsed.  admit: the operator's rules.  is_own: knows the host's own addresses."""
+
+    def __init__(self, stored: NetworkPolicy, admit: tuple[Rule, ...], is_own: IsOwn) -> None:
+        self._allow = parse_rules("network_policy.allow", stored.allow)
+        self._deny = parse_rules("network_policy.deny", stored.deny)
+        self._admit = admit
+        self._is_own = is_own
+        self._allows_addresses = any(rule.network is not None for rule in self._allow)
+
+    def before(self, to: Destination) -> Refused | None:
+        """What refuses it for what was asked for; None: it is to be resolved and judged by address."""
+        denied = self._denied_name(to)
+        if denied is not None:
+            return denied
+        if self._allow and not self._allows_addresses and self._allowed_name(to) is None:
+            return _not_listed(to)
+        return None
+
+    def at(self, to: Destination, address: Address) -> Allowed | Refused:
+        """Whether it may be reached at this address."""
+        denied = self._denied_name(to) or self._denied_address(to, address)
+        if denied is not None:
+            return denied
+        admitted = next((rule for rule in self._admit if rule.covers_address(address, to.port)), None)
+        if admitted is None:
+            refused = self._never(to, address)
+            if refused is not None:
+                return refused
+        if self._allow:
+            allowed = self._allowed_name(to) or self._allowed_address(to, address)
+            return _not_listed(to) if allowed is None else Allowed(f"allow {allowed}")
+        return Allowed(DEFAULT if admitted is None else f"admit {admitted}")
+
+    def peer(self, to: Destination) -> Allowed | Refused:
+        """Whether it may reach a VM of its group by this name: being in the group allows it."""
+        return self._denied_name(to) or Allowed("group")
+
+    def _never(self, to: Destination, address: Address) -> Refused | None:
+        """What no VM reaches unless the operator admits it."""
+        found = refused_range(address)
+        if found is not None:
+            why = f"{to.host} is {address}, which is in {found}" if to.address is None else f"is in {found}"
+            return Refused(f"range {found.network}", f"{_subject(to, why)}.", BY_OPERATOR)
+        if self._is_own(address):
+            why = _subject(to, f"{address} is an address of the host the server runs on")
+            return Refused("host", f"{why}.", BY_OPERATOR)
+        return None
+
+    def _denied_name(self, to: Destination) -> Refused | None:
+        return _denied(to, next((rule for rule in self._deny if rule.covers_name(to)), None))
+
+    def _denied_address(self, to: Destination, address: Address) -> Refused | None:
+        return _denied(to, next((rule for rule in self._deny if rule.covers_address(address, to.port)), None))
+
+    def _allowed_name(self, to: Destination) -> Rule | None:
+        return next((rule for rule in self._allow if rule.covers_name(to)), None)
+
+    def _allowed_address(self, to: Destination, address: Address) -> Rule | None:
+        return next((rule for rule in self._allow if rule.covers_address(address, to.port)), None)
+
+
+def _subject(to: Destination, why: str) -> str:
+    return f"{to} {why}" if why.startswith("is ") else f"{to}: {why}"
+
+
+def _denied(to: Destination, rule: Rule | None) -> Refused | None:
+    if rule is None:
+        return None
+    return Refused(f"deny {rule}", f"{to} is denied by the VM's rule '{rule}'.", BY_OWNER)
+
+
+def _not_listed(to: Destination) -> Refused:
+    return Refused("not in allow", f"{to} is not in the VM's allow list.", BY_OWNER)
+
+
+def check(stored: NetworkPolicy) -> None:
+    """InvalidRequest where a rule of it is none."""
+    parse_rules("network_policy.allow", stored.allow)
+    parse_rules("network_policy.deny", stored.deny)
+
+
+__all__ = ["Allowed", "IsOwn", "Policy", "Refused", "admissions", "check"]
