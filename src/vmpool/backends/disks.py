@@ -37,14 +37,14 @@ COPY_TREE = ("cp", "--archive", "--reflink=auto", "--sparse=always")
 """Copies a directory with owners, modes, links, times and attributes; run as root of a user namespace."""
 
 
-def _system_program(name: str) -> str | None:
+def system_program(name: str) -> str | None:
     """Where it is, also for a user whose PATH lacks the sbin directories."""
     return shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:{SBIN}")
 
 
 def mkfs_program() -> str | None:
     """mkfs.ext4, without which there are no disk images."""
-    return _system_program("mkfs.ext4")
+    return system_program("mkfs.ext4")
 
 
 def was_left_mounted(image: Path) -> bool:
@@ -56,7 +56,7 @@ def was_left_mounted(image: Path) -> bool:
 
 def repair(image: Path) -> None:
     """Make a disk whole again that was mounted when the host went down; it has no journal."""
-    e2fsck = _system_program("e2fsck")
+    e2fsck = system_program("e2fsck")
     if e2fsck is None:
         raise BackendFailed("e2fsck is gone; install e2fsprogs")
     checked = subprocess.run([e2fsck, "-f", "-y", image], capture_output=True, text=True, check=False)

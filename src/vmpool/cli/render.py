@@ -34,7 +34,7 @@ _HINTS = {
 """What to do next, by error code."""
 
 
-def show_json(value: BaseModel | Sequence[BaseModel | Mapping[str, object]]) -> None:
+def show_json(value: BaseModel | Mapping[str, object] | Sequence[BaseModel | Mapping[str, object]]) -> None:
     """`value` as JSON; models as the API sends them."""
     plain = [_plain(item) for item in value] if isinstance(value, Sequence) else _plain(value)
     say(json.dumps(plain, indent=2, ensure_ascii=False))
@@ -77,7 +77,14 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         say("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
-_STYLES = {"running": "green", "stopped": "yellow", "error": "bold red"}
+_STYLES = {
+    "running": "green",
+    "stopped": "yellow",
+    "error": "bold red",
+    "yes": "green",
+    "partly": "yellow",
+    "no": "red",
+}
 
 
 def facts(rows: Iterable[tuple[str, object]]) -> None:
