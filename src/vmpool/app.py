@@ -18,13 +18,14 @@ import anyio
 from anyio import to_thread
 
 from vmpool import server_log
-from vmpool.api.auth import Authenticator
+from vmpool.api.auth import Authenticator, Rates
 from vmpool.api.idempotency import Once, settle_interrupted
 from vmpool.api.requests import Defaults
 from vmpool.api.server import create_app
 from vmpool.api.services import Services
 from vmpool.backend_choice import open_backend
 from vmpool.domain import Limits
+from vmpool.domain.rate import Rate
 from vmpool.errors import VMPoolError
 from vmpool.http_server import HTTPServer, listen, url_of
 from vmpool.pool.settings import PoolSettings
@@ -81,7 +82,7 @@ async def opened(settings: Settings, directory: StateDirectory) -> AsyncIterator
         yield Services(
             pool=pool,
             store=store,
-            authenticator=Authenticator(store.keys),
+            authenticator=Authenticator(store.keys, rates=rates(settings)),
             once=once,
             defaults=defaults(settings),
             backend_reason=reason,
@@ -121,6 +122,7 @@ def pool_settings(settings: Settings) -> PoolSettings:
         keep_age=retention.age.total_seconds(),
         keep_executions=retention.count,
         keep_bytes=retention.bytes,
+        keep_audit=retention.audit.total_seconds(),
     )
 
 
@@ -135,6 +137,15 @@ def warm_pool_bounds(settings: Settings) -> Bounds:
         remember=asked.remember,
         at_once=asked.at_once,
         limits=default_limits(settings),
+    )
+
+
+def rates(settings: Settings) -> Rates:
+    """How fast may be asked."""
+    asked = settings.rates
+    return Rates(
+        requests=Rate(asked.requests, asked.requests_burst) if asked.requests else None,
+        failures=Rate(asked.failures, asked.failures_burst) if asked.failures else None,
     )
 
 

@@ -9,8 +9,11 @@
     │       └── IsolationUnavailable 422 this server has no such wall; `offered` lists what it has
     ├── Unauthenticated             401
     ├── Forbidden                   403
+    │   ├── InsufficientScope       403  the key was made without this scope
+    │   └── UserDisabled            403
     ├── NotFound                    404  (also for what belongs to somebody else)
     │   ├── VMNotFound · ExecutionNotFound · SnapshotNotFound · TemplateNotFound · KeyNotFound
+    │   └── UserNotFound
     ├── Conflict                    409
     │   ├── NameTaken               409
     │   ├── IllegalTransition       409  the VM's state does not allow this verb
@@ -18,7 +21,8 @@
     │   └── SnapshotMismatch        409  the snapshot stands on another base
     ├── LimitReached                429  Retry-After
     │   ├── QuotaExceeded           429  the user's own limit
-    │   └── TooManyExecutions       429  the VM's limit of executions in flight
+    │   ├── TooManyExecutions       429  the VM's limit of executions in flight
+    │   └── RateLimited             429  too much in a short time
     ├── PoolFull                    503  Retry-After; the host's limit
     ├── StoreFailed                 500  our database refused or is gone
     └── InfrastructureFailure       502  the program was not at fault; `dispatch` says whether it may have run
@@ -116,6 +120,24 @@ class Forbidden(VMPoolError):
     code: ClassVar[str] = "forbidden"
 
 
+class InsufficientScope(Forbidden):
+    """The key is valid and was made without the scope this needs; the message names it."""
+
+    code: ClassVar[str] = "insufficient_scope"
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"this key lacks the scope '{scope}'; use one that has it", scope=str(scope))
+
+
+class UserDisabled(Forbidden):
+    """The key is valid and an administrator has disabled its user."""
+
+    code: ClassVar[str] = "user_disabled"
+
+    def __init__(self) -> None:
+        super().__init__("your user is disabled on this server; ask its administrator")
+
+
 class NotFound(VMPoolError):
     """No such thing, or it belongs to another user: the two are not told apart."""
 
@@ -159,6 +181,13 @@ class KeyNotFound(NotFound):
 
     code: ClassVar[str] = "key_not_found"
     noun: ClassVar[str] = "API key"
+
+
+class UserNotFound(NotFound):
+    """No such user."""
+
+    code: ClassVar[str] = "user_not_found"
+    noun: ClassVar[str] = "user"
 
 
 class Conflict(VMPoolError):
@@ -233,6 +262,15 @@ class TooManyExecutions(LimitReached):
             limit=limit,
             retry_after=retry_after,
         )
+
+
+class RateLimited(LimitReached):
+    """More requests, or more wrong keys, in a short time than allowed."""
+
+    code: ClassVar[str] = "rate_limited"
+
+    def __init__(self, what: str, retry_after: float) -> None:
+        super().__init__(f"too many {what} in a short time; slow down", retry_after=retry_after)
 
 
 class PoolFull(VMPoolError):

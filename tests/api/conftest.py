@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 from vmpool.api.server import create_app
 from vmpool.api.services import Services
 from vmpool.app import opened
-from vmpool.settings import LimitSettings, Listen, Settings
+from vmpool.settings import LimitSettings, Listen, RateSettings, Settings
 from vmpool.store.statedir import StateDirectory
 
 from .caller import Caller
@@ -28,6 +28,7 @@ def settings(tmp_path: Path) -> Settings:
         backend="fake",
         listen=Listen(port=0, max_body=MAX_BODY, drain=5),
         limits=LimitSettings(max_vms_per_user=10, max_total_vms=12, host_memory=64_000, max_disk_limit=4096),
+        rates=RateSettings(failures=0),  # the tests' own callers share one address
     )
 
 

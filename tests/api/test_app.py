@@ -14,7 +14,7 @@ from vmpool import app, backend_choice
 from vmpool.api.requests import Defaults
 from vmpool.backends.base import Backend, BackendInfo
 from vmpool.backends.fake import FakeBackend
-from vmpool.domain import ApiKey, Census, NewVM, User, VMState
+from vmpool.domain import Census, NewVM, Principal, VMState
 from vmpool.domain.isolation import IsolationName
 from vmpool.domain.language import WarmStart
 from vmpool.errors import BackendUnreachable, Conflict, IsolationUnavailable
@@ -165,8 +165,8 @@ async def test_the_owner_is_made_once(directory: StateDirectory, settings: Setti
         first = key_file.read_text()
         await app.ensure_owner(store, directory)
         assert key_file.read_text() == first
-        owner, _ = await _authenticated(store, first)
-        assert (owner.name, owner.admin) == (app.OWNER, True)
+        owner = await _authenticated(store, first)
+        assert (owner.user.name, owner.user.admin) == (app.OWNER, True)
 
 
 async def test_a_key_that_was_not_written_down_is_replaced(
@@ -176,8 +176,8 @@ async def test_a_key_that_was_not_written_down_is_replaced(
         owner = await store.users.ensure(app.OWNER, admin=True)
         await store.keys.create(owner.id, "lost in a crash")
         await app.ensure_owner(store, directory)
-        found, _ = await _authenticated(store, (directory.path / "owner.key").read_text())
-        assert found == owner
+        found = await _authenticated(store, (directory.path / "owner.key").read_text())
+        assert found.user == owner
 
 
 async def test_a_server_with_users_gets_no_owner(directory: StateDirectory, settings: Settings) -> None:
@@ -222,7 +222,7 @@ def test_every_setting_of_the_pool_reaches_it(tmp_path: Path) -> None:
         periods=Periods(
             create_timeout=16, stop_grace=17, cleanup_timeout=18, reconcile_every=19, expire_every=20
         ),
-        retention=RetentionSettings(age=timedelta(seconds=21), count=22, bytes=23),
+        retention=RetentionSettings(age=timedelta(seconds=21), count=22, bytes=23, audit=timedelta(days=33)),
     )
     made, usual = asdict(app.pool_settings(others)), asdict(PoolSettings())
     assert {name for name in made if made[name] == usual[name]} == {"backstop", "agent_patience"}
@@ -243,7 +243,7 @@ async def test_the_bubblewrap_of_the_settings_is_used(directory: StateDirectory)
                 pass
 
 
-async def _authenticated(store: Store, text: str) -> tuple[User, ApiKey]:
+async def _authenticated(store: Store, text: str) -> Principal:
     found = await store.keys.authenticate(text.strip())
     assert found is not None
     return found

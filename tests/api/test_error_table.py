@@ -31,6 +31,8 @@ def occurrence(kind: type[errors.VMPoolError]) -> errors.VMPoolError:
         errors.IsolationUnavailable: ("gvisor", "fake", ("none",), "use another"),
         errors.InvalidRequest: ("name", "must be short"),
         errors.Unauthenticated: (),
+        errors.UserDisabled: (),
+        errors.RateLimited: ("requests", 0.5),
         errors.NameTaken: ("box",),
         errors.IllegalTransition: (1, "running", "creating"),
         errors.VMNotRunning: (1, "stopped"),

@@ -1,97 +1,211 @@
-"""Every operation of the OpenAPI document, asked about somebody else's things: as if they were not there."""
+"""Every operation of the OpenAPI document: with a key that does not work, with one that lacks the scope, and
+asked about somebody else's things, as if they were not there."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
 
+import httpx
 import pytest
 
-from vmpool.api.edge import OPEN_PATHS
-from vmpool.api.server import openapi
+from vmpool.api.scopes import NEEDED
+from vmpool.api.services import Services
+from vmpool.domain import Scope
+from vmpool.store import utcnow
 
 from .caller import Caller, problem
+from .operations import KEYED, Operation
 
 pytestmark = pytest.mark.anyio
+With = Callable[[str | None], Caller]
 
-BODIES = {
-    "create_vm": {"name": "x", "language": "python"},
-    "batch_execute": {"code": "1"},
-    "execute": {"code": "1"},
-    "restore_vm": {"snapshot_id": 1},
-    "create_user": {"name": "intruder"},
-}
+ONES = {"vm_id": 1, "execution_id": 1, "snapshot_id": 1, "key_id": 1, "user_id": 1}
+"""What the path of any operation may name; a new parameter must be added here to be tried."""
+NOWHERE = dict.fromkeys(ONES, 2_000_000_000)
+SECRETS = ("hush-name", "hush-code", "hush-label", "hush-output", "hush-snapshot", "hush-key", "hush-env")
 
 
-def operations() -> Iterator[tuple[str, str, str]]:
-    for path, methods in openapi()["paths"].items():
-        for method, operation in methods.items():
-            yield method.upper(), path, operation["operationId"]
+def test_the_table_of_scopes_is_the_document() -> None:
+    assert {operation.id for operation in KEYED} == NEEDED.keys()
+    for operation in KEYED:
+        assert operation.described["security"] == [{"HTTPBearer": [NEEDED[operation.id]]}], operation
 
 
-KEYED = [entry for entry in operations() if entry[1] not in OPEN_PATHS]
-ABOUT_A_VM = [entry for entry in KEYED if "{vm_id}" in entry[1]]
-
-
-def test_there_are_such_operations() -> None:
-    assert len(ABOUT_A_VM) >= 14
-
-
-async def test_without_a_key_it_is_401(nobody: Caller) -> None:
-    wrong = (None, "Bearer wrong", "Bearer", "Basic dXNlcjpwYXNz", "Bearer " + "x" * 4000, "vmp_bare")
-    for method, path, operation in KEYED:
-        concrete = path.format(vm_id="1", execution_id="1", snapshot_id="1", key_id="1")
-        for header in wrong:
-            headers = {"Authorization": header} if header else {}
-            answer = await nobody.call(method, concrete, BODIES.get(operation), headers=headers)
+async def test_a_key_that_does_not_work_is_401_everywhere(
+    nobody: Caller, owner: Caller, services: Services
+) -> None:
+    user, keys = await services.store.users.create("ada", admin=True), services.store.keys
+    revoked, revoked_secret = await keys.create(user.id, "revoked")
+    await keys.revoke(user.id, revoked.id)
+    _, expired_secret = await keys.create(user.id, "expired", utcnow() - timedelta(seconds=1))
+    _, good = await keys.create(user.id, "good")
+    wrong = {
+        "missing": None,
+        "revoked": f"Bearer {revoked_secret}",
+        "expired": f"Bearer {expired_secret}",
+        "unknown": "Bearer vmp_" + "x" * 43,
+        "malformed": "Bearer wrong",
+        "empty": "Bearer",
+        "another scheme": "Basic dXNlcjpwYXNz",
+        "no scheme": good,
+        "endless": "Bearer " + "x" * 4000,
+        "one letter less": f"Bearer {good[:-1]}",
+        "one letter more": f"Bearer {good}x",
+        "two": f"Bearer {good}, Bearer {good}",
+    }
+    told = set()
+    for operation in KEYED:
+        for header in wrong.values():
+            headers = (
+                {"Authorization": header, "X-Request-ID": "same"} if header else {"X-Request-ID": "same"}
+            )
+            path, body = operation.at(**ONES), operation.example()
+            answer = await nobody.call(operation.method, path, body, headers=headers)
             problem(answer, 401, "unauthenticated")
             assert answer.headers["www-authenticate"] == "Bearer"
+            told.add(_all_of(answer))
+    assert len(told) == 1  # nothing tells one from another
+    fine = await nobody.call("GET", "/api/vms", headers={"Authorization": f"Bearer {good}"})
+    assert fine.status_code == 200
 
 
-@pytest.mark.parametrize("by", ["id", "name"])
-async def test_a_foreign_vm_is_404(owner: Caller, other: Caller, by: str) -> None:
-    vm = await owner.create("box")
-    ran = await owner.execute("box")
-    kept = await owner.ok("POST", "/api/vms/box/snapshot", status=201)
-    before = await owner.ok("GET", "/api/vms/box")
-    for method, path, operation in ABOUT_A_VM:
-        concrete = path.format(vm_id=vm[by], execution_id=ran["id"], snapshot_id=kept["id"])
-        body = {"snapshot_id": kept["id"]} if operation == "restore_vm" else BODIES.get(operation)
-        await other.refused(method, concrete, body, status=404, code="vm_not_found")
-        assert await owner.ok("GET", "/api/vms/box") == before
-    assert await owner.ok("GET", "/api/vms/box/executions") == [ran]
-    assert await owner.ok("GET", "/api/vms/box/snapshots") == [kept]
-
-
-async def test_a_foreign_snapshot_cannot_be_restored_into_ones_own_vm(owner: Caller, other: Caller) -> None:
-    await owner.create("box")
-    kept = await owner.ok("POST", "/api/vms/box/snapshot", status=201)
-    await other.create("mine")
-    body = {"snapshot_id": kept["id"]}
-    await other.refused("POST", "/api/vms/mine/restore", body, status=404, code="snapshot_not_found")
-
-
-async def test_a_foreign_execution_is_404(owner: Caller, other: Caller) -> None:
-    await owner.create("box")
-    ran = await owner.execute("box")
-    await other.create("mine")
-    await other.refused(
-        "GET", f"/api/vms/mine/executions/{ran['id']}", status=404, code="execution_not_found"
+@pytest.mark.parametrize("operation", KEYED, ids=str)
+async def test_an_operation_needs_its_scope_and_no_other(
+    operation: Operation, services: Services, caller_with: With
+) -> None:
+    user, keys = await services.store.users.create("ada", admin=True), services.store.keys
+    path, body = operation.at(**NOWHERE), operation.example()
+    needed = NEEDED[operation.id]
+    _, lacking = await keys.create(user.id, "lacking", scopes=set(Scope) - {needed})
+    found = await caller_with(lacking).refused(
+        operation.method, path, body, status=403, code="insufficient_scope"
     )
+    assert found.context == {"scope": needed}
+    _, only = await keys.create(user.id, "only", scopes={needed})
+    answer = await caller_with(only).call(operation.method, path, body)
+    assert answer.status_code not in (401, 403) and answer.status_code < 500, answer.text
 
 
-async def test_lists_show_ones_own_only(owner: Caller, other: Caller) -> None:
-    await owner.create("box")
-    assert await other.ok("GET", "/api/vms") == []
+@pytest.mark.parametrize(
+    "operation", [one for one in KEYED if NEEDED[one.id] is Scope.ADMIN or one.id == "metrics"], ids=str
+)
+async def test_administration_is_for_administrators(
+    operation: Operation, services: Services, caller_with: With
+) -> None:
+    """A key that was made with `admin` loses it with its user's."""
+    user = await services.store.users.create("ada")
+    _, secret = await services.store.keys.create(user.id, "k", scopes=set(Scope))
+    path = operation.at(**{**ONES, "user_id": user.id})
+    answer = await caller_with(secret).call(operation.method, path, operation.example())
+    problem(answer, 403, "forbidden")
+
+
+async def test_a_foreign_thing_is_as_if_it_were_not_there(owner: Caller, other: Caller) -> None:
+    """Each id by itself, in a path whose other ids are one's own, and in every field of a body of that name.
+
+    The answer is the one to an id that never was, but for the id itself.
+    """
+    theirs, mine = await _things(owner, SECRETS[0]), await _things(other, "mine")
+    before = await _state(owner, theirs)
+    tried = 0
+    for operation in (one for one in KEYED if NEEDED[one.id] is not Scope.ADMIN):
+        for parameter in ONES:
+            if not operation.names(parameter):
+                continue
+            for foreign in theirs[parameter]:
+                answers = [
+                    await other.call(
+                        operation.method,
+                        operation.at(**{name: ids[0] for name, ids in mine.items()} | {parameter: asked}),
+                        operation.example(snapshot_id=mine["snapshot_id"][0]),
+                        headers={"X-Request-ID": "same"},
+                    )
+                    for asked in (foreign, _like(foreign))
+                ]
+                assert [answer.status_code for answer in answers] == [404, 404], (operation, parameter)
+                assert _all_of(answers[0], foreign) == _all_of(answers[1], _like(foreign))
+                assert not any(secret in answers[0].text for secret in SECRETS if secret != foreign)
+                tried += 1
+    assert tried >= 28
+    assert await _state(owner, theirs) == before
+
+
+async def test_a_foreign_thing_named_in_a_body_is_as_if_it_were_not_there(
+    owner: Caller, other: Caller
+) -> None:
+    theirs, mine = await _things(owner, SECRETS[0]), await _things(other, "mine")
+    fields = {
+        (operation.id, field)
+        for operation in KEYED
+        for field in (operation.body or {}).get("properties", {})
+        if field.removesuffix("s") in ONES
+    }
+    assert fields == {("restore_vm", "snapshot_id"), ("batch_execute", "vm_ids")}  # each is tried below
+    kept = theirs["snapshot_id"][0]
+    for asked in (kept, _like(kept)):
+        await other.refused(
+            "POST",
+            f"/api/vms/{mine['vm_id'][0]}/restore",
+            {"snapshot_id": asked},
+            status=404,
+            code="snapshot_not_found",
+        )
+    for foreign in theirs["vm_id"]:
+        asked = [foreign, _like(foreign)]
+        items = await other.ok("POST", "/api/vms/batch-execute", {"code": "1", "vm_ids": asked})
+        assert items[0]["error"]["code"] == "vm_not_found"
+        for item, one in zip(items, asked, strict=True):
+            assert (item.pop("vm_id"), item["error"].pop("context")) == (one, {"reference": str(one)})
+            item["error"]["detail"] = item["error"]["detail"].replace(f"'{one}'", "it")
+        assert items[0] == items[1]
+
+
+async def test_what_is_listed_is_ones_own(owner: Caller, other: Caller) -> None:
+    """Every operation that reads and names nothing, and everything it answers, headers included."""
+    await _things(owner, SECRETS[0])
+    tried = 0
+    for operation in KEYED:
+        if operation.method == "GET" and "{" not in operation.path and NEEDED[operation.id] is Scope.READ:
+            answer = await other.call("GET", operation.path)
+            assert answer.status_code == (403 if operation.id == "metrics" else 200)
+            assert "hush" not in _all_of(answer), operation
+            tried += 1
+    assert tried >= 3
     assert await other.ok("POST", "/api/vms/batch-execute", {"code": "1"}) == []
 
 
-async def test_a_foreign_key_cannot_be_revoked(owner: Caller, other: Caller) -> None:
-    mine = await owner.ok("GET", "/api/keys")
-    await other.refused("DELETE", f"/api/keys/{mine[0]['id']}", status=404, code="key_not_found")
-    assert await owner.ok("GET", "/api/keys") == mine
+async def _things(caller: Caller, name: str) -> dict[str, list[Any]]:
+    """One of everything, by what a path calls it; a VM by its id and by its name."""
+    vm = await caller.create(name, labels={"note": "hush-label"}, env={"TOKEN": "hush-env"})
+    ran = await caller.execute(vm["id"], "print('hush-output')  # hush-code")
+    kept = await caller.ok("POST", f"/api/vms/{name}/snapshot", {"name": "hush-snapshot"}, status=201)
+    key = await caller.ok("POST", "/api/keys", {"name": "hush-key"}, status=201)
+    return {
+        "vm_id": [vm["id"], name],
+        "execution_id": [ran["id"]],
+        "snapshot_id": [kept["id"]],
+        "key_id": [key["id"]],
+        "user_id": [vm["user_id"]],
+    }
 
 
-@pytest.mark.parametrize(("method", "path"), [("POST", "/api/users"), ("GET", "/api/users")])
-async def test_users_are_for_administrators(other: Caller, method: str, path: str) -> None:
-    body = {"name": "x"} if method == "POST" else None
-    await other.refused(method, path, body, status=403, code="forbidden")
+async def _state(caller: Caller, things: dict[str, list[Any]]) -> list[Any]:
+    vm = things["vm_id"][0]
+    paths = (f"/api/vms/{vm}", f"/api/vms/{vm}/executions", f"/api/vms/{vm}/snapshots")
+    return [await caller.ok("GET", path) for path in paths] + [
+        {key["id"]: key["expires_at"] for key in await caller.ok("GET", "/api/keys")}
+    ]
+
+
+def _like(reference: int | str) -> int | str:
+    """An id or a name of the same kind that never was."""
+    return 2_000_000_000 if isinstance(reference, int) else "nowhere-at-all"
+
+
+def _all_of(answer: httpx.Response, asked: object = None) -> str:
+    """Everything an answer says, with what was asked for taken out."""
+    headers = sorted((name, value) for name, value in answer.headers.items() if name != "content-length")
+    said = f"{answer.status_code} {headers} {answer.text}"
+    return said if asked is None else said.replace(f"'{asked}'", "it").replace(f'"{asked}"', "it")

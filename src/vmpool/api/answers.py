@@ -16,6 +16,7 @@ from vmpool.api.schemas import (
     VM,
     Answer,
     APIKey,
+    AuditEntry,
     BackendStatus,
     BatchError,
     Execution,
@@ -25,10 +26,12 @@ from vmpool.api.schemas import (
     PoolStatus,
     PoolUse,
     Snapshot,
+    Use,
     User,
     VMStatus,
     WarmPoolStatus,
 )
+from vmpool.domain.audit import AuditEntry as AuditEntryValue
 from vmpool.pool import feed, status
 from vmpool.pool.batch import Item, ItemError
 
@@ -134,7 +137,37 @@ def snapshot(of: domain.Snapshot) -> Snapshot:
 
 def user(of: domain.User) -> User:
     """A user of the pool."""
-    return User(id=of.id, name=of.name, admin=of.admin, created_at=stamp(of.created_at))
+    return User(
+        id=of.id,
+        name=of.name,
+        admin=of.admin,
+        created_at=stamp(of.created_at),
+        disabled_at=stamp(of.disabled_at),
+        max_vms=of.max_vms,
+    )
+
+
+def use(of: domain.User, taken: status.UserUse) -> Use:
+    """What a user takes of the pool."""
+    return Use(user=user(of), **asdict(taken))
+
+
+def audit_entry(of: AuditEntryValue) -> AuditEntry:
+    """Something that was done, or refused."""
+    act = of.act
+    return AuditEntry(
+        id=of.id,
+        time=stamp(of.at),
+        user_id=act.user_id,
+        user=of.user,
+        key_id=act.key_id,
+        address=act.address,
+        action=act.action,
+        target=act.target,
+        facts=dict(act.facts),
+        status=act.status,
+        request_id=act.request_id,
+    )
 
 
 def api_key(of: domain.ApiKey) -> APIKey:
@@ -147,6 +180,7 @@ def api_key(of: domain.ApiKey) -> APIKey:
         created_at=stamp(of.created_at),
         expires_at=stamp(of.expires_at),
         last_used_at=stamp(of.last_used_at),
+        scopes=sorted(of.scopes),
     )
 
 
@@ -202,11 +236,14 @@ def vm_status(of: status.VMStatus) -> VMStatus:
     )
 
 
-def pool_status(of: status.PoolStatus, backend_reason: str) -> PoolStatus:
-    """Limits, use, backend and host."""
+def pool_status(of: status.PoolStatus, backend_reason: str, quota: int | None) -> PoolStatus:
+    """Limits, use, backend and host.  quota: the caller's own, where an administrator has set one."""
     backend = of.backend
+    limits = PoolLimits(**asdict(of.limits), cpu=None)
+    if quota is not None:
+        limits.max_vms_per_user = quota
     return PoolStatus(
-        limits=PoolLimits(**asdict(of.limits), cpu=None),
+        limits=limits,
         use=PoolUse(
             vms=of.use.of_user,
             total_vms=of.use.vms,

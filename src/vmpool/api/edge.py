@@ -16,7 +16,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from vmpool import errors
 from vmpool.api.errors import edge_problem, respond, respond_to
 from vmpool.api.observed import request_id_of
-from vmpool.domain.user import User
+from vmpool.api.record import REFUSED
+from vmpool.domain import Principal
 from vmpool.telemetry import log_context
 
 log = logging.getLogger(__name__)
@@ -25,8 +26,10 @@ MAX_BODY_BYTES = 32 << 20
 OPEN_PATHS = frozenset({"/health", "/ready", "/openapi.json"})
 """What is answered without a key."""
 
-Authenticate = Callable[[str | None], Awaitable[User]]
-"""From the Authorization header's value to its user; raises Unauthenticated."""
+Authenticate = Callable[[str | None, str | None], Awaitable[Principal]]
+"""From the Authorization header's value and the sender's address to who asks; raises Unauthenticated."""
+Record = Callable[[Scope, int], Awaitable[None]]
+"""Hears of every answer before it leaves: the request and the answer's status."""
 
 _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -52,12 +55,14 @@ class Edge:
         self,
         app: ASGIApp,
         authenticate: Authenticate,
+        record: Record,
         max_body: int = MAX_BODY_BYTES,
         is_open: IsOpen = open_path,
     ) -> None:
         self._app = app
         self._is_open = is_open
         self._authenticate = authenticate
+        self._record = record
         self._max_body = max_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,11 +81,16 @@ class Edge:
             if message["type"] == "http.response.start":
                 begun = True
                 _decorate(message, request_id)
+                if "operation" in state or message["status"] in REFUSED:
+                    await self._record(scope, message["status"])
             await send(message)
 
         try:
-            if not self._is_open(scope):
-                caller = state["caller"] = await self._authenticate(headers.get("authorization"))
+            # What the shortcut hands on has been let in there.
+            if "caller" not in state and not self._is_open(scope):
+                client = scope.get("client")
+                address = None if client is None else client[0]
+                caller = state["caller"] = await self._authenticate(headers.get("authorization"), address)
                 log_context.for_user(caller.id)
             bounded = _bounded(headers, receive, self._max_body)
             await self._app(scope, bounded, sending)

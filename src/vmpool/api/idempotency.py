@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from vmpool.api.errors import MEDIA_TYPE, problem_of
-from vmpool.domain import User
+from vmpool.domain import Principal
 from vmpool.errors import InfrastructureFailure, Interrupted, StoreFailed, VMPoolError
 from vmpool.store import Fresh, Replay
 from vmpool.store.idempotency import Idempotency
@@ -63,7 +63,7 @@ class Once:
         self,
         route: str,
         request_id: str,
-        caller: User,
+        caller: Principal,
         key: str | None,
         body: BaseModel | None,
         act: Callable[[], Awaitable[Response]],

@@ -8,9 +8,11 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Scope
 
 from vmpool import __version__
-from vmpool.api import errors, health, history, keys, metrics, vms
+from vmpool.api import audit, errors, health, history, keys, metrics, overview, users, vms
 from vmpool.api.edge import MAX_BODY_BYTES, Edge, open_path
 from vmpool.api.observed import Observed
+from vmpool.api.record import Recorder
+from vmpool.api.scopes import NEEDED
 from vmpool.api.services import Services
 from vmpool.api.shortcut import ExecuteShortcut
 
@@ -29,19 +31,22 @@ def create_app(services: Services, *, max_body: int = MAX_BODY_BYTES, access_log
     """
     app = routes()
     app.state.services = services
+    record = Recorder(services.store.audit)
 
     def is_open(scope: Scope) -> bool:
         return open_path(scope) or (services.open_metrics and metrics.asked_from_here(scope))
 
-    app.add_middleware(Edge, authenticate=services.authenticator, max_body=max_body, is_open=is_open)
+    app.add_middleware(
+        Edge, authenticate=services.authenticator, record=record, max_body=max_body, is_open=is_open
+    )
     errors.install(app)
-    shortcut = ExecuteShortcut(app, services, services.authenticator, max_body)
+    shortcut = ExecuteShortcut(app, services, record, max_body)
     return Observed(shortcut, services.telemetry, access_log=access_log)
 
 
 def routes() -> FastAPI:
     """The application without its parts: enough for the OpenAPI document."""
-    app = FastAPI(
+    app = _Documented(
         title="vmpool",
         version=__version__,
         description=DESCRIPTION,
@@ -49,9 +54,33 @@ def routes() -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
-    for router in (health.router, metrics.router, vms.router, history.router, keys.router):
+    for router in (
+        health.router,
+        metrics.router,
+        vms.router,
+        history.router,
+        keys.router,
+        users.router,
+        overview.router,
+        audit.router,
+    ):
         app.include_router(router)
     return app
+
+
+class _Documented(FastAPI):
+    """An application whose OpenAPI document names the scope that each operation needs."""
+
+    def openapi(self) -> dict[str, Any]:
+        made_before = self.openapi_schema is not None
+        document = super().openapi()
+        if not made_before:
+            for methods in document["paths"].values():
+                for operation in methods.values():
+                    for requirement in operation.get("security", ()):
+                        for scheme in requirement:  # OpenAPI 3.1: names of roles, for any kind of scheme
+                            requirement[scheme] = [NEEDED[operation["operationId"]]]
+        return document
 
 
 def openapi() -> dict[str, Any]:

@@ -16,10 +16,12 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vmpool.api import answers
-from vmpool.api.edge import Authenticate, Edge
+from vmpool.api.edge import Edge, Record
 from vmpool.api.idempotency import KEY_HEADER, MAX_KEY
 from vmpool.api.schemas import ExecuteRequest
 from vmpool.api.services import Services
+from vmpool.domain import Principal
+from vmpool.domain import Scope as Scopes
 
 ROUTE = "/api/vms/{vm_id}/execute"
 _PATH = re.compile(r"/api/vms/([a-z0-9-]{1,63})/execute")
@@ -29,10 +31,10 @@ _PATH = re.compile(r"/api/vms/([a-z0-9-]{1,63})/execute")
 class ExecuteShortcut:
     """ASGI application: `POST /api/vms/{vm_id}/execute` by itself, everything else by `app`."""
 
-    def __init__(self, app: ASGIApp, services: Services, authenticate: Authenticate, max_body: int) -> None:
+    def __init__(self, app: ASGIApp, services: Services, record: Record, max_body: int) -> None:
         self._app = app
         self._services = services
-        self._edge = Edge(self._execute, authenticate, max_body)
+        self._edge = Edge(self._execute, services.authenticator, record, max_body)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "POST" and _PATH.fullmatch(scope["path"]):
@@ -41,6 +43,8 @@ class ExecuteShortcut:
             await self._app(scope, receive, send)
 
     async def _execute(self, scope: Scope, receive: Receive, send: Send) -> None:
+        caller: Principal = scope["state"]["caller"]
+        caller.require(Scopes.EXECUTE)
         text = bytearray()
         while True:
             message = await receive()
@@ -55,7 +59,7 @@ class ExecuteShortcut:
             return
         body, key = asked
         scope["state"]["route"] = ROUTE
-        services, caller = self._services, scope["state"]["caller"]
+        services = self._services
         reference = scope["path"].split("/")[3]
         request = services.defaults.execution(body)
 

@@ -14,6 +14,7 @@ from vmpool.api import answers, events
 from vmpool.api.auth import KEY_NEEDED, Caller
 from vmpool.api.idempotency import IdempotencyKey
 from vmpool.api.paging import LINK_HEADER, Paged, link_next
+from vmpool.api.record import note
 from vmpool.api.schemas import (
     VM,
     BatchError,
@@ -29,7 +30,7 @@ from vmpool.api.schemas import (
     VMStatus,
 )
 from vmpool.api.services import Services
-from vmpool.domain import User
+from vmpool.domain import Principal
 from vmpool.pool.batch import in_order
 from vmpool.pool.logs import DEFAULT_TAIL
 
@@ -75,9 +76,9 @@ async def create_vm(
     services = Services.of(request)
 
     async def act() -> Response:
-        return answers.send(
-            answers.vm(await services.pool.create_vm(caller.id, services.defaults.vm(body))), 201
-        )
+        made = await services.pool.create_vm(caller.id, services.defaults.vm(body))
+        note(request, target=f"vm_id={made.id}", name=made.name)
+        return answers.send(answers.vm(made), 201)
 
     return await _once(request, caller, idempotency_key, body, act)
 
@@ -99,7 +100,8 @@ async def list_vms(request: Request, response: Response, caller: Caller, page: P
 async def pool_status(request: Request, caller: Caller) -> PoolStatus:
     """What the pool allows, what is taken, where the VMs come from and what holds each limit."""
     services = Services.of(request)
-    return answers.pool_status(await services.pool.pool_status(caller.id), services.backend_reason)
+    found = await services.pool.pool_status(caller.id)
+    return answers.pool_status(found, services.backend_reason, caller.user.max_vms)
 
 
 @router.post(
@@ -232,6 +234,7 @@ async def create_snapshot(
 
     async def act() -> Response:
         kept = await services.pool.snapshot(caller.id, vm_id, name)
+        note(request, snapshot_id=kept.id)
         return answers.send(answers.snapshot(kept), 201)
 
     return await _once(request, caller, idempotency_key, body, act)
@@ -240,12 +243,13 @@ async def create_snapshot(
 @router.post("/{vm_id}/restore", operation_id="restore_vm", summary="Put a VM's files back")
 async def restore_vm(request: Request, caller: Caller, vm_id: VMReference, body: RestoreRequest) -> VM:
     """To what one of its snapshots kept.  Ends what runs in it; the VM runs afterwards."""
+    note(request, snapshot_id=body.snapshot_id)
     return answers.vm(await Services.of(request).pool.restore(caller.id, vm_id, body.snapshot_id))
 
 
 async def _once(
     request: Request,
-    caller: User,
+    caller: Principal,
     key: str | None,
     body: BaseModel | None,
     act: Callable[[], Awaitable[Response]],

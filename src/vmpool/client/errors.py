@@ -144,6 +144,18 @@ class Forbidden(APIError):
     wire_code = "forbidden"
 
 
+class InsufficientScope(Forbidden):
+    """The key is valid and was made without the scope this needs."""
+
+    wire_code = "insufficient_scope"
+
+
+class UserDisabled(Forbidden):
+    """The key is valid and an administrator has disabled its user."""
+
+    wire_code = "user_disabled"
+
+
 class NotFound(APIError):
     """No such thing among the caller's."""
 
@@ -178,6 +190,12 @@ class KeyNotFound(NotFound):
     """No such API key."""
 
     wire_code = "key_not_found"
+
+
+class UserNotFound(NotFound):
+    """No such user."""
+
+    wire_code = "user_not_found"
 
 
 class Conflict(APIError):
@@ -226,6 +244,12 @@ class TooManyExecutions(LimitReached):
     """The VM has as many executions in flight as allowed."""
 
     wire_code = "too_many_executions"
+
+
+class RateLimited(LimitReached):
+    """More requests, or more wrong keys, in a short time than allowed."""
+
+    wire_code = "rate_limited"
 
 
 class PoolFull(APIError):

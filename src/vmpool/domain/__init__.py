@@ -14,7 +14,7 @@ from vmpool.domain.limits import (
     Limits,
 )
 from vmpool.domain.snapshot import Snapshot, SnapshotState
-from vmpool.domain.user import ApiKey, User
+from vmpool.domain.user import ApiKey, Principal, Scope, User
 from vmpool.domain.vm import ARROWS, VM, VMState
 
 __all__ = [
@@ -37,6 +37,8 @@ __all__ = [
     "Limits",
     "NewVM",
     "Outcome",
+    "Principal",
+    "Scope",
     "Snapshot",
     "SnapshotState",
     "User",

@@ -35,6 +35,7 @@ class Census:
 
     vms: those of all users.  of_user: those of the asking user.  memory: the sum of their memory limits
     in MB.  cpu: the sum of their CPU limits in cores.  disk: the sum of their disk limits in MB.
+    quota: VMs the asking user may have; None: as many as everybody.
     """
 
     vms: int
@@ -42,3 +43,4 @@ class Census:
     memory: int
     cpu: float
     disk: int
+    quota: int | None = None

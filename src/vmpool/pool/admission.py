@@ -17,8 +17,9 @@ def admit(now: Census, asked: Limits, settings: PoolSettings, host_memory: int) 
 
     CPU is divided by shares and has no limit of sum: a full host makes every VM slower, none fail.
     """
-    if now.of_user >= settings.max_vms_per_user:
-        raise QuotaExceeded(settings.max_vms_per_user)
+    quota = settings.max_vms_per_user if now.quota is None else now.quota
+    if now.of_user >= quota:
+        raise QuotaExceeded(quota)
     if now.vms >= settings.max_total_vms:
         raise PoolFull("total_vms", settings.max_total_vms, now.vms)
     capacity = memory_capacity(settings, host_memory)

@@ -89,7 +89,8 @@ class Expiry:
             logger.exception("VM %s could not be ended", vm.id)
 
     async def prune(self) -> None:
-        """Remove what is past its retention: history, deleted VMs that have none left, idempotency keys."""
+        """Remove what is past its retention: history, deleted VMs that have none left, idempotency keys, the
+        audit log."""
         settings, store = self._context.settings, self._context.store
         await store.executions.prune(
             Retention(
@@ -100,3 +101,4 @@ class Expiry:
         )
         await store.vms.purge(self._context.clock() - timedelta(seconds=settings.keep_age))
         await store.idempotency.prune()
+        await store.audit.prune(self._context.clock() - timedelta(seconds=settings.keep_audit))

@@ -38,7 +38,7 @@ class PoolSettings:
     reconcile_every, expire_every: seconds between two rounds.
 
     keep_age (seconds), keep_executions (rows per VM), keep_bytes (all output together): the history's
-    retention.
+    retention.  keep_audit (seconds): the audit log's.
     """
 
     isolation: str | None = None
@@ -73,3 +73,4 @@ class PoolSettings:
     keep_age: float = 30 * DAY
     keep_executions: int = 10_000
     keep_bytes: int = 4 << 30
+    keep_audit: float = 365 * DAY

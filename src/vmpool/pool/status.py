@@ -65,6 +65,18 @@ class PoolStatus:
     warm_pool: WarmPoolFigures
 
 
+@dataclass(frozen=True, slots=True)
+class UserUse:
+    """What one user takes.  running: of `vms`.  cpu, memory, disk: sums of limits, in cores, MB and MB."""
+
+    vms: int
+    running: int
+    cpu: float
+    memory: int
+    disk: int
+    executions: int
+
+
 class Status:
     """Answers both questions; remembers the last look at each VM's CPU time."""
 
@@ -101,6 +113,18 @@ class Status:
             now, seconds = anyio.current_time(), usage.cpu_seconds
         self._looks[key] = (now, seconds)
         return usage, max(0.0, 100 * (seconds - earlier[1]) / (now - earlier[0]))
+
+    def use_of(self, user_id: int) -> UserUse:
+        """What a user takes of the pool."""
+        vms = self._context.registry.of_user(user_id)
+        return UserUse(
+            vms=len(vms),
+            running=sum(vm.state is VMState.RUNNING for vm in vms),
+            cpu=sum(vm.limits.cpu for vm in vms),
+            memory=sum(vm.limits.memory for vm in vms),
+            disk=sum(vm.limits.disk for vm in vms),
+            executions=sum(self._executions.in_flight(vm.id) for vm in vms),
+        )
 
     def forget_absent(self) -> None:
         """Drop looks at machines that are no more."""

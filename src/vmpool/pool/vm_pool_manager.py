@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
@@ -12,7 +13,7 @@ import anyio
 
 from vmpool.backends.base import Backend, BackendInfo
 from vmpool.domain import VM, Execution, ExecutionRequest, Snapshot, VMState
-from vmpool.errors import BackendUnreachable, VMNotFound
+from vmpool.errors import BackendUnreachable, VMNotFound, VMPoolError
 from vmpool.pool.batch import Arrivals, Item, as_they_end, in_order
 from vmpool.pool.connections import Connections
 from vmpool.pool.context import Context
@@ -29,13 +30,15 @@ from vmpool.pool.requests import VMRequest
 from vmpool.pool.settings import PoolSettings
 from vmpool.pool.snapshots import Snapshots
 from vmpool.pool.spool import Spool
-from vmpool.pool.status import PoolStatus, Status, VMStatus
+from vmpool.pool.status import PoolStatus, Status, UserUse, VMStatus
 from vmpool.pool.warm import Warmer
 from vmpool.pool.warm_pool.keeper import WarmPool
 from vmpool.store import Store, utcnow
 from vmpool.telemetry import Telemetry
 from vmpool.telemetry.instruments import Family
 from vmpool.telemetry.process import watch_loop
+
+logger = logging.getLogger(__name__)
 
 FIRST_ROUND = 15.0
 """Seconds opening the pool waits at most for the reconciler to have looked at everything once."""
@@ -149,6 +152,11 @@ class VMPoolManager:
             found = [vm for vm in found if vm.id < before_id]
         return found[:limit]
 
+    async def list_all_vms(self, *, limit: int, before_id: int | None = None) -> list[VM]:
+        """Everybody's VMs, newest first.  before_id: only older ones, for paging."""
+        newest_first = sorted(self._context.registry.all(), key=lambda vm: vm.id, reverse=True)
+        return [vm for vm in newest_first if before_id is None or vm.id < before_id][:limit]
+
     async def get_vm(self, user_id: int, reference: Reference) -> VM:
         """One VM; an errored one carries its reason in `error`."""
         return self._context.registry.find(user_id, reference)
@@ -168,6 +176,13 @@ class VMPoolManager:
     async def restart_vm(self, user_id: int, reference: Reference) -> VM:
         """Stop and start; files stay."""
         return await self._lifecycle.restart(self._standing(user_id, reference))
+
+    async def stop_vms_of(self, user_id: int) -> None:
+        """Stop the user's running VMs, all at once, and keep their files.  What fails is in the log."""
+        async with anyio.create_task_group() as tasks:
+            for vm in self._context.registry.of_user(user_id):
+                if vm.state is VMState.RUNNING:
+                    tasks.start_soon(self._stop_quietly, vm)
 
     # -- executions
 
@@ -258,7 +273,17 @@ class VMPoolManager:
         """What the pool has now, for metrics; of all users together."""
         return pool_families(self._context, self._executions, self._warm_pool)
 
+    def use_of(self, user_id: int) -> UserUse:
+        """What this user takes of the pool now."""
+        return self._status.use_of(user_id)
+
     # -- inside
+
+    async def _stop_quietly(self, vm: VM) -> None:
+        try:
+            await self._lifecycle.stop(vm)
+        except VMPoolError:
+            logger.exception("VM %s could not be stopped", vm.id)
 
     def _standing(self, user_id: int, reference: Reference) -> VM:
         """A VM on the backend this server runs; every VM keeps the backend it was made on."""

@@ -37,6 +37,7 @@ from vmpool.settings.sections import (
     MetricsSettings,
     Output,
     Periods,
+    RateSettings,
     RetentionSettings,
     Section,
     Warm,
@@ -54,6 +55,7 @@ __all__ = [
     "MetricsSettings",
     "Output",
     "Periods",
+    "RateSettings",
     "RetentionSettings",
     "Section",
     "Settings",
@@ -105,6 +107,7 @@ class Settings(BaseSettings):
     lifetime: Lifetime = Lifetime()
     warm: Warm = Warm()
     warm_pool: WarmPool = WarmPool()
+    rates: RateSettings = RateSettings()
     periods: Periods = Periods()
     log: Log = Log()
     metrics: MetricsSettings = MetricsSettings()

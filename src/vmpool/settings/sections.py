@@ -137,6 +137,11 @@ class RetentionSettings(Section):
     )
     count: Count = Field(default=10_000, description="Executions per VM.")
     bytes: Count = Field(default=4 << 30, description="All code and output together.")
+    audit: timedelta = Field(
+        default=timedelta(days=365),
+        ge=timedelta(days=1),
+        description="Of the audit log: as `age`, at least P1D.",
+    )
 
 
 class Lifetime(Section):
@@ -191,6 +196,25 @@ class Periods(Section):
     expire_every: Seconds = Field(
         default=5, description="Between two looks for VMs past ttl or idle_timeout."
     )
+
+
+class RateSettings(Section):
+    """How much in how short a time, as token buckets.  Past it: 429 with Retry-After."""
+
+    requests: float = Field(
+        default=1000,
+        ge=0,
+        allow_inf_nan=False,
+        description="Requests a second of one user, all keys together; 0: no limit.",
+    )
+    requests_burst: Count = Field(default=2000, description="Of them at once, after a pause.")
+    failures: float = Field(
+        default=1,
+        ge=0,
+        allow_inf_nan=False,
+        description="Requests a second without a valid key from one address; 0: no limit.",
+    )
+    failures_burst: Count = Field(default=60, description="Of them at once, after a pause.")
 
 
 class Log(Section):

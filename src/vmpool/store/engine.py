@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from vmpool.errors import InvalidRequest
+from vmpool.store.audit import Audit
 from vmpool.store.database import Committed, Database, database_errors
 from vmpool.store.executions import Executions
 from vmpool.store.idempotency import Idempotency
@@ -44,6 +45,7 @@ class Store:
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self.database = database
+        self.audit = Audit(database, clock)
         self.users = Users(database, clock)
         self.keys = Keys(database, clock)
         self.vms = VMs(database, clock)

@@ -60,10 +60,12 @@ class UserRow(Base):
     name: Mapped[str] = mapped_column(unique=True)
     admin: Mapped[bool]
     created_at: Mapped[datetime]
+    disabled_at: Mapped[datetime | None]
+    max_vms: Mapped[int | None] = mapped_column(Integer)
 
 
 class ApiKeyRow(Base):
-    """A key: the SHA-256 of its secret in hexadecimal, never the secret."""
+    """A key: the SHA-256 of its secret in hexadecimal, never the secret.  scopes: words between spaces."""
 
     __tablename__ = "api_keys"
     __table_args__ = ({"sqlite_autoincrement": True},)
@@ -77,6 +79,29 @@ class ApiKeyRow(Base):
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]
+    scopes: Mapped[str]
+
+
+class AuditRow(Base):
+    """What somebody did, or was refused.  Triggers keep it append-only; see the migration."""
+
+    __tablename__ = "audit_log"
+    __table_args__ = (
+        Index("ix_audit_log_at", "at"),
+        Index("ix_audit_log_user_id_id", "user_id", "id"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    at: Mapped[datetime]
+    user_id: Mapped[int | None] = mapped_column(RowId, ForeignKey("users.id"))
+    key_id: Mapped[int | None] = mapped_column(RowId, ForeignKey("api_keys.id"))
+    address: Mapped[str | None]
+    action: Mapped[str]
+    target: Mapped[str | None]
+    facts: Mapped[dict[str, Any]]
+    status: Mapped[int] = mapped_column(Integer)
+    request_id: Mapped[str]
 
 
 class VirtualMachine(Base):

@@ -29,7 +29,7 @@ from vmpool.domain import ARROWS, VM, Census, Limits, NewVM, VMState
 from vmpool.errors import IllegalTransition, NameTaken, VMNotFound
 from vmpool.store.database import Database
 from vmpool.store.ids import numeric
-from vmpool.store.models import SnapshotRow, VirtualMachine, VMExecution
+from vmpool.store.models import SnapshotRow, UserRow, VirtualMachine, VMExecution
 from vmpool.store.statement import Statement
 
 ADMISSION_LOCK = 0x766D_7001
@@ -272,9 +272,17 @@ def _census(connection: Connection, user_id: int) -> Census:
             func.coalesce(func.sum(VirtualMachine.memory_limit), 0),
             func.coalesce(func.sum(VirtualMachine.cpu_limit), 0.0),
             func.coalesce(func.sum(VirtualMachine.disk_limit), 0),
+            select(UserRow.max_vms).where(UserRow.id == user_id).scalar_subquery(),
         ).where(_LIVE)
     ).one()
-    return Census(vms=row[0], of_user=row[1], memory=int(row[2]), cpu=float(row[3]), disk=int(row[4]))
+    return Census(
+        vms=row[0],
+        of_user=row[1],
+        memory=int(row[2]),
+        cpu=float(row[3]),
+        disk=int(row[4]),
+        quota=row[5],
+    )
 
 
 def _times(to: VMState, now: datetime) -> dict[str, Any]:

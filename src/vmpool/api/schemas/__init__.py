@@ -36,10 +36,14 @@ from vmpool.api.schemas.snapshots import (
 )
 from vmpool.api.schemas.users import (
     APIKey,
+    AuditEntry,
     CreateKey,
     CreateUser,
     NewAPIKey,
     NewUser,
+    RotateKey,
+    UpdateUser,
+    Use,
     User,
 )
 from vmpool.api.schemas.vms import (
@@ -53,6 +57,7 @@ __all__ = [
     "VM",
     "APIKey",
     "Answer",
+    "AuditEntry",
     "BackendStatus",
     "BatchError",
     "BatchExecuteRequest",
@@ -75,8 +80,11 @@ __all__ = [
     "Readiness",
     "Request",
     "RestoreRequest",
+    "RotateKey",
     "Runnable",
     "Snapshot",
+    "UpdateUser",
+    "Use",
     "User",
     "VMStatus",
     "WarmPoolStatus",

@@ -1,0 +1,78 @@
+"""Writing the audit log: what is recorded of a request, and when.
+
+An act is recorded when its answer begins, before the first byte of it leaves: whoever holds an answer finds
+its entry.  Running code is not recorded here, so the way of an execution does not get longer.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import anyio
+from starlette.requests import Request
+from starlette.types import Scope
+
+from vmpool.api.scopes import AUDITED, NEEDED
+from vmpool.domain import Principal
+from vmpool.domain.audit import Act
+from vmpool.errors import StoreFailed
+from vmpool.store.audit import Audit
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 5.0
+"""Seconds an answer waits for its entry; past them it goes out, and the log has the entry."""
+LONGEST_TARGET = 200
+REFUSED = frozenset({401, 403})
+"""Statuses of requests that lacked a key or a right."""
+
+
+def note(request: Request, *, target: str | None = None, **facts: object) -> None:
+    """Say in a route what its entry is to hold beside the parameters of its path; never a secret.
+
+    target: what was done something to, as in "vm_id=3".  facts: values JSON has.
+    """
+    if target is not None:
+        request.state.target = target
+    request.state.facts = facts
+
+
+def act_of(scope: Scope, status: int) -> Act | None:
+    """What is to be recorded of a request that is answered with `status`; None for nothing."""
+    state = scope["state"]
+    operation = state.get("operation")
+    if status not in REFUSED and (operation is None or NEEDED[operation] not in AUDITED):
+        return None
+    principal: Principal | None = state.get("caller")
+    parameters = scope.get("path_params") or {}
+    named = ", ".join(f"{name}={value}" for name, value in parameters.items())
+    target = state.get("target") or named
+    client = scope.get("client")
+    return Act(
+        action=operation or "authenticate",
+        status=status,
+        request_id=state["request_id"],
+        user_id=None if principal is None else principal.id,
+        key_id=None if principal is None else principal.key.id,
+        address=None if client is None else client[0],
+        target=target[:LONGEST_TARGET] or None,
+        facts=state.get("facts") or {},
+    )
+
+
+class Recorder:
+    """Puts acts into the audit log."""
+
+    def __init__(self, audit: Audit) -> None:
+        self._audit = audit
+
+    async def __call__(self, scope: Scope, status: int) -> None:
+        """Record the request if it is to be; a log that cannot be written fails no request."""
+        act = act_of(scope, status)
+        if act is None:
+            return
+        try:
+            with anyio.fail_after(PATIENCE, shield=True):
+                await self._audit.append(act)
+        except (StoreFailed, TimeoutError):
+            log.exception("an entry could not be written to the audit log: %s", act)

@@ -1,0 +1,54 @@
+"""Which scope each operation needs, by its id in the OpenAPI document.
+
+An operation that is not listed here answers nobody: `vmpool.api.auth` looks every one up, and a test compares
+this table with the document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from vmpool.domain import Scope
+
+NEEDED: Mapping[str, Scope] = MappingProxyType(
+    {
+        "list_vms": Scope.READ,
+        "get_vm": Scope.READ,
+        "vm_status": Scope.READ,
+        "vm_logs": Scope.READ,
+        "pool_status": Scope.READ,
+        "list_executions": Scope.READ,
+        "get_execution": Scope.READ,
+        "list_snapshots": Scope.READ,
+        "list_keys": Scope.READ,
+        "metrics": Scope.READ,  # of an administrator: what scrapes them need not be able to do more
+        "execute": Scope.EXECUTE,
+        "batch_execute": Scope.EXECUTE,
+        "create_vm": Scope.MANAGE,
+        "delete_vm": Scope.MANAGE,
+        "start_vm": Scope.MANAGE,
+        "stop_vm": Scope.MANAGE,
+        "restart_vm": Scope.MANAGE,
+        "create_snapshot": Scope.MANAGE,
+        "delete_snapshot": Scope.MANAGE,
+        "restore_vm": Scope.MANAGE,
+        "create_key": Scope.MANAGE,
+        "revoke_key": Scope.MANAGE,
+        "rotate_key": Scope.MANAGE,
+        "create_user": Scope.ADMIN,
+        "list_users": Scope.ADMIN,
+        "get_user": Scope.ADMIN,
+        "update_user": Scope.ADMIN,
+        "create_user_key": Scope.ADMIN,
+        "list_user_keys": Scope.ADMIN,
+        "revoke_user_key": Scope.ADMIN,
+        "list_all_vms": Scope.ADMIN,
+        "list_use": Scope.ADMIN,
+        "list_audit": Scope.ADMIN,
+    }
+)
+
+AUDITED = frozenset({Scope.MANAGE, Scope.ADMIN})
+"""Operations of these scopes are recorded in the audit log, and whatever was refused for want of a key or a
+right.  What was executed is in the history of its VM, and looking changes nothing."""
