@@ -105,6 +105,16 @@ class IsolationUnavailable(Unsupported):
         self.context["offered"] = ", ".join(offered)
 
 
+class RangeNotSatisfiable(InvalidRequest):
+    """Bytes past the end of an output were asked for.  size: how many there are."""
+
+    code: ClassVar[str] = "range_not_satisfiable"
+
+    def __init__(self, field: str, size: int) -> None:
+        super().__init__(field, f"begins past the end: there are {size} bytes")
+        self.context["size"] = size
+
+
 class Unauthenticated(VMPoolError):
     """No key, or one that is unknown, revoked or expired."""
 
@@ -160,6 +170,21 @@ class ExecutionNotFound(NotFound):
 
     code: ClassVar[str] = "execution_not_found"
     noun: ClassVar[str] = "execution"
+
+
+class OutputNotKept(NotFound):
+    """The execution is there, but its output is not as it was written: there was no room for all of it."""
+
+    code: ClassVar[str] = "output_not_kept"
+
+    def __init__(self, execution_id: int, stream: str) -> None:
+        VMPoolError.__init__(
+            self,
+            f"{stream} of execution {execution_id} is not kept whole any more; what the history has of it"
+            " stands in the execution",
+            id=execution_id,
+            stream=stream,
+        )
 
 
 class SnapshotNotFound(NotFound):

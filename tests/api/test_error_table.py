@@ -38,6 +38,8 @@ def occurrence(kind: type[errors.VMPoolError]) -> errors.VMPoolError:
         errors.VMNotRunning: (1, "stopped"),
         errors.QuotaExceeded: (10,),
         errors.TooManyExecutions: (1, 32),
+        errors.RangeNotSatisfiable: ("offset", 7),
+        errors.OutputNotKept: (7, "stdout"),
         errors.PoolFull: ("memory", 100, 99),
         errors.AgentRefused: ("not_found", "no such program"),
         errors.AgentTooOld: (2, 1),

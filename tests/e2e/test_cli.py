@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from vmpool import Client
+
 from .conftest import VM, Site, has_ended
 
 pytestmark = pytest.mark.timeout(120)
@@ -30,6 +32,11 @@ def on_a_terminal(words: list[str | Path], env: Mapping[str, str]) -> str:
     finally:
         os.close(ours)
         os.close(theirs)
+
+
+def in_bytes(site: Site, *words: str) -> bytes:
+    """What `vm`, which must succeed, writes."""
+    return subprocess.run([VM, *words], env=site.env, stdout=subprocess.PIPE, timeout=50, check=True).stdout
 
 
 def test_the_eight_forms(site: Site) -> None:
@@ -52,6 +59,22 @@ def test_the_eight_forms(site: Site) -> None:
 
     assert site.done("delete", number) == f"VM {number} is deleted\n"
     assert [vm["name"] for vm in site.data("list")] == ["other"]
+
+
+def test_more_than_an_answer_holds_and_what_is_no_text(site: Site) -> None:
+    site.done("create", "a", "python")
+    size = 3_000_000
+    code = f"import sys; w = sys.stdout.buffer.write; w(bytes(range(256)) * {size // 256}); w(b'end')"
+    whole = bytes(range(256)) * (size // 256) + b"end"
+    assert in_bytes(site, "execute", "a", code) == whole
+    with Client(site.url, site.key) as client:
+        (execution,) = client.list_executions("a")
+        assert b"".join(client.output("a", execution, offset=size - 100)) == whole[size - 100 :]
+        assert execution.truncated and execution.output_bytes == len(whole)
+    number = str(execution.id)
+    assert in_bytes(site, "output", "a", number, "--offset", "1000") == whole[1000:]
+    assert site.done("output", "a", number, "--stderr") == ""
+    assert site.vm("output", "a", number, "--offset", str(size * 2)).returncode == 125
 
 
 def test_output_goes_where_the_program_wrote_it_byte_for_byte(site: Site) -> None:

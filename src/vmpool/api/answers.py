@@ -125,6 +125,9 @@ def execution(of: domain.Execution) -> Execution:
         known.timed_out = outcome.timed_out
         known.oom_killed = outcome.oom_killed
         known.truncated = outcome.truncated
+        known.output_bytes = outcome.output_bytes
+        known.error_bytes = outcome.error_bytes
+        known.dropped = outcome.dropped
         known.cpu_time = outcome.cpu_time
         known.max_memory = outcome.max_memory
     return known

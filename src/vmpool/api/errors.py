@@ -28,6 +28,7 @@ STATUS: Mapping[type[errors.VMPoolError], int] = MappingProxyType(
     {
         errors.VMPoolError: 500,
         errors.InvalidRequest: 422,
+        errors.RangeNotSatisfiable: 416,
         errors.Unauthenticated: 401,
         errors.Forbidden: 403,
         errors.NotFound: 404,
@@ -111,6 +112,8 @@ def respond_to(error: errors.VMPoolError, request_id: str) -> Response:
         wait = DEFAULT_RETRY_AFTER
     if wait is not None:
         headers["Retry-After"] = str(max(1, math.ceil(wait)))
+    if isinstance(error, errors.RangeNotSatisfiable):
+        headers["Content-Range"] = f"bytes */{error.context['size']}"
     if isinstance(error, errors.Unauthenticated):
         headers["WWW-Authenticate"] = "Bearer"
     return respond(problem_of(error, request_id), headers)

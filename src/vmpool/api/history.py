@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Header, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from vmpool.api import answers
+from vmpool.api import answers, ranges
 from vmpool.api.auth import KEY_NEEDED, Caller
 from vmpool.api.paging import LARGEST_ID, LINK_HEADER, Paged, link_next
 from vmpool.api.schemas import Execution, Snapshot
 from vmpool.api.services import Services
 from vmpool.api.vms import VMReference
+from vmpool.pool.spool import Stream
 
 router = APIRouter(prefix="/api/vms", tags=["history"], dependencies=KEY_NEEDED, responses=answers.PROBLEMS)
 
@@ -47,6 +48,34 @@ async def get_execution(
 ) -> Execution:
     """Its `state` says whether it still runs."""
     return answers.execution(await Services.of(request).pool.get_execution(caller.id, vm_id, execution_id))
+
+
+@router.get(
+    "/{vm_id}/executions/{execution_id}/output",
+    operation_id="get_output",
+    summary="What an execution wrote, whole",
+    response_class=Response,
+    responses=ranges.ANSWERS,
+)
+async def get_output(
+    request: Request,
+    caller: Caller,
+    vm_id: VMReference,
+    execution_id: Annotated[int, Path(ge=0, le=LARGEST_ID)],
+    stream: Annotated[Stream, Query(description="Which of the two.")] = "stdout",
+    offset: Annotated[int, Query(ge=0, le=LARGEST_ID, description="Bytes to leave out before it.")] = 0,
+    range: Annotated[
+        str | None, Header(max_length=200, description="`bytes=first-last`; not with `offset`.")
+    ] = None,
+) -> Response:
+    """The bytes of one stream exactly as they were written, however many there are.
+
+    Of an execution that still runs, as many as have come so far (`X-Execution-State: running`): ask again
+    from there with `offset`.  Where `dropped` is not 0, only the beginning was kept, or nothing
+    (`output_not_kept`).
+    """
+    stored = await Services.of(request).pool.output(caller.id, vm_id, execution_id, stream)
+    return ranges.send(stored, offset, range)
 
 
 @router.get(

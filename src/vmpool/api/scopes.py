@@ -20,6 +20,7 @@ NEEDED: Mapping[str, Scope] = MappingProxyType(
         "pool_status": Scope.READ,
         "list_executions": Scope.READ,
         "get_execution": Scope.READ,
+        "get_output": Scope.READ,
         "list_snapshots": Scope.READ,
         "list_keys": Scope.READ,
         "metrics": Scope.READ,  # of an administrator: what scrapes them need not be able to do more

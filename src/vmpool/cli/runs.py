@@ -27,7 +27,8 @@ from vmpool.cli.arguments import (
 from vmpool.cli.status import FAILED, NOT_DONE
 
 if TYPE_CHECKING:
-    from vmpool.client.models import BatchError, Execution
+    from vmpool.client import Client
+    from vmpool.client.models import BatchError, Execution, Stream
     from vmpool.client.options import RunOptions
 
 CodeArgument = Annotated[
@@ -61,6 +62,7 @@ def register(app: typer.Typer) -> None:
     app.command()(batch)
     app.command()(run)
     app.command()(logs)
+    app.command()(output)
 
 
 def execute(
@@ -92,10 +94,10 @@ def execute(
     with Client() as client:
         with _said_to_go_on():
             result = client.execute(vm, text, **options)
-    if as_json:
-        render.show_json(result)
-    else:
-        _replay(result)
+        if as_json:
+            render.show_json(result)
+        else:
+            _replay(result, client)
     raise typer.Exit(_exit_status(result))
 
 
@@ -196,10 +198,10 @@ def run(
             )
         with made as vm:
             result = vm.execute(code, timeout=timeout, env=pairs(env, "--env"), stdin=stdin)
-    if as_json:
-        render.show_json(result)
-    else:
-        _replay(result)
+        if as_json:
+            render.show_json(result)
+        else:
+            _replay(result, client)
     raise typer.Exit(_exit_status(result))
 
 
@@ -230,6 +232,30 @@ def logs(
                     render.note(f"vm: {entry.skipped} characters came faster than they were read")
                 _write(entry.stream == "stderr", entry.text)
             sys.stdout.flush()
+
+
+def output(
+    vm: VMArgument,
+    execution: Annotated[int, typer.Argument(metavar="EXECUTION", help="The execution's id.")],
+    stderr: Annotated[bool, typer.Option("--stderr", help="Standard error instead of output.")] = False,
+    offset: Annotated[int, typer.Option(min=0, metavar="BYTES", help="Leave out the first BYTES.")] = 0,
+) -> None:
+    """Write one execution's output, whole and byte by byte, to standard output.
+
+    \b
+    vm output test-vm 17 > output.bin
+    vm output test-vm 17 --stderr | tail
+    """
+    from vmpool.client import Client
+
+    with (
+        Client() as client,
+        contextlib.closing(
+            client.output(vm, execution, "stderr" if stderr else "stdout", offset=offset)
+        ) as pieces,
+    ):
+        for piece in pieces:
+            _write_bytes(False, piece)
 
 
 def _source(code: str | None, file: Path | None, command: str | None, stdin: bool) -> str | None:
@@ -295,18 +321,39 @@ def _piped_input() -> str | None:
     return _standard_input("standard input") if stat.S_ISFIFO(mode) or stat.S_ISREG(mode) else None
 
 
-def _replay(result: Execution) -> None:
-    """What the program wrote, where it wrote it, and a note for what its exit status does not tell."""
-    _write(False, result.output)
-    _write(True, result.error)
+def _replay(result: Execution, client: Client | None = None) -> None:
+    """What the program wrote, where it wrote it, and a note for what its exit status does not tell.
+
+    client: to fetch what the result has not whole; without one, its text is all that is shown.
+    """
+    whole = [_show_whole(client, result, stream) for stream in ("stdout", "stderr")]
     for wrong, what in (
         (result.timed_out, f"ended at its time limit, after {result.execution_time or 0:.1f} s"),
         (result.oom_killed, "ended for want of memory; a VM with a larger memory limit would help"),
-        (result.truncated, "it wrote more than the server keeps; the rest is not shown"),
+        (
+            result.truncated and not all(whole),
+            f"more was written: vm output {result.vm_id} {result.id}",
+        ),
+        (result.dropped > 0, f"{result.dropped} bytes of its output were not kept"),
         (result.failure is not None, f"ended: {result.failure}"),
     ):
         if wrong:
             render.note(f"vm: {what}")
+
+
+def _show_whole(client: Client | None, result: Execution, stream: Stream) -> bool:
+    """One stream of a result, every byte where that is to be had; whether it was."""
+    text, size = (
+        (result.output, result.output_bytes) if stream == "stdout" else (result.error, result.error_bytes)
+    )
+    whole = size is None or size == len(text.encode())
+    if client is None or whole or result.dropped:
+        _write(stream == "stderr", text)
+        return whole
+    with contextlib.closing(client.output(result.vm_id, result, stream)) as pieces:
+        for piece in pieces:
+            _write_bytes(stream == "stderr", piece)
+    return True
 
 
 def _show_item(result: Execution | BatchError, names: dict[int, str]) -> None:
@@ -338,7 +385,11 @@ def _exit_status(result: Execution) -> int:
 
 def _write(to_stderr: bool, text: str) -> None:
     """`text` as UTF-8, whatever this process's own encoding is."""
+    _write_bytes(to_stderr, text.encode())
+
+
+def _write_bytes(to_stderr: bool, data: bytes) -> None:
     stream = sys.stderr if to_stderr else sys.stdout
     stream.flush()
-    stream.buffer.write(text.encode())
+    stream.buffer.write(data)
     stream.buffer.flush()

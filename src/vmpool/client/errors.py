@@ -8,10 +8,11 @@
     ├── UnexpectedAnswer        something answered that is not a vmpool server
     └── APIError                the server answered with an error
         ├── InvalidRequest           422  IdempotencyMismatch · Unsupported · IsolationUnavailable
+        │                                 RangeNotSatisfiable (416)
         ├── Unauthenticated          401
         ├── Forbidden                403
         ├── NotFound                 404  VMNotFound · ExecutionNotFound · SnapshotNotFound
-        │                                 TemplateNotFound · KeyNotFound
+        │                                 TemplateNotFound · KeyNotFound · OutputNotKept
         ├── Conflict                 409  NameTaken · IllegalTransition · VMNotRunning · SnapshotMismatch
         ├── LimitReached             429  QuotaExceeded · TooManyExecutions
         ├── PoolFull                 503
@@ -132,6 +133,12 @@ class IsolationUnavailable(Unsupported):
     wire_code = "isolation_unavailable"
 
 
+class RangeNotSatisfiable(InvalidRequest):
+    """Bytes past the end of an output were asked for."""
+
+    wire_code = "range_not_satisfiable"
+
+
 class Unauthenticated(APIError):
     """No key, or one that is unknown, revoked or expired."""
 
@@ -172,6 +179,12 @@ class ExecutionNotFound(NotFound):
     """No such execution in this VM."""
 
     wire_code = "execution_not_found"
+
+
+class OutputNotKept(NotFound):
+    """The execution is there, but its output is not kept as it was written."""
+
+    wire_code = "output_not_kept"
 
 
 class SnapshotNotFound(NotFound):

@@ -13,6 +13,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from vmpool.client.errors import APIError, Dispatch, error_class
 
+Stream = Literal["stdout", "stderr"]
+"""One of the two a program writes to."""
 Text = Annotated[str, BeforeValidator(lambda sent: "" if sent is None else sent)]
 """What a program wrote: nothing yet, which the server sends as null, reads as nothing."""
 
@@ -122,7 +124,7 @@ class LogEntry(Answer):
 
     execution_id: int
     time: datetime
-    stream: Literal["stdout", "stderr"]
+    stream: Stream
     text: str
     skipped: int = 0
 
@@ -132,8 +134,9 @@ class Execution(Answer):
 
     output, error: what the program wrote to standard output and standard error; empty while it runs.
     exit_code: as a shell reports it (128 + n after signal n).  execution_time, cpu_time: seconds.
-    max_memory: bytes.  truncated: more was written than was kept.  state: running, finished, or lost (see
-    `failure`).
+    max_memory: bytes.  truncated: more was written than stands here.  output_bytes, error_bytes: how long the
+    streams were; `client.output` has them whole, but for `dropped` bytes.  state: running, finished, or lost
+    (see `failure`).
     """
 
     id: int
@@ -147,6 +150,9 @@ class Execution(Answer):
     timed_out: bool
     oom_killed: bool
     truncated: bool
+    output_bytes: int | None = None
+    error_bytes: int | None = None
+    dropped: int = 0
     cpu_time: float | None
     max_memory: int | None
     state: str

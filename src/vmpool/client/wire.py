@@ -23,6 +23,8 @@ LARGEST_PAGE = 1000
 """Items a server puts on one page at most."""
 EVENT_STREAM = "text/event-stream"
 """The media type of answers that come event by event."""
+BYTES = "application/octet-stream"
+"""The media type of what a program wrote, byte by byte."""
 GRACE = 30.0
 """Seconds beyond an execution's own timeout: the server answers once the program has been ended."""
 

@@ -41,7 +41,8 @@ class Outcome:
     exit_code: as a shell reports it (128 + n after signal n).  cpu_time, execution_time: seconds.
     max_memory: bytes, the peak resident set of the largest process.  output, error: standard output and
     standard error as UTF-8 text, bytes that are not UTF-8 replaced by U+FFFD.  truncated: more was
-    written than was kept.
+    written than is in these two.  output_bytes, error_bytes: how much was written.  output_file, error_file:
+    how many bytes of that lie in a file, from the beginning; None where the text is the whole stream.
     """
 
     output: str
@@ -53,6 +54,16 @@ class Outcome:
     truncated: bool = False
     cpu_time: float = 0.0
     max_memory: int = 0
+    output_bytes: int = 0
+    error_bytes: int = 0
+    output_file: int | None = None
+    error_file: int | None = None
+
+    @property
+    def dropped(self) -> int:
+        """Bytes of both streams that were written and are kept nowhere as they were."""
+        streams = ((self.output_bytes, self.output_file), (self.error_bytes, self.error_file))
+        return sum(written - kept for written, kept in streams if kept is not None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,9 @@ from vmpool.pool.connections import Connections
 from vmpool.pool.feed import Feed
 from vmpool.pool.host import Host
 from vmpool.pool.locks import KeyedLocks
+from vmpool.pool.outputs import Outputs
 from vmpool.pool.registry import Registry
 from vmpool.pool.settings import PoolSettings
-from vmpool.pool.spool import Spool
 from vmpool.store import Store
 from vmpool.telemetry import Telemetry
 
@@ -34,7 +34,7 @@ class Context:
     host: Host
     registry: Registry
     connections: Connections
-    spool: Spool
+    outputs: Outputs
     tasks: TaskGroup
     locks: KeyedLocks = field(default_factory=KeyedLocks)
     feed: Feed = field(default_factory=Feed)

@@ -91,6 +91,14 @@ class Executions:
         """The execution as its caller knows it: an answer may be a moment ahead of its row."""
         return self._settling.get(row.id, row)
 
+    def spool_of(self, execution: Execution) -> SpooledOutput | None:
+        """Where the output of one that runs goes; None for one that has ended or is not this server's."""
+        if execution.outcome is not None:
+            return None
+        runs = self._runs.get(execution.vm_id, ())
+        of_it = (run for run in runs if run.execution is not None and run.execution.id == execution.id)
+        return next((run.spool for run in of_it), None)
+
     def live(self, vm_id: int) -> list[Run]:
         """Those running in this VM, oldest first, as far as they have a row."""
         announced = [run for run in self._runs.get(vm_id, ()) if run.execution is not None]
@@ -135,6 +143,19 @@ class Executions:
         self._runs.setdefault(vm.id, set()).add(run)
         self._context.tasks.start_soon(self._resume, run, execution)
 
+    async def lose(self, vm: VM, execution: Execution, reason: str) -> None:
+        """Settle one an earlier server left that runs no more, with what of its output is on disk."""
+        context = self._context
+        run = Run(vm, context.settings.max_output)
+        run.execution, run.spool = execution, context.outputs.spool(vm, execution.id)
+        kept = await run.recover(context.settings.max_output)
+        context.outputs.recovered(vm, run.spool)
+        outcome = None
+        if any(part.offset for part in kept.values()):
+            outcome = await run.keep(run.remains((context.clock() - execution.executed_at).total_seconds()))
+        run.execution = await context.store.executions.lose(execution, reason, outcome)
+        await self._tidy(run)
+
     # -- inside
 
     async def _carry(self, run: Run, request: ExecutionRequest, language: str) -> None:
@@ -157,7 +178,7 @@ class Executions:
             with tracer.span("agent.start"):
                 process = await self._taken(execution, order)
             self.dispatched(vm, language)
-            run.spool = context.spool.open(execution.id)
+            run.spool = context.outputs.spool(vm, execution.id)
             with tracer.span("program"):
                 await self._follow(run, execution, process, run.spool)
         except VMPoolError as error:
@@ -174,11 +195,9 @@ class Executions:
         log_context.for_vm(run.vm.id)
         log_context.for_execution(execution.id)
         try:
-            run.spool = context.spool.open(execution.id)
-            kept = await run.spool.recover()
-            for name, part in kept.items():
-                run.capture(name).add(part.data)
-                run.capture(name).skip(part.offset - len(part.data))
+            run.spool = context.outputs.spool(run.vm, execution.id)
+            kept = await run.recover(context.settings.max_output)
+            context.outputs.recovered(run.vm, run.spool)
             client = context.connections.get(run.key)
             order = client.attach(
                 execution.id, stdout_offset=kept["stdout"].offset, stderr_offset=kept["stderr"].offset
@@ -206,6 +225,8 @@ class Executions:
             of_vm.discard(run)
             if not of_vm:
                 del self._runs[run.vm.id]
+        if run.spool is not None:
+            run.spool.close()
         if run.execution is None and run.failure is None:
             run.failure = AgentUnreachable("the server is shutting down", dispatch="never_dispatched")
         elif run.failure is None and run.execution is not None and run.execution.outcome is None:
@@ -239,7 +260,7 @@ class Executions:
             raise AgentUnreachable("the agent did not end it in time", dispatch="outcome_unknown")
         await self._record(run, execution, exit)
         await process.release()
-        await spool.discard()
+        await self._tidy(run)
 
     async def _consume(self, run: Run, events: AsyncIterator[Output | Exit], spool: SpooledOutput) -> Exit:
         """Asking for the next event lets the agent forget the one before, so that is on disk by then."""
@@ -259,6 +280,8 @@ class Executions:
         server that dies in between costs the history nothing.
         """
         outcome = run.outcome(exit, oom_killed=await self._oom_killed(run, exit))
+        if outcome.output_file is not None or outcome.error_file is not None:
+            outcome = await run.keep(outcome)
         failure = _ended(run.ended_by) if run.ended_by and (exit.cancelled or exit.signal) else None
         state = ExecutionState.LOST if failure else ExecutionState.FINISHED
         run.execution = replace(execution, state=state, outcome=outcome, failure=failure)
@@ -278,6 +301,11 @@ class Executions:
                     await anyio.sleep(RECORD_AGAIN)
         finally:
             del self._settling[execution.id]
+
+    async def _tidy(self, run: Run) -> None:
+        """The row says how it ended: of its spool only those streams stay that the row names."""
+        if run.spool is not None:
+            await self._context.outputs.settled(run.vm, run.spool, run.in_files())
 
     async def _oom_killed(self, run: Run, exit: Exit) -> bool:
         """A kill alone does not say for what; the machine's counter having risen meanwhile does."""
@@ -301,15 +329,15 @@ class Executions:
         dispatched = isinstance(error, InfrastructureFailure) and error.dispatch == "outcome_unknown"
         outcome = None
         if dispatched:
-            outcome = run.remains((context.clock() - execution.executed_at).total_seconds())
+            remains = run.remains((context.clock() - execution.executed_at).total_seconds())
+            outcome = await run.keep(remains)
         reason = _ended(run.ended_by) if run.ended_by and dispatched else str(error)
         try:
             run.execution = await context.store.executions.lose(execution, reason, outcome)
         except VMPoolError:
             logger.exception("execution %s could not be recorded", execution.id)
             return
-        if run.spool is not None:
-            await run.spool.discard()
+        await self._tidy(run)
         if run.ended_by and dispatched:
             run.failure = None  # ended on somebody's word: a result
         elif isinstance(error, AgentUnreachable):

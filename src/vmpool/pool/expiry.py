@@ -92,13 +92,15 @@ class Expiry:
         """Remove what is past its retention: history, deleted VMs that have none left, idempotency keys, the
         audit log."""
         settings, store = self._context.settings, self._context.store
-        await store.executions.prune(
+        removed = await store.executions.prune(
             Retention(
                 age=timedelta(seconds=settings.keep_age),
                 count=settings.keep_executions,
                 size=settings.keep_bytes,
             )
         )
+        await self._context.outputs.forgotten(removed.files)
+        await self._context.outputs.sweep()
         await store.vms.purge(self._context.clock() - timedelta(seconds=settings.keep_age))
         await store.idempotency.prune()
         await store.audit.prune(self._context.clock() - timedelta(seconds=settings.keep_audit))

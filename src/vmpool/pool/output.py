@@ -54,6 +54,13 @@ class Capture:
         """Whether more was written than is held."""
         return self._gap > 0 or len(self._tail) > self._tail_limit
 
+    def held(self) -> tuple[str, bool]:
+        """What is held, as text, and whether that text says every byte that was written."""
+        text = self.text()
+        if self.truncated or "\0" in text:  # a database cannot keep NUL
+            return text, False
+        return text, text.isascii() or "\ufffd" not in text
+
     def text(self) -> str:
         """What is held, as text: bytes that are not UTF-8 become U+FFFD."""
         if not self.truncated:

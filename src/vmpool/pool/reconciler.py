@@ -195,7 +195,7 @@ class Reconciler:
         for vm_id, executions in left.items():
             waiting = not await self._take_over_from(vm_id, executions) or waiting
         if not waiting:
-            await self._context.spool.sweep({one.id for one in await store.executions.running()})
+            await self._context.outputs.sweep()
         return waiting
 
     async def _take_over_from(self, vm_id: int, executions: list[Execution]) -> bool:
@@ -204,8 +204,12 @@ class Reconciler:
         vm = context.registry.get(vm_id)
         if vm is not None and (context.locks.busy(vm_id) or vm.state in _UNDECIDED):
             return False
-        if vm is None or vm.state is not VMState.RUNNING:
-            await context.store.executions.lose_running(vm_id, _lost(vm))
+        if vm is None:
+            await context.store.executions.lose_running(vm_id, "the VM was deleted while it ran")
+            return True
+        if vm.state is not VMState.RUNNING:
+            for execution in executions:
+                await self._executions.lose(vm, execution, _lost(vm))
             return True
         try:
             await self._executions.note_oom_kills(key_of(vm))
@@ -217,8 +221,8 @@ class Reconciler:
             if execution.id in known:
                 self._executions.adopt(vm, execution)
             else:
-                await context.store.executions.lose(
-                    execution, "the server ended before its start was certain; it is not running"
+                await self._executions.lose(
+                    vm, execution, "the server ended before its start was certain; it is not running"
                 )
         return True
 
@@ -282,7 +286,5 @@ class Reconciler:
 _UNDECIDED = frozenset({VMState.CREATING, VMState.STARTING, VMState.STOPPING, VMState.RESTORING})
 
 
-def _lost(vm: VM | None) -> str:
-    if vm is None:
-        return "the VM was deleted while it ran"
+def _lost(vm: VM) -> str:
     return f"the VM was found {vm.state.value} after the server ended" + (f": {vm.error}" if vm.error else "")

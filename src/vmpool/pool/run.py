@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 import anyio
@@ -13,7 +14,7 @@ from vmpool.errors import InfrastructureFailure
 from vmpool.pool.context import key_of
 from vmpool.pool.feed import Feed, LiveText, Stream
 from vmpool.pool.output import Capture
-from vmpool.pool.spool import SpooledOutput
+from vmpool.pool.spool import STREAMS, Kept, SpooledOutput
 
 KILLED = 137
 """Exit code of a program that was sent SIGKILL, as a shell reports it."""
@@ -75,26 +76,33 @@ class Run:
 
     def outcome(self, exit: Exit, *, oom_killed: bool) -> Outcome:
         """What the history is to say of a program that ended."""
-        return Outcome(
-            output=self.stdout.text(),
-            error=self.stderr.text(),
+        return replace(
+            self._written(),
             exit_code=exit.exit_code,
             execution_time=exit.duration,
             timed_out=exit.timed_out,
             oom_killed=oom_killed,
-            truncated=self.stdout.truncated or self.stderr.truncated,
             cpu_time=exit.user_seconds + exit.system_seconds,
             max_memory=exit.max_rss,
         )
 
     def remains(self, seconds: float) -> Outcome:
         """What the history is to say of one that was lost after `seconds`."""
+        return replace(self._written(), execution_time=seconds)
+
+    def _written(self) -> Outcome:
+        output, whole = self.stdout.held()
+        error, error_whole = self.stderr.held()
         return Outcome(
-            output=self.stdout.text(),
-            error=self.stderr.text(),
+            output=output,
+            error=error,
             exit_code=KILLED,
-            execution_time=seconds,
+            execution_time=0.0,
             truncated=self.stdout.truncated or self.stderr.truncated,
+            output_bytes=self.stdout.total,
+            error_bytes=self.stderr.total,
+            output_file=None if whole else 0,
+            error_file=None if error_whole else 0,
         )
 
     def verdict(self) -> str:
@@ -109,6 +117,35 @@ class Run:
         if outcome.oom_killed:
             return "oom_killed"
         return "succeeded" if outcome.exit_code == 0 else "failed"
+
+    async def keep(self, outcome: Outcome) -> Outcome:
+        """The same once what its texts do not say is on disk, with how much of it is."""
+        files = {"stdout": outcome.output_file, "stderr": outcome.error_file}
+        keep: list[Stream] = [name for name in STREAMS if files[name] is not None]
+        if not keep or self.spool is None:
+            return outcome
+        kept = await self.spool.settle(keep)
+        return replace(outcome, output_file=kept.get("stdout"), error_file=kept.get("stderr"))
+
+    def in_files(self) -> list[Stream]:
+        """The streams that its row says are in files."""
+        outcome = None if self.execution is None else self.execution.outcome
+        if outcome is None:
+            return []
+        files = {"stdout": outcome.output_file, "stderr": outcome.error_file}
+        return [name for name in STREAMS if files[name]]
+
+    async def recover(self, limit: int) -> dict[Stream, Kept]:
+        """Take what an earlier server kept of it.  limit: bytes of each stream that are read."""
+        assert self.spool is not None
+        kept = await self.spool.recover(limit)
+        for name, part in kept.items():
+            capture = self.capture(name)
+            capture.add(part.head)
+            capture.skip(part.gap)
+            capture.add(part.tail)
+            capture.skip(part.missing)
+        return kept
 
     def result(self) -> Execution:
         """The settled execution, or what its caller must be told instead."""

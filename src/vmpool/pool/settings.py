@@ -25,8 +25,10 @@ class PoolSettings:
     host_memory: MB; None measures the host.  max_cpu, max_memory, max_disk: the largest limit one VM may
     ask for (cores, MB, MB); None means the host's own figure for the first two and no bound for disk.
     default_timeout, max_timeout: seconds an execution may take.  max_in_flight: executions at once in one
-    VM.  max_output: bytes kept of each stream of one execution.  max_code: bytes of source
-    (the agent takes 1 MiB of source and environment together).  max_stdin: bytes of standard input.
+    VM.  max_output: bytes of each stream that an execution's text shows.  keep_output_of_vm, keep_output:
+    bytes of whole outputs on disk, of one VM (None: its disk limit) and of all.  keep_free: bytes these leave
+    free on their disk.  max_code: bytes of source (the agent takes 1 MiB of source and environment
+    together).  max_stdin: bytes of standard input.
     warm_spares: interpreters kept waiting in each VM.  warm_start: when they are started.  warm_idle: seconds
     without use after which they are ended; 0 keeps them.
 
@@ -54,6 +56,9 @@ class PoolSettings:
     max_timeout: float = MAX_EXECUTION_TIME
     max_in_flight: int = MAX_EXECUTIONS_IN_FLIGHT
     max_output: int = 1 << 20
+    keep_output_of_vm: int | None = None
+    keep_output: int = 16 << 30
+    keep_free: int = 256 << 20
     max_code: int = 960 << 10
     max_stdin: int = 16 << 20
     warm_spares: int = 2

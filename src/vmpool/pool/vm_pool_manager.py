@@ -13,7 +13,7 @@ import anyio
 
 from vmpool.backends.base import Backend, BackendInfo
 from vmpool.domain import VM, Execution, ExecutionRequest, Snapshot, VMState
-from vmpool.errors import BackendUnreachable, VMNotFound, VMPoolError
+from vmpool.errors import BackendUnreachable, OutputNotKept, VMNotFound, VMPoolError
 from vmpool.pool.batch import Arrivals, Item, as_they_end, in_order
 from vmpool.pool.connections import Connections
 from vmpool.pool.context import Context
@@ -24,12 +24,13 @@ from vmpool.pool.figures import pool_families
 from vmpool.pool.host import Host
 from vmpool.pool.lifecycle import Lifecycle
 from vmpool.pool.logs import DEFAULT_TAIL, Logs
+from vmpool.pool.outputs import Outputs, StoredOutput
 from vmpool.pool.reconciler import Reconciler
 from vmpool.pool.registry import Registry
 from vmpool.pool.requests import VMRequest
 from vmpool.pool.settings import PoolSettings
 from vmpool.pool.snapshots import Snapshots
-from vmpool.pool.spool import Spool
+from vmpool.pool.spool import Spool, Stream
 from vmpool.pool.status import PoolStatus, Status, UserUse, VMStatus
 from vmpool.pool.warm import Warmer
 from vmpool.pool.warm_pool.keeper import WarmPool
@@ -91,7 +92,9 @@ class VMPoolManager:
                 connections=Connections(
                     self._backend, tasks, self.settings.agent_patience, self._telemetry.metrics
                 ),
-                spool=Spool(self._state_dir / "spool", self.settings.max_output),
+                outputs=Outputs(
+                    self._store, Spool(self._state_dir / "spool", self.settings.keep_free), self.settings
+                ),
                 tasks=tasks,
                 telemetry=self._telemetry,
             )
@@ -106,7 +109,7 @@ class VMPoolManager:
                 context, self._executions, self._lifecycle, self._snapshots, self._warm_pool
             )
             expiry = Expiry(context, self._executions, self._lifecycle, self._status)
-            await context.spool.prepare()
+            await context.outputs.begin()
             await context.registry.load()
             tasks.start_soon(reconciler.run, name="reconciler")
             with anyio.move_on_after(FIRST_ROUND):
@@ -221,6 +224,22 @@ class VMPoolManager:
         """One execution of a VM, running or settled; ExecutionNotFound."""
         vm = await self._known(user_id, reference)
         return self._executions.newest(await self._store.executions.get(vm.id, execution_id))
+
+    async def output(
+        self, user_id: int, reference: Reference, execution_id: int, stream: Stream
+    ) -> StoredOutput:
+        """One stream of an execution, whole, open for reading; of one that still runs as far as it has come.
+
+        Raises ExecutionNotFound, or OutputNotKept.  Close what it answers.
+        """
+        while True:
+            execution = await self.get_execution(user_id, reference, execution_id)
+            live = self._executions.spool_of(execution)
+            try:
+                return await self._context.outputs.open(execution, stream, live)
+            except OutputNotKept:
+                if live is None:  # else it has ended just now, and its row says where its output is
+                    raise
 
     async def logs(self, user_id: int, reference: Reference, tail: int = DEFAULT_TAIL) -> list[LogEntry]:
         """Output of the last `tail` executions, oldest first, those that still run included."""

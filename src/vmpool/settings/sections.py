@@ -126,7 +126,26 @@ class LimitSettings(Section):
 class Output(Section):
     """What is kept of what programs print."""
 
-    inline_limit: Count = Field(default=1 << 20, description="Bytes kept of each stream of one execution.")
+    inline_limit: Count = Field(
+        default=1 << 20,
+        description="Bytes of each stream that an execution's answer and the history show; of more, the first"
+        " and the last half. The whole is on disk.",
+    )
+    vm_limit: int | None = Field(
+        default=None,
+        ge=0,
+        description="Bytes of one VM's whole outputs on disk; the oldest make room. Default: its disk limit.",
+    )
+    total_limit: int = Field(
+        default=16 << 30,
+        ge=0,
+        description="Bytes of whole outputs on disk, of all VMs; the oldest make room.",
+    )
+    min_free: int = Field(
+        default=256 << 20,
+        ge=0,
+        description="Bytes that whole outputs leave free on the state directory's disk.",
+    )
 
 
 class RetentionSettings(Section):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from sqlalchemy import (
@@ -13,13 +14,18 @@ from sqlalchemy import (
     Select,
     UpdateBase,
     bindparam,
+    case,
     delete,
     func,
     insert,
+    literal,
     literal_column,
+    null,
+    or_,
     select,
     update,
 )
+from sqlalchemy.sql.dml import ReturningDelete
 
 from vmpool.domain import Execution, ExecutionState, Outcome
 from vmpool.errors import ExecutionNotFound
@@ -30,6 +36,9 @@ from vmpool.store.text import storable, stored_size
 
 _RUNNING = VMExecution.state == literal_column(f"'{ExecutionState.RUNNING}'")
 """Not a bound value: a partial index serves only what is seen to imply its condition."""
+_IN_FILES = func.coalesce(VMExecution.output_file, 0) + func.coalesce(VMExecution.error_file, 0)
+_HAS_FILE = or_(VMExecution.output_file > literal_column("0"), VMExecution.error_file > literal_column("0"))
+"""As the partial index has it, for the same reason."""
 _TABLE = Base.metadata.tables[VMExecution.__tablename__]
 _ANNOUNCED = (
     "vm_id",
@@ -53,6 +62,10 @@ _OUTCOME = (
     "truncated",
     "cpu_time",
     "max_memory",
+    "output_bytes",
+    "error_bytes",
+    "output_file",
+    "error_file",
     "stored_bytes",
 )
 _END = (
@@ -80,6 +93,33 @@ class Retention:
     age: timedelta | None = None
     count: int | None = None
     size: int | None = None
+
+
+@dataclass(slots=True)
+class Pruned:
+    """What was removed.  files: executions among them that have files."""
+
+    rows: int = 0
+    files: list[WithFile] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class WithFile:
+    """An execution whose output lies in files.  size: bytes of both streams' together."""
+
+    id: int
+    vm_id: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Which files an execution may have: while it runs both, afterwards those that its row names."""
+
+    id: int
+    running: bool
+    output: bool
+    error: bool
 
 
 class Executions:
@@ -164,20 +204,57 @@ class Executions:
             lambda connection: [_execution(row) for row in connection.execute(statement)]
         )
 
-    async def prune(self, retention: Retention) -> int:
-        """Remove what is past the retention, oldest first; how many rows."""
-        removed = 0
+    async def bytes_in_files(self) -> dict[int, int]:
+        """By VM: bytes of output that lie in files, as far as rows name them."""
+        statement = (
+            select(VMExecution.vm_id, func.sum(_IN_FILES)).where(_HAS_FILE).group_by(VMExecution.vm_id)
+        )
+        return await self._database.read(
+            lambda connection: {vm_id: int(size) for vm_id, size in connection.execute(statement)}
+        )
+
+    async def oldest_with_file(self, vm_id: int | None = None) -> WithFile | None:
+        """The oldest execution that has a file.  vm_id: None means of any VM."""
+        statement = select(VMExecution.id, VMExecution.vm_id, _IN_FILES).where(_HAS_FILE)
+        if vm_id is not None:
+            statement = statement.where(VMExecution.vm_id == vm_id)
+        statement = statement.order_by(VMExecution.id).limit(1)
+        return await self._database.read(
+            lambda connection: next((WithFile(*row) for row in connection.execute(statement)), None)
+        )
+
+    async def forget_files(self, execution_id: int) -> None:
+        """The files of an execution are about to be removed: its row names them no more."""
+        columns = ("output_file", "error_file")
+        none_left = {
+            name: case((getattr(VMExecution, name).is_(None), null()), else_=literal(0)) for name in columns
+        }
+        statement = update(VMExecution).where(VMExecution.id == execution_id).values(none_left)
+        await self._database.write(_count_of(statement))
+
+    async def files_of(self, ids: Sequence[int]) -> list[Files]:
+        """Which files these executions may have; those without a row are not among the answer."""
+        columns = (VMExecution.id, _RUNNING, VMExecution.output_file > 0, VMExecution.error_file > 0)
+        found: list[Files] = []
+        for start in range(0, len(ids), PRUNE_CHUNK):
+            statement = select(*columns).where(VMExecution.id.in_(ids[start : start + PRUNE_CHUNK]))
+            found += await self._database.read(partial(_files, statement))
+        return found
+
+    async def prune(self, retention: Retention) -> Pruned:
+        """Remove what is past the retention, oldest first."""
+        removed = Pruned()
         if retention.age is not None:
             oldest = self._clock() - retention.age
-            removed += await self._remove(select(VMExecution.id).where(VMExecution.executed_at < oldest))
+            await self._remove(select(VMExecution.id).where(VMExecution.executed_at < oldest), removed)
         if retention.count is not None:
             rank = func.row_number().over(partition_by=VMExecution.vm_id, order_by=VMExecution.id.desc())
             ranked = select(VMExecution.id, rank.label("rank")).subquery()
-            removed += await self._remove(select(ranked.c.id).where(ranked.c.rank > retention.count))
+            await self._remove(select(ranked.c.id).where(ranked.c.rank > retention.count), removed)
         if retention.size is not None:
             weight = func.sum(VMExecution.stored_bytes).over(order_by=VMExecution.id.desc())
             weighed = select(VMExecution.id, weight.label("weight")).subquery()
-            removed += await self._remove(select(weighed.c.id).where(weighed.c.weight > retention.size))
+            await self._remove(select(weighed.c.id).where(weighed.c.weight > retention.size), removed)
         return removed
 
     async def list(self, vm_id: int, *, limit: int = 100, before_id: int | None = None) -> list[Execution]:
@@ -190,14 +267,18 @@ class Executions:
             lambda connection: [_execution(row) for row in connection.execute(statement)]
         )
 
-    async def _remove(self, doomed: Select[int]) -> int:
+    async def _remove(self, doomed: Select[int], removed: Pruned) -> None:
         """Remove those of the selected that do not run, in transactions small enough to let others pass."""
         ids = await self._database.read(lambda connection: sorted(connection.scalars(doomed)))
-        removed = 0
         for start in range(0, len(ids), PRUNE_CHUNK):
-            chunk = delete(VMExecution).where(VMExecution.id.in_(ids[start : start + PRUNE_CHUNK]), ~_RUNNING)
-            removed += await self._database.write(_count_of(chunk))
-        return removed
+            chunk = (
+                delete(VMExecution)
+                .where(VMExecution.id.in_(ids[start : start + PRUNE_CHUNK]), ~_RUNNING)
+                .returning(VMExecution.id, VMExecution.vm_id, _IN_FILES)
+            )
+            gone = await self._database.write(_rows_of(chunk))
+            removed.rows += len(gone)
+            removed.files += [one for one in (WithFile(*row) for row in gone) if one.size]
 
     async def _settle(
         self, begun: Execution, state: ExecutionState, outcome: Outcome | None, failure: str | None
@@ -216,6 +297,10 @@ class Executions:
                 "truncated": outcome.truncated,
                 "cpu_time": outcome.cpu_time,
                 "max_memory": outcome.max_memory,
+                "output_bytes": outcome.output_bytes,
+                "error_bytes": outcome.error_bytes,
+                "output_file": outcome.output_file,
+                "error_file": outcome.error_file,
                 "stored_bytes": stored_size(begun.code) + texts,
             }
 
@@ -228,6 +313,20 @@ class Executions:
 def _count_of(statement: UpdateBase) -> Callable[[Connection], int]:
     """Work that runs the statement and answers how many rows it met."""
     return lambda connection: connection.execute(statement).rowcount
+
+
+def _files(statement: Select[int, bool, bool, bool], connection: Connection) -> list[Files]:
+    return [
+        Files(number, bool(runs), bool(output), bool(error))
+        for number, runs, output, error in connection.execute(statement)
+    ]
+
+
+def _rows_of(
+    statement: ReturningDelete[int, int, int],
+) -> Callable[[Connection], list[tuple[int, int, int]]]:
+    """Work that runs the statement and answers the rows it removed."""
+    return lambda connection: [(row[0], row[1], row[2]) for row in connection.execute(statement)]
 
 
 def _settled(
@@ -254,6 +353,10 @@ def _execution(row: Row[VMExecution]) -> Execution:
             truncated=row.truncated,
             cpu_time=float(row.cpu_time),
             max_memory=row.max_memory,
+            output_bytes=row.output_bytes,
+            error_bytes=row.error_bytes,
+            output_file=row.output_file,
+            error_file=row.error_file,
         )
     return Execution(
         id=row.id,

@@ -160,6 +160,9 @@ class VirtualMachine(Base):
 class VMExecution(Base):
     """One execution.  `stored_bytes` is what its texts weigh, for the retention by bytes.
 
+    `output_bytes`, `error_bytes`: how long each stream was.  `output_file`, `error_file`: how much of it lies
+    in a file; null where the text is the whole stream, 0 where nothing is there any more.
+
     The long texts are the last columns of the table, so that a look at the others does not read them.
     """
 
@@ -172,6 +175,15 @@ class VMExecution(Base):
             "id",
             sqlite_where=text("state = 'running'"),
             postgresql_where=text("state = 'running'"),
+        ),
+        Index(
+            "ix_vm_executions_with_file",
+            "vm_id",
+            "id",
+            "output_file",
+            "error_file",
+            sqlite_where=text("output_file > 0 OR error_file > 0"),
+            postgresql_where=text("output_file > 0 OR error_file > 0"),
         ),
         {"sqlite_autoincrement": True},
     )
@@ -190,6 +202,10 @@ class VMExecution(Base):
     truncated: Mapped[bool]
     cpu_time: Mapped[float | None]
     max_memory: Mapped[int | None] = mapped_column(BigInteger)
+    output_bytes: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    error_bytes: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    output_file: Mapped[int | None] = mapped_column(BigInteger)
+    error_file: Mapped[int | None] = mapped_column(BigInteger)
     stored_bytes: Mapped[int] = mapped_column(BigInteger)
     failure: Mapped[str | None] = mapped_column(AnyText)
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from vmpool.pool.feed import FOLLOWER_BUFFER, Feed, LogEntry
 from vmpool.pool.output import Capture
-from vmpool.pool.spool import REPLAYED_BYTES, Spool
+from vmpool.pool.room import Room
+from vmpool.pool.spool import REPLAYED_BYTES, Kept, Spool
 from vmpool.pool.vm_pool_manager import VMPoolManager
 
 from .world import World, command, pending, vm_request
@@ -62,47 +63,90 @@ class TestCapture:
         assert capture.total == 1008
 
 
+async def room(count: int) -> bool:
+    return True
+
+
+async def no_room(count: int) -> bool:
+    return False
+
+
 @pytest.mark.anyio
 class TestSpool:
     async def test_a_small_output_never_touches_the_disk(self, tmp_path: Path) -> None:
-        spool = Spool(tmp_path / "spool", 1 << 20)
+        spool = Spool(tmp_path / "spool")
         await spool.prepare()
-        one = spool.open(7)
+        one = spool.open(7, room)
         assert not one.add("stdout", b"x" * (REPLAYED_BYTES - 1))
+        assert await one.discard() == 0
         assert names(tmp_path / "spool") == []
 
     async def test_what_was_flushed_is_recovered_and_goes_on(self, tmp_path: Path) -> None:
-        spool = Spool(tmp_path, 1 << 20)
-        one = spool.open(7)
+        spool = Spool(tmp_path)
+        one = spool.open(7, room)
         assert one.add("stdout", b"a" * REPLAYED_BYTES)
         await one.flush()
-        again = spool.open(7)
-        kept = await again.recover()
-        assert (kept["stdout"].data, kept["stdout"].offset) == (b"a" * REPLAYED_BYTES, REPLAYED_BYTES)
-        assert (kept["stderr"].data, kept["stderr"].offset) == (b"", 0)
+        one.close()
+        again = spool.open(7, room)
+        kept = await again.recover(1 << 20)
+        assert kept["stdout"] == Kept(b"a" * REPLAYED_BYTES, offset=REPLAYED_BYTES)
+        assert kept["stderr"] == Kept()
         assert again.add("stdout", b"b")
         await again.flush()
-        assert (await spool.open(7).recover())["stdout"].data.endswith(b"ab")
-        await again.discard()
+        third = await spool.open(7, room).recover(1 << 20)
+        assert third["stdout"].head.endswith(b"ab")
+        assert await again.discard() == REPLAYED_BYTES + 1
         assert names(tmp_path) == []
 
-    async def test_past_the_limit_only_the_position_is_kept(self, tmp_path: Path) -> None:
-        spool = Spool(tmp_path, 1000)
-        one = spool.open(7)
+    async def test_of_a_long_one_the_beginning_and_the_end_are_read(self, tmp_path: Path) -> None:
+        spool = Spool(tmp_path)
+        one = spool.open(7, room)
+        one.add("stdout", b"a" * REPLAYED_BYTES + b"z")
+        await one.flush()
+        one.close()
+        kept = (await spool.open(7, room).recover(5))["stdout"]
+        assert kept == Kept(b"aaa", REPLAYED_BYTES - 4, b"az", REPLAYED_BYTES + 1)
+        assert kept.missing == 0
+
+    @pytest.mark.parametrize("why", ["no room is left", "the disk is nearly full"])
+    async def test_where_there_is_no_room_only_the_position_is_kept(self, tmp_path: Path, why: str) -> None:
+        spool = Spool(tmp_path, 1 << 62 if why == "the disk is nearly full" else 0)
+        one = spool.open(7, no_room if why == "no room is left" else room)
         for _ in range(3):
             if one.add("stderr", b"x" * REPLAYED_BYTES):
                 await one.flush()
-        kept = (await spool.open(7).recover())["stderr"]
-        assert (len(kept.data), kept.offset) == (REPLAYED_BYTES, 3 * REPLAYED_BYTES)
+        assert await one.settle(["stderr"]) == {"stderr": 0}
+        one.close()
+        kept = (await spool.open(7, room).recover(1 << 20))["stderr"]
+        assert (kept.head, kept.offset, kept.missing) == (b"", 3 * REPLAYED_BYTES, 3 * REPLAYED_BYTES)
 
-    async def test_files_of_executions_nobody_knows_are_swept(self, tmp_path: Path) -> None:
-        spool = Spool(tmp_path, 1 << 20)
-        for number in (7, 8):
-            one = spool.open(number)
-            one.add("stdout", b"x")
+    async def test_what_stays_is_a_beginning_without_a_gap(self, tmp_path: Path) -> None:
+        answers = iter((True, False))
+
+        async def once(count: int) -> bool:
+            return next(answers, True)
+
+        one = Spool(tmp_path).open(7, once)
+        for byte in (b"a", b"b", b"c"):
+            one.add("stdout", byte * REPLAYED_BYTES)
             await one.flush()
-        await spool.sweep({8})
-        assert names(tmp_path) == ["8.stdout"]
+        assert await one.settle(["stdout"]) == {"stdout": REPLAYED_BYTES}
+        assert await one.discard(["stdout"]) == 0
+        assert names(tmp_path) == ["7.stdout"]
+        assert (tmp_path / "7.stdout").read_bytes() == b"a" * REPLAYED_BYTES
+
+
+def test_room_is_bounded_for_one_vm_and_for_all() -> None:
+    room = Room(100)
+    room.begin({1: 40})
+    assert room.take(1, 50, 10)
+    assert not room.fits_vm(1, 50, 1) and room.fits_all(50)
+    assert not room.take(1, 50, 1)
+    assert room.take(2, 1000, 50)
+    assert not room.fits_all(1) and room.fits_vm(2, 1000, 1)
+    room.give(1, 50)
+    assert room.used == 50
+    assert room.take(1, 50, 50)
 
 
 @pytest.mark.anyio

@@ -229,6 +229,10 @@ class TestTakingOver:
                 assert execution.outcome.truncated
                 assert execution.outcome.output.startswith("a" * (limit // 2))
                 assert execution.outcome.output.endswith("b" * (limit // 2 - 1) + "\n")
+            file = world.state_dir / "spool" / f"{execution.id}.stdout"
+            if limit < len(whole):
+                assert file.read_text() == whole
+                file.unlink()
             await eventually(world.spool_is_empty)
 
     async def test_an_execution_that_was_announced_and_never_sent_is_lost(self, world: World) -> None:

@@ -9,6 +9,7 @@ import pytest
 from vmpool.domain import VM, Execution, ExecutionState, NewVM, Outcome, VMState
 from vmpool.errors import ExecutionNotFound
 from vmpool.store import Retention, Store
+from vmpool.store.executions import Files, WithFile
 
 from .conftest import Clock, admit_all
 
@@ -111,8 +112,8 @@ async def test_history_past_its_age_is_pruned(store: Store, vm: VM, clock: Clock
     still_running = await store.executions.begin(vm.id, "1", "python", 3)
     clock.advance(days=2)
     young = await run(store, vm)
-    assert await store.executions.prune(Retention(age=timedelta(days=3))) == 0
-    assert await store.executions.prune(Retention(age=timedelta(days=1))) == 1
+    assert (await store.executions.prune(Retention(age=timedelta(days=3)))).rows == 0
+    assert (await store.executions.prune(Retention(age=timedelta(days=1)))).rows == 1
     assert await store.executions.list(vm.id) == [young, still_running]
 
 
@@ -123,24 +124,24 @@ async def test_history_past_its_count_is_pruned_per_vm(
     still_running = await store.executions.begin(vm.id, "1", "python", 3)
     done = [await run(store, vm) for _ in range(4)]
     elsewhere = [await run(store, other) for _ in range(2)]
-    assert await store.executions.prune(Retention(count=2)) == 2
+    assert (await store.executions.prune(Retention(count=2))).rows == 2
     assert await store.executions.list(vm.id) == [done[3], done[2], still_running]
     assert await store.executions.list(other.id) == elsewhere[::-1]
 
 
 async def test_history_past_its_bytes_is_pruned_oldest_first(store: Store, vm: VM) -> None:
     done = [await run(store, vm, code="x" * 10, output="ü" * 45) for _ in range(5)]  # 100 bytes each
-    assert await store.executions.prune(Retention(size=500)) == 0
-    assert await store.executions.prune(Retention(size=299)) == 3
+    assert (await store.executions.prune(Retention(size=500))).rows == 0
+    assert (await store.executions.prune(Retention(size=299))).rows == 3
     assert await store.executions.list(vm.id) == [done[4], done[3]]
-    assert await store.executions.prune(Retention()) == 0
-    assert await store.executions.prune(Retention(size=0)) == 2
+    assert (await store.executions.prune(Retention())).rows == 0
+    assert (await store.executions.prune(Retention(size=0))).rows == 2
 
 
 async def test_pruning_more_than_one_chunk(store: Store, vm: VM, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vmpool.store.executions.PRUNE_CHUNK", 3)
     done = [await run(store, vm) for _ in range(8)]
-    assert await store.executions.prune(Retention(count=1)) == 7
+    assert (await store.executions.prune(Retention(count=1))).rows == 7
     assert await store.executions.list(vm.id) == [done[-1]]
 
 
@@ -149,3 +150,39 @@ async def test_history_outlives_its_vm(store: Store, vm: VM) -> None:
     await store.vms.transition(vm.id, list(VMState), VMState.DELETING)
     await store.vms.transition(vm.id, list(VMState), VMState.DELETED)
     assert await store.executions.get(vm.id, done.id) == done
+
+
+async def test_rows_name_the_files_that_outputs_lie_in(
+    store: Store, vm: VM, new: Callable[..., NewVM], clock: Clock
+) -> None:
+    other = await store.vms.insert(new("other"), admit_all)
+    plain = await run(store, vm)
+    begun = [await store.executions.begin(one.id, "1", "python", 3) for one in (vm, other, vm)]
+    outcome = Outcome("head", "", 0, 1.0, truncated=True, output_bytes=9, output_file=7)
+    both = replace(outcome, error_bytes=3, error_file=3)
+    done = [
+        await store.executions.finish(one, what)
+        for one, what in zip(begun, (outcome, both, both), strict=True)
+    ]
+    assert [one.outcome for one in done] == [outcome, both, both]
+    assert (await store.executions.get(vm.id, done[0].id)).outcome == outcome
+    assert [what.dropped for what in (outcome, both)] == [2, 2]
+    assert await store.executions.bytes_in_files() == {vm.id: 17, other.id: 10}
+    assert await store.executions.oldest_with_file() == WithFile(done[0].id, vm.id, 7)
+    assert await store.executions.oldest_with_file(other.id) == WithFile(done[1].id, other.id, 10)
+    running = await store.executions.begin(vm.id, "1", "python", 3)
+    ids = [plain.id, done[0].id, done[1].id, running.id, running.id + 1]
+    assert await store.executions.files_of(ids) == [
+        Files(plain.id, running=False, output=False, error=False),
+        Files(done[0].id, running=False, output=True, error=False),
+        Files(done[1].id, running=False, output=True, error=True),
+        Files(running.id, running=True, output=False, error=False),
+    ]
+    await store.executions.forget_files(done[0].id)
+    left = (await store.executions.get(vm.id, done[0].id)).outcome
+    assert left is not None and (left.output_file, left.error_file, left.dropped) == (0, None, 9)
+    assert await store.executions.oldest_with_file() == WithFile(done[1].id, other.id, 10)
+    clock.advance(days=2)
+    removed = await store.executions.prune(Retention(age=timedelta(days=1)))
+    assert removed.rows == 4
+    assert removed.files == [WithFile(done[1].id, other.id, 10), WithFile(done[2].id, vm.id, 10)]

@@ -72,7 +72,19 @@ class Execution(Answer):
     executed_at: datetime
     timed_out: bool = False
     oom_killed: bool = False
-    truncated: bool = Field(default=False, description="More was written than was kept.")
+    truncated: bool = Field(
+        default=False, description="More was written than stands here; `GET .../output` has the whole."
+    )
+    output_bytes: int | None = Field(
+        default=None, description="How long standard output was; null while it runs."
+    )
+    error_bytes: int | None = Field(
+        default=None, description="How long standard error was; null while it runs."
+    )
+    dropped: int = Field(
+        default=0,
+        description="Bytes of both that `GET .../output` has not either: there was no room.",
+    )
     cpu_time: float | None = Field(default=None, description="Seconds.")
     max_memory: int | None = Field(default=None, description="Bytes: the peak of its largest process.")
     state: ExecutionState = Field(description="running, finished, or lost: the VM went away under it.")

@@ -25,12 +25,14 @@ from vmpool.client.models import (
     PoolStatus,
     Readiness,
     Snapshot,
+    Stream,
     User,
     VMStatus,
 )
 from vmpool.client.options import RunOptions, VMOptions
 from vmpool.client.sse import Decoder
 from vmpool.client.wire import (
+    BYTES,
     GRACE,
     LARGEST_PAGE,
     MACHINE,
@@ -165,7 +167,7 @@ class AsyncClient:
         """
         call = _batch_call(code, vm_ids, options)
         decoder, reader = Decoder(), batch.Reader()
-        async with self._connection.events(call) as answer:
+        async with self._connection.stream(call) as answer:
             async for chunk in answer.aiter_bytes():
                 for event in decoder.feed(chunk):
                     arrival = reader.read(event)
@@ -181,6 +183,21 @@ class AsyncClient:
     async def get_execution(self, vm: int | str, execution_id: int) -> Execution:
         """One execution; its `state` says whether it still runs."""
         return await self._one(Execution, Call("GET", vm_path(vm, "executions", str(execution_id))))
+
+    async def output(
+        self, vm: int | str, execution: Execution | int, stream: Stream = "stdout", *, offset: int = 0
+    ) -> AsyncGenerator[bytes, None]:
+        """What an execution wrote to one stream, byte by byte and whole, in pieces.
+
+        offset: bytes to leave out before it.  Of an execution that still runs it ends with what has come so
+        far.  Put `contextlib.aclosing` around it where you leave the loop early.
+        """
+        number = execution if isinstance(execution, int) else execution.id
+        path = vm_path(vm, "executions", str(number), "output")
+        call = Call("GET", path, params={"stream": stream, "offset": offset})
+        async with self._connection.stream(call, BYTES) as answer:
+            async for chunk in answer.aiter_bytes():
+                yield chunk
 
     async def logs(self, vm: int | str, tail: int | None = None) -> list[LogEntry]:
         """What a VM's last `tail` executions (default: 100) wrote, oldest first."""
@@ -199,7 +216,7 @@ class AsyncClient:
         )
         call = Call("GET", vm_path(vm, "logs"), params=params, wait=None)
         decoder = Decoder()
-        async with self._connection.events(call) as answer:
+        async with self._connection.stream(call) as answer:
             async for chunk in answer.aiter_bytes():
                 for event in decoder.feed(chunk):
                     yield value(LogEntry, data_of(event))

@@ -11,7 +11,7 @@ import httpx
 from vmpool.client import local
 from vmpool.client._async.waiting import Lock, apart, sleep
 from vmpool.client.errors import APIError, Dispatch, ServerUnreachable
-from vmpool.client.wire import EVENT_STREAM, Call, error_of, pause_before_retry, unexpected
+from vmpool.client.wire import BYTES, EVENT_STREAM, Call, error_of, pause_before_retry, unexpected
 
 
 class AsyncConnection:
@@ -49,11 +49,13 @@ class AsyncConnection:
             await sleep(pause)
 
     @asynccontextmanager
-    async def events(self, call: Call) -> AsyncIterator[httpx.Response]:
-        """The answer to `call` as events, still to come; what is not 2xx, or not events, is raised."""
+    async def stream(self, call: Call, kind: str = EVENT_STREAM) -> AsyncIterator[httpx.Response]:
+        """The answer to `call`, still to come; what is not 2xx, or not of this media type, is raised."""
         http = await self._open()
         request = self._request(http, call)
-        request.headers["Accept"] = EVENT_STREAM
+        request.headers["Accept"] = kind
+        if kind == BYTES:
+            request.headers["Accept-Encoding"] = "identity"
         try:
             response = await http.send(request, stream=True)
         except httpx.TransportError as error:
@@ -62,9 +64,9 @@ class AsyncConnection:
             if not response.is_success:
                 payload = await response.aread()
                 raise error_of(response.status_code, response.headers, payload)
-            kind = response.headers.get("content-type", "")
-            if not kind.startswith(EVENT_STREAM):
-                raise unexpected(kind)
+            sent = response.headers.get("content-type", "")
+            if not sent.startswith(kind):
+                raise unexpected(sent)
             yield response
         except httpx.TransportError as error:
             raise self._failure(http, error, call) from error

@@ -10,7 +10,7 @@ from pydantic import PrivateAttr
 
 from vmpool.client._async.waiting import cleanup
 from vmpool.client.errors import VMNotFound
-from vmpool.client.models import VM, Execution, LogEntry, Snapshot, VMStatus
+from vmpool.client.models import VM, Execution, LogEntry, Snapshot, Stream, VMStatus
 from vmpool.client.options import RunOptions
 
 if TYPE_CHECKING:
@@ -70,6 +70,12 @@ class AsyncVMHandle(VM):
     async def executions(self, limit: int = 100) -> list[Execution]:
         """Its latest executions, newest first; at most `limit`."""
         return await self._client.list_executions(self.id, limit)
+
+    def output(
+        self, execution: Execution | int, stream: Stream = "stdout", *, offset: int = 0
+    ) -> AsyncGenerator[bytes, None]:
+        """What an execution in it wrote to one stream, whole, in pieces of bytes."""
+        return self._client.output(self.id, execution, stream, offset=offset)
 
     async def logs(self, tail: int | None = None) -> list[LogEntry]:
         """What its last `tail` executions (default: 100) wrote, oldest first."""

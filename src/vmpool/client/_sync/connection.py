@@ -11,7 +11,7 @@ import httpx
 from vmpool.client import local
 from vmpool.client._sync.waiting import Lock, apart, sleep
 from vmpool.client.errors import APIError, Dispatch, ServerUnreachable
-from vmpool.client.wire import EVENT_STREAM, Call, error_of, pause_before_retry, unexpected
+from vmpool.client.wire import BYTES, EVENT_STREAM, Call, error_of, pause_before_retry, unexpected
 
 
 class Connection:
@@ -49,11 +49,13 @@ class Connection:
             sleep(pause)
 
     @contextmanager
-    def events(self, call: Call) -> Iterator[httpx.Response]:
-        """The answer to `call` as events, still to come; what is not 2xx, or not events, is raised."""
+    def stream(self, call: Call, kind: str = EVENT_STREAM) -> Iterator[httpx.Response]:
+        """The answer to `call`, still to come; what is not 2xx, or not of this media type, is raised."""
         http = self._open()
         request = self._request(http, call)
-        request.headers["Accept"] = EVENT_STREAM
+        request.headers["Accept"] = kind
+        if kind == BYTES:
+            request.headers["Accept-Encoding"] = "identity"
         try:
             response = http.send(request, stream=True)
         except httpx.TransportError as error:
@@ -62,9 +64,9 @@ class Connection:
             if not response.is_success:
                 payload = response.read()
                 raise error_of(response.status_code, response.headers, payload)
-            kind = response.headers.get("content-type", "")
-            if not kind.startswith(EVENT_STREAM):
-                raise unexpected(kind)
+            sent = response.headers.get("content-type", "")
+            if not sent.startswith(kind):
+                raise unexpected(sent)
             yield response
         except httpx.TransportError as error:
             raise self._failure(http, error, call) from error
