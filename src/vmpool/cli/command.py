@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vmpool import __version__
-from vmpool.cli import doctor, images, keys, pool, render, runs, server, snapshots, users, vms
+from vmpool.cli import doctor, images, keys, pool, render, runs, server, server_files, snapshots, users, vms
 from vmpool.cli.status import NOT_DONE
 from vmpool.client.errors import ClientError
 from vmpool.errors import VMPoolError
@@ -27,6 +27,7 @@ for group in (vms, runs, snapshots, pool, server, doctor):
 app.add_typer(keys.app, name="key")
 app.add_typer(users.app, name="user")
 app.add_typer(images.app, name="images")
+app.add_typer(server_files.app, name="server")
 
 
 def _version(wanted: bool) -> None:

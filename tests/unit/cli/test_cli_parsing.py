@@ -22,6 +22,7 @@ GROUPS = {
     "key": ("create", "list", "revoke"),
     "user": ("create", "list"),
     "images": ("base", "build", "list"),
+    "server": ("backup", "restore"),
 }
 EVERY = [
     *([name] for name in (*EIGHT, *FURTHER)),

@@ -7,6 +7,7 @@ from contextlib import suppress
 from vmpool.backends.bubblewrap import skeleton, snapshots
 from vmpool.backends.bubblewrap.layout import read_record
 from vmpool.backends.bubblewrap.machines import Machines
+from vmpool.backends.bubblewrap.stillness import let_go
 
 
 def recover(machines: Machines) -> None:
@@ -14,7 +15,7 @@ def recover(machines: Machines) -> None:
     layout = machines.layout
     keys = machines.keys()
     for key in keys:
-        snapshots.let_go(machines, key)
+        let_go(layout, machines.cgroups, machines.boot, key)
         record = read_record(layout.vm(key).record)
         if record is not None and record.ids:
             machines.ranges.note(key, record.ids)

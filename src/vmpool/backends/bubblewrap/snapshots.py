@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import mkdtemp
 
 from vmpool.backends import disks
 from vmpool.backends.base import MachineKey, StoredSnapshot
-from vmpool.backends.bubblewrap import launching, processes
-from vmpool.backends.bubblewrap.layout import Record, VMPaths, read_record, write_record
+from vmpool.backends.bubblewrap import launching
+from vmpool.backends.bubblewrap.layout import Record, read_record, write_record
 from vmpool.backends.bubblewrap.machines import Machines
+from vmpool.backends.bubblewrap.stillness import still, write_out
 from vmpool.errors import BackendFailed, InvalidRequest, SnapshotMismatch, SnapshotNotFound
 
 REFERENCE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 RECORD, SIZE = "record.json", "size"
-HELD = "held"
-"""A file in the VM's directory while its processes are held, so that a later server can let them go."""
 
 
 def _directory(machines: Machines, reference: str) -> Path:
@@ -74,14 +69,14 @@ def take(machines: Machines, key: MachineKey, reference: str) -> StoredSnapshot:
         raise BackendFailed(f"machine {key} was never made; there is nothing to keep")
     building = Path(mkdtemp(prefix=".new-", dir=machines.layout.snapshots))
     try:
-        with launching.held(paths.lock), _still(machines, key, paths):
+        with launching.held(paths.lock), still(machines.layout, machines.cgroups, machines.boot, key):
             if record.image:
                 disks.copy_sparse(paths.image, building / "disk.ext4")
             else:
                 launching.as_root(
                     machines.host.programs, *disks.COPY_TREE, str(paths.tree), str(building / "disk")
                 )
-        _write_out(building)
+        write_out(building)
         (building / SIZE).write_text(str(disks.tree_use(building)), encoding="ascii")
         write_record(building / RECORD, record)
         building.rename(directory)
@@ -91,51 +86,6 @@ def take(machines: Machines, key: MachineKey, reference: str) -> StoredSnapshot:
     if stored is None:
         raise BackendFailed(f"snapshot '{reference}' was removed while it was taken")
     return stored
-
-
-@contextmanager
-def _still(machines: Machines, key: MachineKey, paths: VMPaths) -> Iterator[None]:
-    """Hold every process and write out what the VM's file system has in memory."""
-    process = machines.first_process(paths)
-    if process is None:
-        disks.wait_until_released(paths.image)
-        yield
-        return
-    (paths.home / HELD).touch()
-    try:
-        if machines.cgroups.can_freeze:
-            held = machines.cgroups.freeze(machines.group(key))
-        else:
-            held = processes.stop_all(process)
-        if not held:
-            raise BackendFailed(f"the processes of machine {key} cannot be held for a consistent copy")
-        _write_out(Path(f"/proc/{process.pid}/root"))
-        yield
-    finally:
-        let_go(machines, key)
-
-
-def let_go(machines: Machines, key: MachineKey) -> None:
-    """Undo the holding of `_still`, also one that a killed server left."""
-    paths = machines.layout.vm(key)
-    if not (paths.home / HELD).exists():
-        return
-    machines.cgroups.thaw(machines.group(key))
-    process = machines.first_process(paths)
-    if process is not None and not machines.cgroups.can_freeze:
-        processes.continue_all(process)
-    (paths.home / HELD).unlink(missing_ok=True)
-
-
-def _write_out(directory: Path) -> None:
-    """Write out the file system `directory` is on: syncfs(2), which the standard library lacks."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        if libc.syncfs(fd) != 0:
-            raise BackendFailed(f"cannot write to disk: {os.strerror(ctypes.get_errno())}")
-    finally:
-        os.close(fd)
 
 
 def delete(machines: Machines, reference: str) -> None:
