@@ -3,7 +3,10 @@
  * a filter does what Linux would have done.  `kill(-1)` never means process 1, its process group has no
  * other member, and every other signal the agent blocks.  A descriptor's signal (F_SETOWN, F_SETSIG) is the
  * one other way: it cannot be one of the two either.  Descriptors of processes (pidfd_send_signal) cannot be
- * told apart here; gVisor has none, and Linux needs no guard. */
+ * told apart here; gVisor has none, and Linux needs no guard.
+ *
+ * Limits and scheduling are anybody's of the same user too, on Linux as well, whether process 1 is dumpable or
+ * not: without open files or CPU time it would serve nobody any more.  Whoever names it is refused. */
 #include "guard.h"
 
 #include <errno.h>
@@ -32,7 +35,17 @@ static const struct way WAYS[] = {
   {SYS_fcntl, 1, F_SETSIG, 2, EINVAL},
 };
 
-enum { WAY_COUNT = sizeof WAYS / sizeof *WAYS, PER_WAY = 8 };
+/* Calls that change, or show, the process their first argument names. */
+static const uint32_t CHANGES[] = {
+  SYS_prlimit64, SYS_sched_setscheduler, SYS_sched_setparam, SYS_sched_setattr, SYS_sched_setaffinity,
+};
+
+enum {
+  WAY_COUNT = sizeof WAYS / sizeof *WAYS,
+  PER_WAY = 8,
+  CHANGE_COUNT = sizeof CHANGES / sizeof *CHANGES,
+  PER_CHANGE = 5,
+};
 
 /* The low half; both machines are little-endian. */
 static struct instruction load_argument(unsigned index) {
@@ -41,7 +54,7 @@ static struct instruction load_argument(unsigned index) {
 
 int guard_apply(void) {
   const struct instruction load_number = {LOAD, 0, 0, offsetof(struct call, number)};
-  struct instruction all[1 + WAY_COUNT * PER_WAY + 1];
+  struct instruction all[1 + WAY_COUNT * PER_WAY + CHANGE_COUNT * PER_CHANGE + 1];
   struct instruction *at = all;
   *at++ = load_number;
   for (size_t i = 0; i < WAY_COUNT; i++) {
@@ -53,6 +66,13 @@ int guard_apply(void) {
     *at++ = (struct instruction){JUMP_EQUAL, 1, 0, SIGKILL};
     *at++ = (struct instruction){JUMP_EQUAL, 0, 1, SIGSTOP};
     *at++ = (struct instruction){RETURN, 0, 0, REFUSE(way->answer)};
+    *at++ = load_number;
+  }
+  for (size_t i = 0; i < CHANGE_COUNT; i++) {
+    *at++ = (struct instruction){JUMP_EQUAL, 0, PER_CHANGE - 1, CHANGES[i]};
+    *at++ = load_argument(0);
+    *at++ = (struct instruction){JUMP_EQUAL, 0, 1, 1};
+    *at++ = (struct instruction){RETURN, 0, 0, REFUSE(EPERM)};
     *at++ = load_number;
   }
   *at++ = (struct instruction){RETURN, 0, 0, ALLOW};

@@ -1,7 +1,7 @@
 /* The first program inside a VM: takes the VM's identity, drops what is left of privilege, reports that the
  * VM stands, and becomes the agent.
  *
- *   init [--range] [--rlimit NUMBER:SOFT:HARD]... -- PROGRAM ARGUMENT...
+ *   init [--range] [--rlimit NUMBER:SOFT:HARD]... [--shared-memory PAGES] -- PROGRAM ARGUMENT...
  *
  * Parent: bubblewrap's monitor (PID 1 already).  Ends: never, it executes PROGRAM. */
 #include "launch.h"
@@ -57,6 +57,12 @@ static void become_vm_user(void) {
         die("cannot become the VM's user");
 }
 
+/* System V shared memory stays when its program has gone, as a file in /dev/shm does; that has a size too.
+ * The host's root may still set it here, a user's namespace nobody. */
+static void limit_shared_memory(const char *pages) {
+    write_file("/proc/sys/kernel/shmall", pages);
+}
+
 /* bubblewrap made the tree while the launcher put us on record and into the VM's control groups. */
 static void wait_until_joined(void) {
     char byte;
@@ -93,6 +99,8 @@ int init_main(int argc, char **argv) {
             range = true;
         else if (strcmp(argv[next], "--rlimit") == 0 && next + 1 < argc)
             set_rlimit(argv[++next]);
+        else if (strcmp(argv[next], "--shared-memory") == 0 && next + 1 < argc)
+            limit_shared_memory(argv[++next]);
         else
             die_plain("init: unknown option '%s'", argv[next]);
     }

@@ -166,9 +166,18 @@ static void make_device(const char *name, unsigned major, unsigned minor) {
         die("cannot bind /dev/%s", name);
 }
 
+/* Terminals are one number for the whole host unless a mount of them has its own. */
+void mount_terminals(const char *target, const char *most) {
+    char options[96];
+
+    snprintf(options, sizeof options, "newinstance,ptmxmode=0666,mode=620,max=%s", most);
+    if (mount("devpts", target, "devpts", MS_NOSUID | MS_NOEXEC, options) < 0)
+        die("cannot mount terminals");
+}
+
 /* The least a program expects, as bubblewrap's own --dev makes it, read-only but for terminals and shared
  * memory.  bubblewrap reads mountinfo for each of its mounts, we do not. */
-void mount_devices(const char *target, const char *shared_memory) {
+void mount_devices(const char *target, const char *shared_memory, const char *terminals) {
     static const struct {
         const char *name;
         unsigned major, minor;
@@ -191,9 +200,10 @@ void mount_devices(const char *target, const char *shared_memory) {
         if (symlink(links[at][0], links[at][1]) < 0)
             die("/dev/%s", links[at][1]);
     snprintf(options, sizeof options, "mode=1777,size=%s", shared_memory);
-    if (mkdir("pts", 0755) < 0 || mkdir("shm", 0755) < 0 ||
-        mount("devpts", "pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=620") < 0 ||
-        mount("tmpfs", "shm", "tmpfs", MS_NOSUID | MS_NODEV, options) < 0 || fchdir(stage) < 0 ||
+    if (mkdir("pts", 0755) < 0 || mkdir("shm", 0755) < 0)
+        die("cannot make what is in /dev");
+    mount_terminals("pts", terminals);
+    if (mount("tmpfs", "shm", "tmpfs", MS_NOSUID | MS_NODEV, options) < 0 || fchdir(stage) < 0 ||
         mount("none", target, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NOEXEC, NULL) < 0)
         die("cannot mount what is in /dev");
     close(stage);

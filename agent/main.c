@@ -26,6 +26,7 @@
 #include "agent.h"
 #include "bridge.h"
 #include "guard.h"
+#include "program.h"
 #include "seccomp.h"
 #include "supervisor.h"
 #include "warm.h"
@@ -129,6 +130,8 @@ static void set_apart(void) {
   sigset_t all;
   sigfillset(&all);
   sigprocmask(SIG_SETMASK, &all, NULL);
+  struct rlimit cores = {CORE_BYTES, CORE_BYTES};
+  setrlimit(RLIMIT_CORE, &cores); /* before the filter, which keeps it */
   struct rlimit files;
   if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
     files.rlim_cur = files.rlim_max;

@@ -29,7 +29,7 @@ static bool is_limited(const struct start *start, uint64_t resource) {
 size_t program_limits(const struct start *start, struct limit limits[LIMITS_MAX + 2]) {
   size_t count = 0;
   if (!is_limited(start, RLIMIT_CORE)) {
-    limits[count++] = (struct limit){.resource = RLIMIT_CORE};
+    limits[count++] = (struct limit){RLIMIT_CORE, CORE_BYTES, CORE_BYTES};
   }
   if (!is_limited(start, RLIMIT_NOFILE)) {
     limits[count++] = (struct limit){RLIMIT_NOFILE, OPEN_FILES_SOFT, OPEN_FILES_HARD};

@@ -6,6 +6,10 @@
 /* What a shell answers when it cannot run a command. */
 enum { EXIT_NOT_EXECUTABLE = 126, EXIT_NOT_FOUND = 127 };
 
+/* The limit of core dumps: none fits, and it is the one value at which the kernel starts no program on a crash
+   either (a core_pattern that begins with a pipe; at 0 it does, as the host's root). */
+enum { CORE_BYTES = 1 };
+
 /* Where a prestarted program finds its job: out of the way of the numbers its own descriptors get. */
 enum { PROGRAM_JOB_FD = 100 };
 

@@ -2,15 +2,19 @@
  *
  * What is refused: mounts and new namespaces (the way to most kernel mistakes), loading code into the kernel,
  * interfaces that are large and of no use here (io_uring, bpf, perf, userfaultfd, keys), the machine's clock,
- * swap, quota and reboot.  ptrace stays: debuggers need it, and the agent is not dumpable.  clone3 answers
+ * swap, quota and reboot; and sockets of any family but the usual, since the kernel loads a module for whoever
+ * asks for one.  ptrace stays: debuggers need it, and the agent is not dumpable.  clone3 answers
  * ENOSYS because a filter cannot see its flags; every libc then uses clone. */
 #include "seccomp.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -102,12 +106,15 @@ static const struct refusal REFUSALS[] = {
 #define NEW_NAMESPACES 0x7e020000U
 #define NEW_TIME_NAMESPACE 0x00000080U
 
-enum { DOMAIN_VSOCK = 40, TERMINAL_LINUX_CODE = 0x541c };
+enum { TERMINAL_LINUX_CODE = 0x541c, IP_ANY = 0, ROUTE = 0 };
+
+/* Of the internet families; ICMP is what ping uses without a raw socket. */
+static const uint32_t PROTOCOLS[] = {IP_ANY, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_ICMP, IPPROTO_ICMPV6};
 
 /* Linux's own, 32-bit-like memory layout, no randomisation (debuggers), the old kernel's name, and "ask". */
 static const uint32_t PERSONALITIES[] = {0, 0x0008, 0x40000, 0x20000, 0x20008, 0xffffffff};
 
-enum { INSTRUCTIONS_MAX = 192 };
+enum { INSTRUCTIONS_MAX = 256 };
 
 struct builder {
   struct instruction instructions[INSTRUCTIONS_MAX];
@@ -125,6 +132,11 @@ static void load_number(struct builder *builder) {
 /* The low half of an argument; both machines are little-endian. */
 static void load_argument(struct builder *builder, unsigned index) {
   put(builder, LOAD, (uint32_t)(offsetof(struct call, arguments) + index * sizeof(uint64_t)), 0, 0);
+}
+
+static void load_argument_high(struct builder *builder, unsigned index) {
+  const uint32_t half = sizeof(uint32_t);
+  put(builder, LOAD, (uint32_t)(offsetof(struct call, arguments) + index * sizeof(uint64_t)) + half, 0, 0);
 }
 
 static void refuse_if_equal(struct builder *builder, uint32_t value, int error) {
@@ -148,10 +160,49 @@ static void check_ioctl(struct builder *builder) {
   load_number(builder);
 }
 
-static void check_socket(struct builder *builder) {
-  put(builder, JUMP_EQUAL, SYS_socket, 0, 4);
+static void allow_if_equal(struct builder *builder, uint32_t value) {
+  put(builder, JUMP_EQUAL, value, 0, 1);
+  put(builder, RETURN, ALLOW, 0, 0);
+}
+
+/* Unix, IPv4 and IPv6 with the usual protocols, and what getifaddrs asks (netlink's route). */
+static void check_socket(struct builder *builder, uint32_t number) {
+  enum { COUNT = sizeof PROTOCOLS / sizeof *PROTOCOLS, INTERNET = 1 + 2 * COUNT + 1, NETLINK = 4 };
+  put(builder, JUMP_EQUAL, number, 0, 1 + 2 + 2 + INTERNET + 1 + NETLINK + 1);
   load_argument(builder, 0);
-  refuse_if_equal(builder, DOMAIN_VSOCK, EAFNOSUPPORT); /* leads out of a virtual machine */
+  allow_if_equal(builder, AF_UNIX);
+  put(builder, JUMP_EQUAL, AF_INET, 1, 0);
+  put(builder, JUMP_EQUAL, AF_INET6, 0, INTERNET);
+  load_argument(builder, 2);
+  for (unsigned i = 0; i < COUNT; i++) {
+    allow_if_equal(builder, PROTOCOLS[i]);
+  }
+  put(builder, RETURN, REFUSE(EPROTONOSUPPORT), 0, 0);
+  put(builder, JUMP_EQUAL, AF_NETLINK, 0, NETLINK);
+  load_argument(builder, 2);
+  allow_if_equal(builder, ROUTE);
+  put(builder, RETURN, REFUSE(EPROTONOSUPPORT), 0, 0);
+  put(builder, RETURN, REFUSE(EAFNOSUPPORT), 0, 0);
+}
+
+/* The limit of core dumps stays what it is, 1 byte, and whoever sets it is told that it is done: at any other
+ * limit, 0 too, a crash starts the program that the host's core_pattern may name, as the host's root. */
+static void keep_core_limit(struct builder *builder) {
+#ifdef SYS_setrlimit
+  put(builder, JUMP_EQUAL, SYS_setrlimit, 0, 4);
+  load_argument(builder, 0);
+  refuse_if_equal(builder, RLIMIT_CORE, 0);
+  load_number(builder);
+#endif
+  put(builder, JUMP_EQUAL, SYS_prlimit64, 0, 9);
+  load_argument(builder, 1);
+  put(builder, JUMP_EQUAL, RLIMIT_CORE, 0, 6);
+  load_argument(builder, 2);
+  put(builder, JUMP_EQUAL, 0, 0, 3); /* a new limit is given unless both halves are 0 */
+  load_argument_high(builder, 2);
+  put(builder, JUMP_EQUAL, 0, 0, 1);
+  put(builder, RETURN, ALLOW, 0, 0);
+  put(builder, RETURN, REFUSE(0), 0, 0);
   load_number(builder);
 }
 
@@ -178,7 +229,9 @@ static void build(struct builder *builder) {
   refuse_flags(builder, SYS_clone, NEW_NAMESPACES);
   refuse_flags(builder, SYS_unshare, NEW_NAMESPACES | NEW_TIME_NAMESPACE);
   check_ioctl(builder);
-  check_socket(builder);
+  check_socket(builder, SYS_socket);
+  check_socket(builder, SYS_socketpair);
+  keep_core_limit(builder);
   check_personality(builder);
   for (size_t i = 0; i < sizeof REFUSALS / sizeof *REFUSALS; i++) {
     refuse_if_equal(builder, REFUSALS[i].number, REFUSALS[i].error);

@@ -20,7 +20,11 @@ DEFAULT_PROCESS_LIMIT = 512
 """Processes and threads of a VM together."""
 OPEN_FILES_SOFT, OPEN_FILES_HARD = 1024, 4096
 SHARED_MEMORY_MB = 64
-"""Size of the VM's /dev/shm."""
+"""Size of the VM's /dev/shm, and of all its System V shared memory."""
+TERMINALS = 256
+"""Pseudo-terminals of a VM; without a limit of its own it could take all of the host's (4096)."""
+CORE_BYTES = 1
+"""RLIMIT_CORE: no core dump fits, and no program of the host's `core_pattern` is started (at 0 it is)."""
 MAX_EXECUTIONS_IN_FLIGHT = 32
 """Executions that may run at once in one VM."""
 

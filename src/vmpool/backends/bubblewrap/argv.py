@@ -13,9 +13,17 @@ from pathlib import Path
 from vmpool.backends.bubblewrap.host import Grade, Programs
 from vmpool.backends.bubblewrap.layout import Record, VMPaths
 from vmpool.domain.language import VM_PATH
-from vmpool.domain.limits import OPEN_FILES_HARD, OPEN_FILES_SOFT, SHARED_MEMORY_MB, Limits
+from vmpool.domain.limits import (
+    CORE_BYTES,
+    OPEN_FILES_HARD,
+    OPEN_FILES_SOFT,
+    SHARED_MEMORY_MB,
+    TERMINALS,
+    Limits,
+)
 
 MB = 1 << 20
+PAGE = resource.getpagesize()
 INFO_FD, ARGUMENTS_FD = 10, 14
 LOCK_FD, LISTEN_FD = 3, 4
 """Numbers the descriptors sent with a plan have in the launcher."""
@@ -68,7 +76,7 @@ def tmp_size(limits: Limits) -> int:
 def rlimits(limits: Limits, cgroup_limits: frozenset[str]) -> tuple[str, ...]:
     """Limits of every process of the VM as NUMBER:SOFT:HARD, standing in where no cgroup holds one."""
     wanted = [
-        (resource.RLIMIT_CORE, 0, 0),
+        (resource.RLIMIT_CORE, CORE_BYTES, CORE_BYTES),
         (resource.RLIMIT_NOFILE, OPEN_FILES_SOFT, OPEN_FILES_HARD),
     ]
     if "memory" not in cgroup_limits:
@@ -137,7 +145,7 @@ def _writable_root(launch: Launch) -> list[str]:
     for tool in launch.record.toolchains:
         words += _overlay(f"vm/opt/{tool.name}", f"scripts-{tool.name}:tool-{tool.name}", f"tool-{tool.name}")
     words += _overlay("vm/.vmpool", "agent:empty")
-    return [*words, "devices", "vm/dev", str(SHARED_MEMORY_MB * MB)]
+    return [*words, "devices", "vm/dev", str(SHARED_MEMORY_MB * MB), str(TERMINALS)]
 
 
 def _read_only_root(launch: Launch) -> list[str]:
@@ -156,7 +164,8 @@ def _read_only_root(launch: Launch) -> list[str]:
             words += _overlay(f"opt-{tool.name}", lower, f"tool-{tool.name}", ",userxattr")
         else:
             words += _overlay(f"vm/opt/{tool.name}", lower)
-    return [*words, "dir", "home", *_overlay("home", "empty", "home", ",userxattr")]
+    words += ["dir", "home", *_overlay("home", "empty", "home", ",userxattr")]
+    return [*words, "terminals", "terminals", str(TERMINALS)]
 
 
 def bubblewrap(launch: Launch) -> list[str]:
@@ -183,6 +192,7 @@ def _user_mounts(launch: Launch) -> list[str]:
     """User grade: /dev, and what can be written to."""
     stage, limits = launch.paths.stage, launch.record.spec.limits
     words = ["--dev", "/dev", "--perms", "1777", "--size", str(SHARED_MEMORY_MB * MB), "--tmpfs", "/dev/shm"]
+    words += ["--dev-bind", str(stage / "terminals"), "/dev/pts"]
     words += ["--remount-ro", "/dev", "--perms", "1777", "--size", str(tmp_size(limits)), "--tmpfs", "/tmp"]
     words += ["--bind", str(stage / "home"), "/home/user"]
     for tool in launch.record.toolchains:
@@ -196,7 +206,7 @@ def first_program(launch: Launch) -> list[str]:
     machine = launch.programs.machine
     words = [f"/.vmpool/vmpool-launch-{machine}", "init"]
     if launch.root_grade:
-        words.append("--range")
+        words += ["--shared-memory", str(SHARED_MEMORY_MB * MB // PAGE), "--range"]
     for limit in rlimits(launch.record.spec.limits, launch.cgroup_limits):
         words += ["--rlimit", limit]
     agent = (f"/.vmpool/vmpool-agent-{machine}", "--listen-fd", str(AGENT_LISTEN_FD))

@@ -12,7 +12,13 @@ from typing import Any
 from vmpool.backends.base import MachineKey, MachineSpec
 from vmpool.backends.docker.storage import LABEL_DISK, Storage
 from vmpool.domain.language import VM_PATH
-from vmpool.domain.limits import OPEN_FILES_HARD, OPEN_FILES_SOFT, SHARED_MEMORY_MB
+from vmpool.domain.limits import (
+    CORE_BYTES,
+    OPEN_FILES_HARD,
+    OPEN_FILES_SOFT,
+    SHARED_MEMORY_MB,
+    TERMINALS,
+)
 from vmpool.errors import InvalidRequest
 
 JSONDict = dict[str, Any]
@@ -37,6 +43,25 @@ SOCKET_DIR = "/run/vmpool"
 SOCKET = f"{SOCKET_DIR}/agent.sock"
 _SOCKET_TMPFS = "rw,noexec,nosuid,nodev,size=64k,mode=1777"
 """Open to all: runc forgets the mode on a second start and keeps the owner, crun forgets neither."""
+
+_PAGE = 4096
+"""Bytes of the engine host's pages, at least."""
+_TERMINALS: JSONDict = {
+    "Type": "volume",
+    "Target": "/dev/pts",
+    "VolumeOptions": {
+        "NoCopy": True,
+        "DriverConfig": {
+            "Name": "local",
+            "Options": {
+                "type": "devpts",
+                "device": "devpts",
+                "o": f"nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5,max={TERMINALS}",
+            },
+        },
+    },
+}
+"""In the place of the runtime's own mount, which has no limit: pseudo-terminals are one number for the host."""
 
 _READ_ONLY = (
     *("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"),  # the engine's own list
@@ -165,7 +190,7 @@ def _host_config(spec: MachineSpec, placement: Placement) -> JSONDict:
         "ShmSize": SHARED_MEMORY_MB * MB,
         "Ulimits": [
             {"Name": "nofile", "Soft": OPEN_FILES_SOFT, "Hard": OPEN_FILES_HARD},
-            {"Name": "core", "Soft": 0, "Hard": 0},
+            {"Name": "core", "Soft": CORE_BYTES, "Hard": CORE_BYTES},
         ],
         # What it needs: the agent, and a place for the agent's socket that a restart empties.
         "Mounts": [
@@ -181,6 +206,11 @@ def _host_config(spec: MachineSpec, placement: Placement) -> JSONDict:
     }
     if placement.storage is Storage.FILES:
         config["Ulimits"].append({"Name": "fsize", "Soft": limits.disk * MB, "Hard": limits.disk * MB})
+    if placement.isolation == "container":
+        # A guest kernel has its own.
+        config["Sysctls"] = {"kernel.shmall": str(SHARED_MEMORY_MB * MB // _PAGE)}
+        if not placement.podman:
+            config["Mounts"].append(_TERMINALS)
     if placement.podman:
         # It would ask for a million by itself, which a host without CAP_SYS_RESOURCE refuses; this is as
         # many as it may have itself, for all VMs together.

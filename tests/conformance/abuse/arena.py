@@ -1,0 +1,177 @@
+"""A VM to be abused, a neighbour that must not notice, and a host that is looked over after each program."""
+
+from __future__ import annotations
+
+import secrets
+import statistics
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+
+import anyio
+from anyio import to_thread
+
+from tests.captured import Captured
+from tests.conformance.abuse.host import Bait, HostState, laid_bait, still_able, strangers
+from tests.conformance.abuse.prelude import PRELUDE
+from tests.conformance.abuse.table import Abuse
+from tests.conformance.backends import World
+from tests.conformance.box import ENV, HOME, Box, limited, next_id, open_box
+from vmpool.agent import Exit, ProcessSpec
+from vmpool.backends.base import MachineKey, MachineState
+from vmpool.backends.bubblewrap.host import Grade
+from vmpool.errors import AgentUnreachable
+
+_SAMPLES, _TRIES = 3, 40
+_PAUSE = 0.25
+_MOST_OUTPUT = 1 << 20
+_SCRIPT = f"{HOME}/.vmpool-{{}}-main.py"
+
+
+@dataclass(slots=True)
+class Arena:
+    """victim: shared by every program that needs no VM of its own.  kind: see `HeldBy`."""
+
+    world: World
+    kind: str
+    bait: Bait
+    neighbour: Box
+    boxes: AsyncExitStack
+    victim: Box | None = None
+    made: list[Box] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def victim_of(self, abuse: Abuse) -> AsyncIterator[Box]:
+        """The shared VM, or one for this program alone."""
+        if abuse.needs_own:
+            spec = limited(self.world.spec(), **abuse.limits)
+            async with open_box(self.world, MachineKey(next_id() + 100), spec) as box:
+                self.made.append(box)
+                yield box
+                self.made.remove(box)
+                await box.backend.destroy(box.key)
+            return
+        if self.victim is None:
+            self.victim = await self.boxes.enter_async_context(open_box(self.world, MachineKey(2)))
+            self.made.append(self.victim)
+        yield self.victim
+
+    def marks(self) -> tuple[str, ...]:
+        """What names this pool's things on the host."""
+        own = [self.neighbour.machine.container_id, *(box.machine.container_id for box in self.made)]
+        directory = () if self.world.directory is None else (str(self.world.directory),)
+        return (self.world.pool_id, *directory, *(name for name in own if len(name) > 8))
+
+    async def usual(self) -> float:
+        """Seconds the neighbour takes for nothing, at worst of a few."""
+        return max([await self._answer() for _ in range(_SAMPLES)])
+
+    async def _answer(self) -> float:
+        begun = time.perf_counter()
+        assert await self.neighbour.output("echo alive") == "alive"
+        return time.perf_counter() - begun
+
+    async def neighbour_is_well(self, usual: float) -> None:
+        """It answers within twice its usual time; tried for a while, since the host has other work."""
+        taken = []
+        for _ in range(_TRIES):
+            taken.append(await self._answer())
+            if taken[-1] <= 2 * usual:
+                return
+            await anyio.sleep(_PAUSE)
+        raise AssertionError(f"a neighbour takes {statistics.median(taken):.3f} s, usually {usual:.3f} s")
+
+    async def host_now(self) -> HostState:
+        return await to_thread.run_sync(HostState.now, self.marks())
+
+    async def host_is_able(self) -> None:
+        await to_thread.run_sync(still_able, self.bait.path.parent)
+
+
+@asynccontextmanager
+async def open_arena(world: World) -> AsyncIterator[Arena]:
+    """Bait and neighbour stand; the first program makes the VM that is shared."""
+    async with AsyncExitStack() as boxes:
+        bait = boxes.enter_context(laid_bait())
+        neighbour = await boxes.enter_async_context(open_box(world))
+        yield Arena(world, kind_of(neighbour), bait, neighbour, boxes)
+
+
+def kind_of(box: Box) -> str:
+    """Which of `HeldBy`'s kinds of backend this is."""
+    if box.info.isolation == "gvisor":
+        return "gvisor"
+    if box.info.name == "docker":
+        return "docker"
+    return "root" if box.info.grade == Grade.ROOT else "user"
+
+
+async def carry_out(arena: Arena, abuse: Abuse) -> None:
+    """Run it and look at everything after it; AssertionError says what is hurt."""
+    token = secrets.token_hex(16)
+    async with arena.victim_of(abuse) as victim:
+        before, usual = await arena.host_now(), await arena.usual()
+        captured = await _run(arena, victim, abuse, token, usual)
+        said = captured.stdout.decode(errors="replace").split("\n")
+        if captured.exit.exit_code != 0 or "held" not in said:
+            assert abuse.may_die, (captured.stdout[-2000:], captured.stderr[-2000:], captured.exit)
+        assert arena.bait.secret.encode() not in captured.stdout + captured.stderr
+        assert arena.bait.guests == []
+        assert await to_thread.run_sync(strangers, token) == []
+        await _is_well(arena, victim, abuse)
+        await arena.host_is_able()
+        await arena.neighbour_is_well(usual)
+        assert before.differences(await arena.host_now()) == []
+
+
+async def _run(arena: Arena, box: Box, abuse: Abuse, token: str, usual: float) -> Captured:
+    number = next_id()
+    path = _SCRIPT.format(number)
+    spec = ProcessSpec(
+        argv=("python3", path),
+        source=(path, (PRELUDE + abuse.code).encode()),
+        env={**ENV, **arena.bait.environment(), "ABUSE": token},
+        stdin="open" if abuse.holds else None,
+        timeout=abuse.seconds,
+    )
+    out, error, watched = bytearray(), bytearray(), not abuse.holds
+    try:
+        process = await box.client.start(number, spec)
+        async for event in process.events():
+            if isinstance(event, Exit):
+                await process.release()
+                assert watched or abuse.may_die, ("it never held anything", bytes(out), bytes(error), event)
+                return Captured(event, bytes(out), bytes(error))
+            kept = out if event.stream == "stdout" else error
+            kept += event.data[: _MOST_OUTPUT - len(kept)]
+            if not watched and b"holding\n" in out:
+                watched = True
+                await arena.host_is_able()
+                await arena.neighbour_is_well(usual)
+                assert await to_thread.run_sync(strangers, token) == []
+                await process.write_stdin(b"\n")
+    except AgentUnreachable:
+        if arena.kind not in abuse.may_stop:
+            raise
+    ended = Exit(0, 9, False, False, False, 0, 0, 0, 0)
+    return Captured(ended, bytes(out), bytes(error))
+
+
+async def _is_well(arena: Arena, box: Box, abuse: Abuse) -> None:
+    """It answers; or, where that is allowed, it shows as stopped and can be started."""
+    try:
+        for _ in range(_TRIES):
+            captured = await (box.python("print('alive')") if abuse.needs_own else box.sh("echo alive"))
+            if captured.stdout == b"alive\n":
+                return
+            await anyio.sleep(_PAUSE)
+        raise AssertionError("the VM takes no program any more")
+    except AgentUnreachable:
+        if arena.kind not in abuse.may_stop:
+            raise
+    machine = await box.backend.inspect(box.key)
+    assert machine is not None
+    assert machine.state is MachineState.STOPPED
+    await box.backend.start(box.key)
+    assert await box.output("echo alive") == "alive"
