@@ -20,8 +20,7 @@
  *   image FILE NAME    mount a disk image
  *   overlay NAME OPTIONS
  *   hostname FD NAME   nothing but this: a VM, named by its UTS namespace, gets another hostname
- *   devices NAME SIZE TERMINALS  mount a /dev, SIZE bytes of shared memory in it (full root only)
- *   terminals NAME TERMINALS     mount pseudo-terminals of its own, at most so many
+ *   devices NAME SIZE TERMINALS  mount a /dev with SIZE bytes of shared memory and at most TERMINALS in it
  *   end
  *
  * Mounts live in the launcher's own mount namespace and go with its last process.  Errors go to standard
@@ -183,11 +182,6 @@ static bool step(struct plan *plan, struct tokens *tokens, struct child *bubblew
         const char *target = next_token(tokens), *shared_memory = next_token(tokens);
 
         mount_devices(target, shared_memory, next_token(tokens));
-    } else if (strcmp(word, "terminals") == 0) {
-        const char *target = next_token(tokens);
-
-        make_directory(target, &plan->maps);
-        mount_terminals(target, next_token(tokens));
     } else
         die_plain("unknown directive '%s'", word);
     return true;

@@ -54,7 +54,6 @@ void bind_plain(const char *source, const char *target);
 void bind_idmapped(const char *source, const char *target, int userns);
 void mount_image(const char *image, const char *target);
 void mount_overlay(const char *target, const char *options);
-void mount_terminals(const char *target, const char *most);
 void mount_devices(const char *target, const char *shared_memory, const char *terminals);
 
 /* The process that becomes bubblewrap, and the launcher's ends of what is between them. */

@@ -147,7 +147,8 @@ void mount_overlay(const char *target, const char *options) {
         die("cannot mount an overlay (%s)", options);
 }
 
-/* A node of our own where we may make one, else the host's bound over an empty file. */
+/* A node of our own where we may make one, else the host's bound over an empty file, read-only: whoever owns it
+ * on the host could change its mode, for all. */
 static void make_device(const char *name, unsigned major, unsigned minor) {
     char host[32];
     int fd;
@@ -162,16 +163,16 @@ static void make_device(const char *name, unsigned major, unsigned minor) {
     close(fd);
     snprintf(host, sizeof host, "/dev/%s", name);
     if (mount(host, name, NULL, MS_BIND, NULL) < 0 ||
-        mount("none", name, NULL, MS_REMOUNT | MS_BIND | MS_NOSUID | MS_NOEXEC, NULL) < 0)
+        mount("none", name, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NOEXEC, NULL) < 0)
         die("cannot bind /dev/%s", name);
 }
 
 /* Terminals are one number for the whole host unless a mount of them has its own. */
-void mount_terminals(const char *target, const char *most) {
+static void mount_terminals(const char *most) {
     char options[96];
 
     snprintf(options, sizeof options, "newinstance,ptmxmode=0666,mode=620,max=%s", most);
-    if (mount("devpts", target, "devpts", MS_NOSUID | MS_NOEXEC, options) < 0)
+    if (mount("devpts", "pts", "devpts", MS_NOSUID | MS_NOEXEC, options) < 0)
         die("cannot mount terminals");
 }
 
@@ -202,7 +203,7 @@ void mount_devices(const char *target, const char *shared_memory, const char *te
     snprintf(options, sizeof options, "mode=1777,size=%s", shared_memory);
     if (mkdir("pts", 0755) < 0 || mkdir("shm", 0755) < 0)
         die("cannot make what is in /dev");
-    mount_terminals("pts", terminals);
+    mount_terminals(terminals);
     if (mount("tmpfs", "shm", "tmpfs", MS_NOSUID | MS_NODEV, options) < 0 || fchdir(stage) < 0 ||
         mount("none", target, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NOEXEC, NULL) < 0)
         die("cannot mount what is in /dev");

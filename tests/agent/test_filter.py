@@ -44,6 +44,10 @@ CALLS = {  # x86_64, aarch64
     "tgkill": (234, 131),
     "rt_sigqueueinfo": (129, 138),
     "fcntl": (72, 25),
+    "socketpair": (53, 199),
+    "prlimit64": (302, 261),
+    "sched_setaffinity": (203, 122),
+    "sched_setscheduler": (144, 119),
 }
 
 REFUSED = [
@@ -78,10 +82,28 @@ REFUSED = [
     ("clone", (0x10000000 | 17,), errno.EPERM),
     ("personality", (0x0400000,), errno.EPERM),
     ("socket", (40, 1, 0), errno.EAFNOSUPPORT),
+    *(("socket", (family, 3, 0), errno.EAFNOSUPPORT) for family in (0, 3, 9, 15, 17, 21, 29, 30, 38, 43, 44)),
+    ("socketpair", (30, 1, 0, 0), errno.EAFNOSUPPORT),
+    *(("socket", (2, 1, protocol), errno.EPROTONOSUPPORT) for protocol in (132, 136, 262)),
+    ("socket", (10, 3, 255), errno.EPROTONOSUPPORT),
+    *(("socket", (16, 3, protocol), errno.EPROTONOSUPPORT) for protocol in (6, 9, 12, 16, 21)),
     ("ioctl", (0, 0x5412), errno.EPERM),
+    ("prlimit64", (1, 7, 0, 0), errno.EPERM),
+    ("sched_setaffinity", (1, 8, 0), errno.EPERM),
+    ("sched_setscheduler", (1, 0, 0), errno.EPERM),
 ]
 
-ALLOWED = [("unshare", (0x400,)), ("personality", (0xFFFFFFFF,)), ("personality", (0,))]
+ALLOWED = [
+    ("socket", (1, 1, 0)),
+    ("socket", (2, 1, 6)),
+    ("socket", (10, 2, 17)),
+    ("socket", (16, 3, 0)),
+    ("prlimit64", (0, 4, 0, 0)),
+    ("prlimit64", (0, 7, 0, 0)),
+    ("unshare", (0x400,)),
+    ("personality", (0xFFFFFFFF,)),
+    ("personality", (0,)),
+]
 
 
 def call(wire: Wire, name: str, arguments: tuple[int, ...]) -> tuple[int, int]:
@@ -111,6 +133,18 @@ def test_refused(one: Wire, name: str, arguments: tuple[int, ...], error: int) -
 @pytest.mark.parametrize(("name", "arguments"), ALLOWED)
 def test_allowed(one: Wire, name: str, arguments: tuple[int, ...]) -> None:
     assert call(one, name, arguments)[0] >= 0
+
+
+@pytest.mark.parametrize("asked", [0, 4096])
+def test_the_limit_of_core_dumps_stays(one: Wire, asked: int) -> None:
+    """At any but 1 a crash would start what the host's core_pattern may name."""
+    script = (
+        "import resource as r\n"
+        f"r.setrlimit(r.RLIMIT_CORE, ({asked}, {asked}))\n"
+        "print(r.getrlimit(r.RLIMIT_CORE))\n"
+    )
+    result = one.run(1, "/usr/bin/python3", "-c", script)
+    assert result.stdout == b"(1, 1)\n", result.outcome
 
 
 def test_it_cannot_be_undone(one: Wire) -> None:

@@ -42,20 +42,26 @@ class HeldBy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Abuse:
-    """One program and what must come of it.
-
-    tries: a clause for the table.  code: Python that runs in the VM after `prelude.PRELUDE`; its last line of
-    output must be "held".  may_die: a limit may also end it first.  holds: it calls `hold()` when it has
-    taken all it can get; host and neighbour are looked at while it has it.  limits: it gets a VM of its own,
-    with these.  own: a VM of its own with the usual limits.  may_stop: kinds of backend (see `HeldBy`) on
-    which the VM may end by it, cleanly: it shows as stopped and starts again.  seconds: its timeout.
-    """
+class Entry:
+    """A line of the table.  tries: a clause for it.  must: what has to come of it."""
 
     name: str
     tries: str
     must: Must
     held_by: HeldBy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Abuse(Entry):
+    """A program that runs in a VM.
+
+    code: Python, run after `prelude.PRELUDE`; a line of its output must be "held".  may_die: a limit may also
+    end it first.  holds: it calls `hold()` when it has taken all it can get; host and neighbour are looked
+    at while it has it.  limits: it gets a VM of its own, with these.  own: a VM of its own with the usual
+    limits.  may_stop: kinds of backend (see `HeldBy`) on which the VM may end by it, cleanly: it shows as
+    stopped and starts again.  seconds: its timeout.
+    """
+
     code: str
     may_die: bool = False
     holds: bool = False
@@ -69,9 +75,20 @@ class Abuse:
         return self.own or bool(self.limits)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trap(Entry):
+    """Something left in a VM for the server to run into.
+
+    prepare: Python that lays it, as in `Abuse`; what the server then does is the test of the same name in
+    `test_traps.py`.
+    """
+
+    prepare: str
+
+
 @dataclass(frozen=True, slots=True)
 class Family:
     """Programs that go at one thing."""
 
     title: str
-    programs: tuple[Abuse, ...]
+    programs: tuple[Abuse, ...] | tuple[Trap, ...]

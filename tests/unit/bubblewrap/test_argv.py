@@ -108,10 +108,29 @@ def test_every_tmpfs_is_sized() -> None:
     for at, word in enumerate(said):
         if word == "--tmpfs":
             assert said[at - 2] == "--size"
-    assert said[said.index("--remount-ro") + 1] == "/dev"
     assert "--tmpfs" not in bubblewrap(launch(Grade.ROOT))
-    said = words(launch(Grade.ROOT))
-    assert said[said.index("devices") :] == ["devices", "vm/dev", str(64 << 20), "end"]
+
+
+@pytest.mark.parametrize(("grade", "place"), [(Grade.ROOT, "vm/dev"), (Grade.USER, "dev")])
+def test_devices_come_with_shared_memory_and_terminals_that_have_a_limit(grade: Grade, place: str) -> None:
+    said = words(launch(grade))
+    assert said[said.index("devices") :] == ["devices", place, str(64 << 20), "256", "end"]
+    assert "--dev" not in bubblewrap(launch(grade))
+
+
+def test_the_server_s_root_is_kept_from_the_kernel_s_settings() -> None:
+    said = bubblewrap(replace(launch(Grade.USER), shielded=("sys", "irq")))
+    for name in ("/proc/sys", "/proc/irq"):
+        at = said.index(name)
+        assert said[at - 1 : at + 2] == ["--ro-bind", name, name]
+        assert said.index("--proc") < at
+
+
+def test_shared_memory_has_a_limit_where_it_can_be_set() -> None:
+    said = first_program(launch(Grade.ROOT))
+    assert int(said[said.index("--shared-memory") + 1]) * resource.getpagesize() == 64 << 20
+    assert said.index("--shared-memory") < said.index("--range")
+    assert "--shared-memory" not in first_program(launch(Grade.USER))
 
 
 @pytest.mark.parametrize("grade", Grade)
@@ -147,7 +166,7 @@ def test_rlimit_values() -> None:
     limits = dict(limit.split(":", 1) for limit in rlimits(Limits(memory=3, processes=4), frozenset()))
     assert limits[str(resource.RLIMIT_DATA)] == "3145728:3145728"
     assert limits[str(resource.RLIMIT_NPROC)] == "4:4"
-    assert limits[str(resource.RLIMIT_CORE)] == "0:0"
+    assert limits[str(resource.RLIMIT_CORE)] == "1:1"
     assert limits[str(resource.RLIMIT_NOFILE)] == "1024:4096"
 
 

@@ -71,7 +71,7 @@ def test_a_container_is_described_in_full() -> None:
             "ShmSize": 67_108_864,
             "Ulimits": [
                 {"Name": "nofile", "Soft": 1024, "Hard": 4096},
-                {"Name": "core", "Soft": 0, "Hard": 0},
+                {"Name": "core", "Soft": 1, "Hard": 1},
                 {"Name": "fsize", "Soft": 104_857_600, "Hard": 104_857_600},
             ],
             "Mounts": [
@@ -81,8 +81,24 @@ def test_a_container_is_described_in_full() -> None:
                     "Target": "/.vmpool",
                     "ReadOnly": True,
                     "VolumeOptions": {"NoCopy": True},
-                }
+                },
+                {
+                    "Type": "volume",
+                    "Target": "/dev/pts",
+                    "VolumeOptions": {
+                        "NoCopy": True,
+                        "DriverConfig": {
+                            "Name": "local",
+                            "Options": {
+                                "type": "devpts",
+                                "device": "devpts",
+                                "o": "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5,max=256",
+                            },
+                        },
+                    },
+                },
             ],
+            "Sysctls": {"kernel.shmall": "16384"},
             "Tmpfs": {"/run/vmpool": "rw,noexec,nosuid,nodev,size=64k,mode=1777,uid=1000,gid=1000"},
         },
     }
@@ -100,6 +116,8 @@ def test_a_runtime_is_named_only_when_chosen() -> None:
         KEY, MachineSpec("box", "go"), "i", "b", Placement("p1", "v", "runsc", "gvisor")
     )
     assert config["HostConfig"]["Runtime"] == "runsc"
+    assert "Sysctls" not in config["HostConfig"]
+    assert [mount["Target"] for mount in config["HostConfig"]["Mounts"]] == ["/.vmpool"]
 
 
 def test_a_guest_kernel_gets_the_threads_it_needs() -> None:

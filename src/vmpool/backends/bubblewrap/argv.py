@@ -46,7 +46,8 @@ class Launch:
     base: directory of the base.  system: top directories taken from the host.  own_toolchains: names of
     those the server's user owns (the user grade can make these writable).  cgroups: `cgroup.procs` files
     to join.  cgroup_limits: which of "memory" and "processes" a cgroup holds.  ids: first id of the VM's
-    range.  hidden: those of `system` over which the base has a layer that hides files.  program: what runs
+    range.  hidden: those of `system` over which the base has a layer that hides files.
+    shielded: what of /proc the VM's user could write to for being the server's user.  program: what runs
     in place of the agent.
     """
 
@@ -61,6 +62,7 @@ class Launch:
     cgroup_limits: frozenset[str]
     ids: int
     hidden: frozenset[str] = frozenset()
+    shielded: tuple[str, ...] = ()
     program: tuple[str, ...] | None = None
 
     @property
@@ -145,7 +147,7 @@ def _writable_root(launch: Launch) -> list[str]:
     for tool in launch.record.toolchains:
         words += _overlay(f"vm/opt/{tool.name}", f"scripts-{tool.name}:tool-{tool.name}", f"tool-{tool.name}")
     words += _overlay("vm/.vmpool", "agent:empty")
-    return [*words, "devices", "vm/dev", str(SHARED_MEMORY_MB * MB), str(TERMINALS)]
+    return [*words, *_devices("vm/dev")]
 
 
 def _read_only_root(launch: Launch) -> list[str]:
@@ -165,14 +167,18 @@ def _read_only_root(launch: Launch) -> list[str]:
         else:
             words += _overlay(f"vm/opt/{tool.name}", lower)
     words += ["dir", "home", *_overlay("home", "empty", "home", ",userxattr")]
-    return [*words, "terminals", "terminals", str(TERMINALS)]
+    return [*words, "dir", "dev", *_devices("dev")]
+
+
+def _devices(target: str) -> list[str]:
+    return ["devices", target, str(SHARED_MEMORY_MB * MB), str(TERMINALS)]
 
 
 def bubblewrap(launch: Launch) -> list[str]:
     """bubblewrap's arguments: the namespaces, the tree, /proc and /dev.
 
-    It reads mountinfo anew for each mount it makes itself; full root has its /dev from the launcher, so the
-    tree is bound with devices (where each mount says itself that it has none).
+    It reads mountinfo anew for each mount it makes itself, so /dev comes from the launcher; in full root it
+    is part of the tree, which is bound with devices (where each mount says itself that it has none).
     """
     stage = launch.paths.stage
     words = ["--info-fd", str(INFO_FD), "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-net"]
@@ -191,9 +197,10 @@ def bubblewrap(launch: Launch) -> list[str]:
 def _user_mounts(launch: Launch) -> list[str]:
     """User grade: /dev, and what can be written to."""
     stage, limits = launch.paths.stage, launch.record.spec.limits
-    words = ["--dev", "/dev", "--perms", "1777", "--size", str(SHARED_MEMORY_MB * MB), "--tmpfs", "/dev/shm"]
-    words += ["--dev-bind", str(stage / "terminals"), "/dev/pts"]
-    words += ["--remount-ro", "/dev", "--perms", "1777", "--size", str(tmp_size(limits)), "--tmpfs", "/tmp"]
+    words = ["--dev-bind", str(stage / "dev"), "/dev"]
+    for name in launch.shielded:
+        words += ["--ro-bind", f"/proc/{name}", f"/proc/{name}"]
+    words += ["--perms", "1777", "--size", str(tmp_size(limits)), "--tmpfs", "/tmp"]
     words += ["--bind", str(stage / "home"), "/home/user"]
     for tool in launch.record.toolchains:
         if tool.name in launch.own_toolchains:

@@ -22,6 +22,12 @@ REMEDIES = """Allow user namespaces, as root:
   sysctl -w kernel.apparmor_restrict_unprivileged_userns=0      (Ubuntu 24.04 and newer)
 and inside a container run it with --privileged, or use the docker backend."""
 
+WRITABLE_PROC = (
+    *("acpi", "asound", "bus", "driver", "fs", "irq", "mtrr", "pressure"),
+    *("scsi", "sys", "sysrq-trigger", "timer_list", "tty"),
+)
+"""Entries of /proc that the host's root may write to, or that tell it alone something."""
+
 
 class Grade(StrEnum):
     """How much the host lets the backend do."""
@@ -57,6 +63,15 @@ class Host:
     images: bool
     programs: Programs
     bwrap_version: str
+
+    def shielded(self) -> tuple[str, ...]:
+        """What of /proc a VM's user could write to without any capability, for being the server's.
+
+        Only where root cannot have the full root grade: the kernel's settings ask for its root's id alone.
+        """
+        if self.grade is Grade.ROOT or os.geteuid() != 0:
+            return ()
+        return tuple(name for name in WRITABLE_PROC if Path("/proc", name).exists())
 
 
 def _version_of(bwrap: Path) -> tuple[int, ...]:

@@ -230,6 +230,7 @@ class Machines:
                 cgroup_limits=self.cgroups.holds,
                 ids=self.ranges.take(key),
                 hidden=frozenset(top for top in self.system if (base / "hidden" / top).is_dir()),
+                shielded=self.host.shielded(),
                 program=program,
             )
             self.launcher.launch(plan(launch), (lock, listener.fileno()))

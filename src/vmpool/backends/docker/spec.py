@@ -61,7 +61,7 @@ _TERMINALS: JSONDict = {
         },
     },
 }
-"""In the place of the runtime's own mount, which has no limit: pseudo-terminals are one number for the host."""
+"""In the place of the runtime's own mount, which has no limit: terminals are one number for the host."""
 
 _READ_ONLY = (
     *("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"),  # the engine's own list

@@ -1,4 +1,4 @@
-"""All abuse programs, family by family, in the order of the table in docs/security.md."""
+"""All abuse programs and traps, family by family, in the order of the table in docs/security.md."""
 
 from tests.conformance.abuse.families.agent import AGENT
 from tests.conformance.abuse.families.descriptors import DESCRIPTORS
@@ -12,6 +12,8 @@ from tests.conformance.abuse.families.output import OUTPUT
 from tests.conformance.abuse.families.privilege import PRIVILEGE
 from tests.conformance.abuse.families.processes import PROCESSES
 from tests.conformance.abuse.families.terminals import TERMINALS
+from tests.conformance.abuse.families.traps import TRAPS
+from tests.conformance.abuse.table import Abuse
 
 FAMILIES = (
     PROCESSES,
@@ -26,5 +28,7 @@ FAMILIES = (
     KERNEL,
     HOST,
     NETWORK,
+    TRAPS,
 )
-PROGRAMS = tuple(program for family in FAMILIES for program in family.programs)
+ENTRIES = tuple(entry for family in FAMILIES for entry in family.programs)
+PROGRAMS = tuple(entry for entry in ENTRIES if isinstance(entry, Abuse))

@@ -41,13 +41,13 @@ held()
         ),
         Abuse(
             name="descriptors-of-the-agent",
-            tries="list, open and take (pidfd_getfd) the descriptors of process 1 and of its supervisor",
+            tries="read, open and take (pidfd_getfd) the descriptors of process 1 and of its supervisor",
             must=Must.REFUSED,
             held_by=_UNDUMPABLE,
             code="""
 for pid in (1, os.getppid()):
-    refused("list", os.listdir, f"/proc/{pid}/fd")
     for number in range(8):
+        refused("read", os.readlink, f"/proc/{pid}/fd/{number}")
         refused("write", write_to, f"/proc/{pid}/fd/{number}", b"x" * 64)
     try:
         descriptor = call(434, pid, 0)

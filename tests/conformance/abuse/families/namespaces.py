@@ -143,6 +143,22 @@ held()
 """,
         ),
         Abuse(
+            name="spoil-devices",
+            tries="change mode, owner and times of /dev/null and its like, and remove them, for everybody",
+            must=Must.REFUSED,
+            held_by=HeldBy("/dev is read-only, and root's", user="bound read-only one by one"),
+            code="""
+for name in ("null", "zero", "full", "random", "urandom", "tty"):
+    path = "/dev/" + name
+    refused("mode", os.chmod, path, 0)
+    refused("owner", os.chown, path, 0, 0)
+    refused("times", os.utime, path, (1, 1))
+    refused("remove", os.unlink, path)
+refused("make", open, "/dev/new", "w")
+held()
+""",
+        ),
+        Abuse(
             name="devices",
             tries="mknod of disks, memory and consoles; open those that might be there",
             must=Must.REFUSED,
