@@ -162,7 +162,7 @@ def test_what_it_would_do_differently_is_cold(agent: Agent, wire: Wire, differen
 
 def test_the_usual_limits_are_no_difference(agent: Agent, wire: Wire) -> None:
     warm_up(agent, wire)
-    run_warm(agent, wire, 1, rlimits={4: (0, 0), 7: (1024, 4096)})
+    run_warm(agent, wire, 1, rlimits={4: (1, 1), 7: (1024, 4096)})
 
 
 def test_a_fixed_directory(agent: Agent, wire: Wire) -> None:

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from vmpool.agent.base import ProcessSpec
 from vmpool.domain import VM, ExecutionRequest, Language, language_named
 from vmpool.domain.language import VM_PATH, Warm
-from vmpool.domain.limits import OPEN_FILES_HARD, OPEN_FILES_SOFT
+from vmpool.domain.limits import CORE_BYTES, OPEN_FILES_HARD, OPEN_FILES_SOFT
 from vmpool.pool.build_cache import cached_build
 
 HOME = "/home/user"
@@ -29,7 +29,7 @@ BASE_ENV: Mapping[str, str] = MappingProxyType(
 
 RLIMITS: Mapping[int, tuple[int, int]] = MappingProxyType(
     {
-        resource.RLIMIT_CORE: (0, 0),
+        resource.RLIMIT_CORE: (CORE_BYTES, CORE_BYTES),
         resource.RLIMIT_NOFILE: (OPEN_FILES_SOFT, OPEN_FILES_HARD),
     }
 )
