@@ -114,7 +114,7 @@ class Client:
         position = 0
         while True:
             payload = pack(
-                Message.FILE_READ, path=os.fsencode(path), offset=position, length=_FILE_CHUNK_BYTES
+                Message.FILE_READ, path=_path_bytes(path), offset=position, length=_FILE_CHUNK_BYTES
             )
             fields = await self._link.ask(Message.FILE_READ, payload, Message.FILE_DATA)
             data, size = fields.raw("data"), fields.u64("size")
@@ -126,11 +126,11 @@ class Client:
                 return b"".join(parts)
 
     async def write_file(self, path: str, data: bytes, *, mode: int = 0o644, parents: bool = False) -> None:
-        """Replace the file's content."""
+        """Replace the file's content; AgentRefused, and InvalidRequest for what is no path."""
         for position in range(0, len(data) or 1, _FILE_CHUNK_BYTES):
             payload = pack(
                 Message.FILE_WRITE,
-                path=os.fsencode(path),
+                path=_path_bytes(path),
                 offset=position,
                 truncate=int(position == 0),
                 mode=mode,
@@ -200,6 +200,12 @@ class Client:
     async def aclose(self) -> None:
         """Close the connection; executions go on."""
         await self._link.aclose()
+
+
+def _path_bytes(path: str) -> bytes:
+    if "\0" in path:
+        raise InvalidRequest("path", "a path cannot hold a NUL byte")
+    return os.fsencode(path)
 
 
 async def _feed(process: RemoteProcess, data: bytes) -> None:

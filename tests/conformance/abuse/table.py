@@ -68,7 +68,7 @@ class Abuse(Entry):
     limits: Mapping[str, float] = field(default_factory=dict)
     own: bool = False
     may_stop: frozenset[str] = frozenset()
-    seconds: float = 20
+    seconds: float = 60
 
     @property
     def needs_own(self) -> bool:

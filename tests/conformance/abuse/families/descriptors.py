@@ -89,17 +89,16 @@ held()
             must=Must.BOUNDED,
             held_by=HeldBy("`RLIMIT_SIGPENDING`", docker=_PER_USER, gvisor="its kernel's own"),
             holds=True,
-            seconds=30,
             may_die=True,
             code="""
 timer = ctypes.c_void_p()
-made, end = 0, time.time() + 2
+made, end = 0, time.time() + 1
 while made < 200_000 and time.time() < end and libc.timer_create(1, None, ctypes.byref(timer)) == 0:
     made += 1
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGRTMIN})
 sent = 0
 libc.sigqueue.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_void_p]
-while sent < 200_000 and time.time() < end + 2 and libc.sigqueue(os.getpid(), signal.SIGRTMIN, None) == 0:
+while sent < 200_000 and time.time() < end + 1 and libc.sigqueue(os.getpid(), signal.SIGRTMIN, None) == 0:
     sent += 1
 print(made, sent)
 hold()

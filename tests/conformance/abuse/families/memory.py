@@ -132,7 +132,7 @@ held()
             may_die=True,
             may_stop=frozenset({"gvisor"}),
             code="""
-end = time.time() + 3
+end = time.time() + 1
 try:
     for number in range(10**6):
         os.close(os.open(f"/dev/shm/{number}", os.O_CREAT | os.O_WRONLY))
@@ -164,7 +164,6 @@ held()
             limits=_SMALL,
             may_die=True,
             may_stop=frozenset({"gvisor"}),
-            seconds=10,
             code="""
 libc.mmap.restype = ctypes.c_void_p
 libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int,
@@ -187,7 +186,6 @@ held()
             limits=_SMALL,
             may_die=True,
             may_stop=frozenset({"gvisor"}),
-            seconds=10,
             code="""
 libc.mmap.restype = ctypes.c_void_p
 made = 0
@@ -232,7 +230,7 @@ held()
             code="""
 queues = 0
 message = struct.pack("l", 1) + b"x" * 8000
-end = time.time() + 2
+end = time.time() + 1
 while time.time() < end:
     queue = libc.msgget(0, 0o1600)
     if queue < 0:

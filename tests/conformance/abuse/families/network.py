@@ -180,7 +180,7 @@ held()
             code="""
 resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
 server = socket.create_server(("127.0.0.1", 0), backlog=4096)
-kept, end = [], time.time() + 3
+kept, end = [], time.time() + 1
 try:
     while time.time() < end:
         kept.append(socket.create_connection(server.getsockname(), timeout=1))
