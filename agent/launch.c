@@ -20,7 +20,8 @@
  *   image FILE NAME    mount a disk image
  *   overlay NAME OPTIONS
  *   hostname FD NAME   nothing but this: a VM, named by its UTS namespace, gets another hostname
- *   devices NAME SIZE TERMINALS  mount a /dev with SIZE bytes of shared memory and at most TERMINALS in it
+ *   tmpfs NAME OPTIONS mount a tmpfs, which the options bound in bytes and inodes
+ *   devices NAME OPTIONS TERMINALS  mount a /dev: a tmpfs of these options for shared memory, at most so many terminals
  *   end
  *
  * Mounts live in the launcher's own mount namespace and go with its last process.  Errors go to standard
@@ -174,6 +175,11 @@ static bool step(struct plan *plan, struct tokens *tokens, struct child *bubblew
 
         make_directory(target, &plan->maps);
         mount_image(image, target);
+    } else if (strcmp(word, "tmpfs") == 0) {
+        const char *target = next_token(tokens);
+
+        make_directory(target, &plan->maps);
+        mount_tmpfs(target, next_token(tokens));
     } else if (strcmp(word, "overlay") == 0) {
         const char *target = next_token(tokens);
 

@@ -53,6 +53,7 @@ void make_directory(const char *path, const struct id_maps *maps);
 void bind_plain(const char *source, const char *target);
 void bind_idmapped(const char *source, const char *target, int userns);
 void mount_image(const char *image, const char *target);
+void mount_tmpfs(const char *target, const char *options);
 void mount_overlay(const char *target, const char *options);
 void mount_devices(const char *target, const char *shared_memory, const char *terminals);
 

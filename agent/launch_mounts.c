@@ -142,6 +142,11 @@ void mount_image(const char *image, const char *target) {
     close(loop);
 }
 
+void mount_tmpfs(const char *target, const char *options) {
+    if (mount("tmpfs", target, "tmpfs", MS_NOSUID | MS_NODEV, options) < 0)
+        die("cannot mount a tmpfs (%s)", options);
+}
+
 void mount_overlay(const char *target, const char *options) {
     if (mount("overlay", target, "overlay", MS_NOSUID | MS_NODEV, options) < 0)
         die("cannot mount an overlay (%s)", options);
@@ -189,7 +194,6 @@ void mount_devices(const char *target, const char *shared_memory, const char *te
                                            {"/proc/self/fd", "fd"},
                                            {"/proc/kcore", "core"},
                                            {"pts/ptmx", "ptmx"}};
-    char options[64];
     int stage = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
 
     if (stage < 0 || mount("tmpfs", target, "tmpfs", MS_NOSUID | MS_NOEXEC, "mode=755,size=64k") < 0 ||
@@ -200,11 +204,10 @@ void mount_devices(const char *target, const char *shared_memory, const char *te
     for (size_t at = 0; at < sizeof links / sizeof *links; at++)
         if (symlink(links[at][0], links[at][1]) < 0)
             die("/dev/%s", links[at][1]);
-    snprintf(options, sizeof options, "mode=1777,size=%s", shared_memory);
     if (mkdir("pts", 0755) < 0 || mkdir("shm", 0755) < 0)
         die("cannot make what is in /dev");
     mount_terminals(terminals);
-    if (mount("tmpfs", "shm", "tmpfs", MS_NOSUID | MS_NODEV, options) < 0 || fchdir(stage) < 0 ||
+    if (mount("tmpfs", "shm", "tmpfs", MS_NOSUID | MS_NODEV, shared_memory) < 0 || fchdir(stage) < 0 ||
         mount("none", target, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NOEXEC, NULL) < 0)
         die("cannot mount what is in /dev");
     close(stage);

@@ -97,6 +97,7 @@ def pool_settings(settings: Settings) -> PoolSettings:
     limits, periods, retention = settings.limits, settings.periods, settings.retention
     return PoolSettings(
         isolation=settings.isolation,
+        strict_limits=limits.strict_limits,
         max_vms_per_user=limits.max_vms_per_user,
         max_total_vms=limits.max_total_vms,
         memory_overcommit=limits.memory_overcommit,

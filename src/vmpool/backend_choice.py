@@ -55,6 +55,7 @@ def make(name: str, settings: Settings, directory: StateDirectory) -> Backend:
             runtime=settings.docker.runtime,
             host=settings.docker.host,
             image_prefix=settings.docker.image_prefix,
+            disk_in_memory=settings.limits.disk_in_memory,
         )
     if name == "bubblewrap":
         from vmpool.backends.bubblewrap import BubblewrapBackend
@@ -63,6 +64,7 @@ def make(name: str, settings: Settings, directory: StateDirectory) -> Backend:
             directory.directory("bubblewrap"),
             pool_id=directory.pool_id,
             program=settings.bubblewrap.program,
+            disk_in_memory=settings.limits.disk_in_memory,
         )
     from vmpool.backends.fake import FakeBackend
 

@@ -115,6 +115,21 @@ class RangeNotSatisfiable(InvalidRequest):
         self.context["size"] = size
 
 
+class LimitsNotHard(Unsupported):
+    """Hard limits were demanded and this host cannot hold all of them; `soft` lists those it cannot."""
+
+    code: ClassVar[str] = "limits_not_hard"
+
+    def __init__(self, backend: str, soft: tuple[str, ...]) -> None:
+        super().__init__(
+            "strict_limits",
+            backend,
+            f"nothing here holds {' and '.join(soft)} for a VM as a whole ('vm pool' shows what does how "
+            "far); create the VM without strict limits",
+        )
+        self.context["soft"] = ", ".join(soft)
+
+
 class Unauthenticated(VMPoolError):
     """No key, or one that is unknown, revoked or expired."""
 

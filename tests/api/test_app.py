@@ -205,6 +205,7 @@ def test_every_setting_of_the_pool_reaches_it(tmp_path: Path) -> None:
             max_total_vms=3,
             max_cpu_limit=4.5,
             max_memory_limit=5000,
+            strict_limits=True,
             max_disk_limit=6000,
             default_timeout=7,
             max_execution_time=8,

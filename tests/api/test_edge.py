@@ -68,7 +68,7 @@ async def test_security_headers(owner: Caller, nobody: Caller) -> None:
 async def test_unknown_paths_and_methods(owner: Caller) -> None:
     problem(await owner.call("GET", "/api/nothing"), 404, "not_found")
     problem(await owner.call("GET", "/docs"), 404, "not_found")
-    refused = await owner.call("PATCH", "/api/vms/box")
+    refused = await owner.call("PUT", "/api/vms/box")
     problem(refused, 405, "method_not_allowed")
     assert "GET" in refused.headers["allow"]
 

@@ -29,6 +29,7 @@ def occurrence(kind: type[errors.VMPoolError]) -> errors.VMPoolError:
         errors.IdempotencyMismatch: (),
         errors.Unsupported: ("snapshot", "fake"),
         errors.IsolationUnavailable: ("gvisor", "fake", ("none",), "use another"),
+        errors.LimitsNotHard: ("fake", ("disk",)),
         errors.InvalidRequest: ("name", "must be short"),
         errors.Unauthenticated: (),
         errors.UserDisabled: (),

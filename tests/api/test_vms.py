@@ -47,6 +47,18 @@ async def test_defaults_are_the_specifications(owner: Caller) -> None:
     assert (vm["cpu_limit"], vm["memory_limit"], vm["disk_limit"]) == (1.0, 512, 1024)
 
 
+async def test_limits_change(owner: Caller) -> None:
+    await owner.create("box")
+    changed = await owner.ok("PATCH", "/api/vms/box", {"cpu_limit": 0.5, "process_limit": 64})
+    assert (changed["cpu_limit"], changed["memory_limit"], changed["process_limit"]) == (0.5, 512, 64)
+    assert await owner.ok("GET", "/api/vms/box") == changed
+    for body in ({"memory_limit": 1}, {"memory_limit": "much"}, {"name": "other"}):
+        await owner.refused("PATCH", "/api/vms/box", body, status=422, code="invalid_request")
+    await owner.refused("PATCH", "/api/vms/box", {"disk_limit": 100}, status=422, code="unsupported")
+    assert await owner.ok("GET", "/api/vms/box") == changed
+    assert (await owner.ok("PATCH", "/api/vms/box", {"disk_limit": 2000}))["disk_limit"] == 2000
+
+
 async def test_an_id_and_a_name_name_the_same_vm(owner: Caller) -> None:
     vm = await owner.create("box")
     assert await owner.ok("GET", "/api/vms/box") == await owner.ok("GET", f"/api/vms/{vm['id']}")
@@ -143,6 +155,14 @@ async def test_an_unknown_template_is_404(owner: Caller) -> None:
 async def test_a_network_the_backend_has_not_is_422(owner: Caller) -> None:
     body = {"name": "box", "language": "python", "network": "full"}
     await owner.refused("POST", "/api/vms/create", body, status=422, code="unsupported")
+
+
+async def test_hard_limits_demanded_of_a_host_without_are_422(owner: Caller) -> None:
+    body = {"name": "box", "language": "python", "strict_limits": True}
+    refused = await owner.refused("POST", "/api/vms/create", body, status=422, code="limits_not_hard")
+    assert refused.context["soft"] == "cpu, memory, disk, processes"
+    soft = (await owner.ok("GET", "/api/vms/pool-status"))["backend"]["soft_limits"]
+    assert soft == {"none": ["cpu", "memory", "disk", "processes"]}
 
 
 async def test_an_isolation_the_host_has_not_is_422(owner: Caller) -> None:

@@ -97,20 +97,21 @@ async def test_process_one_is_not_readable(box: Box) -> None:
 
 
 @host_kernel
-async def test_every_tmpfs_is_sized(box: Box) -> None:
-    """Filling one must not fill the host's memory."""
+async def test_every_tmpfs_is_bounded_in_bytes_and_files(box: Box) -> None:
+    """Filling one must not fill the host's memory, and a file takes some even if it is empty."""
     code = (
         "import os\n"
         "for line in open('/proc/mounts'):\n"
         "    _, where, kind, options, *_ = line.split()\n"
-        "    if kind == 'tmpfs':\n"
+        "    if kind == 'tmpfs' and os.path.isdir(where):\n"
         "        s = os.statvfs(where)\n"
-        "        print(where, s.f_blocks * s.f_frsize, not os.access(where, os.W_OK))\n"
+        "        print(where, s.f_blocks * s.f_frsize, s.f_files, not os.access(where, os.W_OK))\n"
     )
     disk = 1024 << 20
     for line in (await box.python(code)).stdout.decode().splitlines():
-        where, size, closed = line.rsplit(" ", 2)
+        where, size, files, closed = line.rsplit(" ", 3)
         assert closed == "True" or 0 < int(size) <= disk, line
+        assert closed == "True" or 0 < int(files) <= disk >> 14, line
         if where == "/dev/shm":
             assert int(size) == SHARED_MEMORY_MB << 20
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from vmpool.api.schemas import CreateVM, Runnable
+from vmpool.api.schemas import ChangeLimits, CreateVM, Runnable
 from vmpool.domain import DEFAULT_TIMEOUT, ExecutionRequest, Limits
-from vmpool.pool.requests import VMRequest
+from vmpool.pool.requests import LimitsRequest, VMRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Defaults:
                 cpu=own.cpu if body.cpu_limit is None else body.cpu_limit,
                 memory=own.memory if body.memory_limit is None else body.memory_limit,
                 disk=own.disk if body.disk_limit is None else body.disk_limit,
-                processes=own.processes,
+                processes=own.processes if body.process_limit is None else body.process_limit,
             ),
             env=body.env,
             network=body.network,
@@ -37,7 +37,12 @@ class Defaults:
             idle_timeout=self.idle_timeout if body.idle_timeout is None else body.idle_timeout,
             labels=body.labels,
             isolation=body.isolation,
+            strict_limits=body.strict_limits,
         )
+
+    def limits_of(self, body: ChangeLimits) -> LimitsRequest:
+        """The limits that are asked for."""
+        return LimitsRequest(body.cpu_limit, body.memory_limit, body.disk_limit, body.process_limit)
 
     def execution(self, body: Runnable) -> ExecutionRequest:
         """The execution that is asked for."""

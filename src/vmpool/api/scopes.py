@@ -27,6 +27,7 @@ NEEDED: Mapping[str, Scope] = MappingProxyType(
         "execute": Scope.EXECUTE,
         "batch_execute": Scope.EXECUTE,
         "create_vm": Scope.MANAGE,
+        "change_limits": Scope.MANAGE,
         "delete_vm": Scope.MANAGE,
         "start_vm": Scope.MANAGE,
         "stop_vm": Scope.MANAGE,

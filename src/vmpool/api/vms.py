@@ -19,6 +19,7 @@ from vmpool.api.schemas import (
     VM,
     BatchError,
     BatchExecuteRequest,
+    ChangeLimits,
     CreateSnapshot,
     CreateVM,
     ExecuteRequest,
@@ -134,6 +135,27 @@ async def batch_execute(request: Request, caller: Caller, body: BatchExecuteRequ
 async def get_vm(request: Request, caller: Caller, vm_id: VMReference) -> VM:
     """An unknown VM and somebody else's are both 404."""
     return answers.vm(await Services.of(request).pool.get_vm(caller.id, vm_id))
+
+
+@router.patch(
+    "/{vm_id}",
+    operation_id="change_limits",
+    summary="Give a VM other limits",
+    responses=answers.refusals(
+        e409="The VM is neither running nor stopped.",
+        e422="A limit no VM here can have, or that cannot change now; `errors` names it.",
+        e503="The pool has no room for more, or the backend does not answer.",
+    ),
+)
+async def change_limits(request: Request, caller: Caller, vm_id: VMReference, body: ChangeLimits) -> VM:
+    """They hold when this answers: CPU, memory and processes of a running VM too.
+
+    A hard disk grows while the VM is stopped, and never shrinks.  Less memory than the VM uses is refused
+    with 502 and changes nothing.
+    """
+    services = Services.of(request)
+    asked = services.defaults.limits_of(body)
+    return answers.vm(await services.pool.change_limits(caller.id, vm_id, asked))
 
 
 @router.delete("/{vm_id}", status_code=204, operation_id="delete_vm", summary="Destroy a VM with its files")

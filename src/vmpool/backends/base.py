@@ -136,6 +136,7 @@ class BackendInfo:
     much this host lets it do.  templates: those that can be created now.  enforcement: for "cpu",
     "memory", "disk", "processes" and "network", what holds the limit here ("cgroup v2", "tmpfs size",
     "RLIMIT_DATA per process", "nothing").  isolations: all that can be asked for here; at least its own.
+    soft_limits: by isolation, which of "cpu", "memory", "disk" and "processes" are not hard here.
     """
 
     name: str
@@ -146,6 +147,7 @@ class BackendInfo:
     enforcement: Mapping[str, str]
     capabilities: tuple[str, ...]
     isolations: tuple[str, ...] = ()
+    soft_limits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +232,23 @@ class SupportsSnapshot(Protocol):
 
     async def list_snapshots(self) -> list[StoredSnapshot]:
         """Every snapshot of this pool, also those nobody remembers."""
+
+
+@runtime_checkable
+class SupportsResize(Protocol):
+    """Can change the limits of a machine that is there.
+
+    A backend that can do this on this host says "resize" among its capabilities.
+    """
+
+    async def resize(self, key: MachineKey, spec: MachineSpec) -> Machine:
+        """Give a running or stopped machine the limits of `spec`, and nothing else of it.
+
+        They hold when this returns and after every later start.  Idempotent.  Unsupported, with a remedy and
+        before anything is changed, for a limit that cannot become what is asked for here, or not while the
+        machine runs.  BackendFailed where the kernel refused (less memory than is in use): what was
+        changed by then is undone by asking for the former limits.
+        """
 
 
 @runtime_checkable

@@ -64,6 +64,31 @@ def repair(image: Path) -> None:
         raise BackendFailed(f"the VM's disk cannot be repaired: {checked.stdout.strip()[-500:]}")
 
 
+def grow(image: Path, megabytes: int) -> None:
+    """Make an image larger that nothing has mounted; a larger one stays as it is.
+
+    The lock that a loop device would hold is held by the programs that do it, so that nobody mounts the disk
+    before they have ended, whatever becomes of this process.  BackendFailed while it is mounted.
+    """
+    resize2fs, e2fsck = system_program("resize2fs"), system_program("e2fsck")
+    if resize2fs is None or e2fsck is None:
+        raise BackendFailed("resize2fs is gone; install e2fsprogs")
+    fd = os.open(image, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BackendFailed("the VM's disk is still in use") from None
+        os.ftruncate(fd, max(os.fstat(fd).st_size, megabytes * MB))
+        for program, most in ((e2fsck, E2FSCK_CORRECTED), (resize2fs, 0)):
+            words = [program, *(("-f", "-y") if program is e2fsck else ()), f"/proc/self/fd/{fd}"]
+            done = subprocess.run(words, capture_output=True, text=True, pass_fds=(fd,), check=False)
+            if done.returncode > most:
+                raise BackendFailed(f"the VM's disk cannot grow: {done.stderr.strip()[-500:]}")
+    finally:
+        os.close(fd)
+
+
 def copy_sparse(source: Path, target: Path) -> None:
     """Copy a file by reference where the file system can, else only the parts that hold data."""
     with source.open("rb") as reader, target.open("xb") as writer:

@@ -1,4 +1,4 @@
-"""Commands over VMs: create, list, start, stop, restart, status, delete."""
+"""Commands over VMs: create, list, start, stop, restart, limits, status, delete."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ def register(app: typer.Typer) -> None:
     app.command()(start)
     app.command()(stop)
     app.command()(restart)
+    app.command()(limits)
     app.command()(status)
     app.command()(delete)
 
@@ -41,6 +42,7 @@ def create(
     cpu: Annotated[float | None, typer.Option(metavar="CORES", help="Default: 1.")] = None,
     memory: Annotated[int | None, typer.Option(metavar="MB", help="Default: 512.")] = None,
     disk: Annotated[int | None, typer.Option(metavar="MB", help="Default: 1024.")] = None,
+    processes: Annotated[int | None, typer.Option(metavar="COUNT", help="Default: 512.")] = None,
     template: Annotated[str | None, typer.Option(help="Default: the language's own.")] = None,
     env: EnvOption = None,
     label: LabelOption = None,
@@ -55,6 +57,9 @@ def create(
         Literal["namespaces", "container", "gvisor", "microvm"] | None,
         typer.Option(help="The wall around it. Default: the server's own.", show_default=False),
     ] = None,
+    strict_limits: Annotated[
+        bool, typer.Option("--strict-limits", help="Refuse where a limit is not hard on the server's host.")
+    ] = False,
     quiet: QuietOption = False,
     as_json: JSONOption = False,
 ) -> None:
@@ -74,6 +79,7 @@ def create(
             cpu_limit=cpu,
             memory_limit=memory,
             disk_limit=disk,
+            process_limit=processes,
             template=template,
             env=pairs(env, "--env"),
             labels=pairs(label, "--label"),
@@ -81,6 +87,7 @@ def create(
             idle_timeout=idle_timeout,
             network=network,
             isolation=isolation,
+            strict_limits=strict_limits or None,
         )
     if as_json:
         render.show_json(vm)
@@ -155,6 +162,45 @@ def restart(vm: VMArgument, as_json: JSONOption = False) -> None:
 
     with Client() as client, render.busy(f"restarting {vm} ..."):
         _changed(client.restart_vm(vm), as_json)
+
+
+def limits(
+    vm: VMArgument,
+    cpu: Annotated[float | None, typer.Option(metavar="CORES")] = None,
+    memory: Annotated[int | None, typer.Option(metavar="MB")] = None,
+    disk: Annotated[int | None, typer.Option(metavar="MB", help="It only grows.")] = None,
+    processes: Annotated[int | None, typer.Option(metavar="COUNT")] = None,
+    as_json: JSONOption = False,
+) -> None:
+    """Change a VM's limits, or show them.
+
+    CPU, memory and processes change while the VM runs; a hard disk grows while it is stopped.
+
+    \b
+    vm limits test-vm
+    vm limits test-vm --cpu 2 --memory 1024
+    """
+    from vmpool.client import Client
+
+    with Client() as client:
+        if cpu is None and memory is None and disk is None and processes is None:
+            about = client.get_vm(vm)
+        else:
+            about = client.change_limits(
+                vm, cpu_limit=cpu, memory_limit=memory, disk_limit=disk, process_limit=processes
+            )
+    if as_json:
+        render.show_json(about)
+        return
+    render.facts(
+        (
+            ("cpu", f"{about.cpu_limit:g}"),
+            ("memory", f"{about.memory_limit} MB"),
+            ("disk", f"{about.disk_limit} MB"),
+            ("processes", about.process_limit),
+            *(("note", warning) for warning in about.warnings),
+        )
+    )
 
 
 def status(vm: VMArgument, as_json: JSONOption = False) -> None:

@@ -139,6 +139,12 @@ class RangeNotSatisfiable(InvalidRequest):
     wire_code = "range_not_satisfiable"
 
 
+class LimitsNotHard(Unsupported):
+    """Hard limits were demanded and the server's host cannot hold those that `context["soft"]` lists."""
+
+    wire_code = "limits_not_hard"
+
+
 class Unauthenticated(APIError):
     """No key, or one that is unknown, revoked or expired."""
 

@@ -83,6 +83,7 @@ class VM(Answer):
     cpu_limit: float
     memory_limit: int
     disk_limit: int
+    process_limit: int
     created_at: datetime
     started_at: datetime | None
     stopped_at: datetime | None
@@ -218,7 +219,7 @@ class PoolUse(Answer):
 
 
 class BackendStatus(Answer):
-    """Where the VMs come from, and what holds each limit."""
+    """Where the VMs come from, what holds each limit, and by isolation those that are not hard."""
 
     name: str
     version: str
@@ -227,6 +228,7 @@ class BackendStatus(Answer):
     isolations: list[str]
     grade: str
     enforcement: dict[str, str]
+    soft_limits: dict[str, list[str]]
     capabilities: list[str]
     templates: list[str]
 

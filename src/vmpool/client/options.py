@@ -9,22 +9,34 @@ from typing import Literal, TypedDict
 class VMOptions(TypedDict, total=False):
     """Optional arguments of creating a VM; what is left out is the server's default.
 
-    template: default: the language's own.  cpu_limit: cores.  memory_limit, disk_limit: MB.  env: variables
-    that every execution starts with.  network: "none" or "full".  isolation: the wall around it, by name.
-    ttl: seconds after which the VM is deleted.  idle_timeout: seconds without an execution after which it is
-    stopped.  labels: your own notes.
+    template: default: the language's own.  cpu_limit: cores.  memory_limit, disk_limit: MB.  process_limit:
+    processes and threads together.  env: variables that every execution starts with.  network: "none" or
+    "full".  isolation: the wall around it, by name.  ttl: seconds after which the VM is deleted.
+    idle_timeout: seconds without an execution after which it is stopped.  labels: your own notes.
+    strict_limits: refuse where a limit is not hard.
     """
 
     template: str | None
     cpu_limit: float | None
     memory_limit: int | None
     disk_limit: int | None
+    process_limit: int | None
     env: Mapping[str, str] | None
     network: Literal["none", "full"] | None
     isolation: Literal["namespaces", "container", "gvisor", "microvm"] | None
     ttl: int | None
     idle_timeout: int | None
     labels: Mapping[str, str] | None
+    strict_limits: bool | None
+
+
+class LimitOptions(TypedDict, total=False):
+    """Limits a VM is to have; what is left out stays as it is.  Units as in `VMOptions`."""
+
+    cpu_limit: float | None
+    memory_limit: int | None
+    disk_limit: int | None
+    process_limit: int | None
 
 
 class RunOptions(TypedDict, total=False):

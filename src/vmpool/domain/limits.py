@@ -21,12 +21,21 @@ DEFAULT_PROCESS_LIMIT = 512
 OPEN_FILES_SOFT, OPEN_FILES_HARD = 1024, 4096
 SHARED_MEMORY_MB = 64
 """Size of the VM's /dev/shm, and of all its System V shared memory."""
+TMPFS_INODES_PER_MB = 64
+"""Files a tmpfs of a VM may hold for each MB of its size, as an ext4 file system of some size does."""
+SMALLEST_DISK = 8
+"""MB."""
 TERMINALS = 256
 """Pseudo-terminals of a VM; without a limit of its own it could take all of the host's (4096)."""
 CORE_BYTES = 1
 """RLIMIT_CORE: no core dump fits, and no program of the host's `core_pattern` is started (at 0 it is)."""
 MAX_EXECUTIONS_IN_FLIGHT = 32
 """Executions that may run at once in one VM."""
+
+
+def tmpfs_options(megabytes: int, mode: str) -> str:
+    """Options of a tmpfs that is bounded in bytes and in files."""
+    return f"size={megabytes}m,nr_inodes={megabytes * TMPFS_INODES_PER_MB},mode={mode}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +49,8 @@ class Limits:
     memory: int = DEFAULT_MEMORY_LIMIT
     disk: int = DEFAULT_DISK_LIMIT
     processes: int = DEFAULT_PROCESS_LIMIT
+
+    @property
+    def disk_in_memory(self) -> int:
+        """MB of a disk that is kept in memory: programs need the other half of it."""
+        return max(min(self.disk, self.memory // 2), SMALLEST_DISK)

@@ -42,7 +42,10 @@ ARROWS: Mapping[VMState, frozenset[VMState]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class VM:
-    """One virtual machine of one user.  Times are naive UTC.  `ttl` and `idle_timeout` are seconds."""
+    """One virtual machine of one user.  Times are naive UTC.  `ttl` and `idle_timeout` are seconds.
+
+    wanted: the limits it is being given, an intent; None while nothing is under way.
+    """
 
     id: int
     user_id: int
@@ -68,3 +71,4 @@ class VM:
     deleted_at: datetime | None = None
     last_used_at: datetime | None = None
     restored_from: int | None = None
+    wanted: Limits | None = None

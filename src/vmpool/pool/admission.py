@@ -1,4 +1,4 @@
-"""Whether one more VM may be made: the user's quota first, then the pool's rules.  Pure."""
+"""Whether one more VM may be made, or one have more: the user's quota first, then the pool's rules.  Pure."""
 
 from __future__ import annotations
 
@@ -22,6 +22,16 @@ def admit(now: Census, asked: Limits, settings: PoolSettings, host_memory: int) 
         raise QuotaExceeded(quota)
     if now.vms >= settings.max_total_vms:
         raise PoolFull("total_vms", settings.max_total_vms, now.vms)
+    _memory_fits(now, asked.memory, settings, host_memory)
+
+
+def admit_change(now: Census, have: Limits, asked: Limits, settings: PoolSettings, host_memory: int) -> None:
+    """Return when a VM that counts in `now` with `have` may be given `asked`; else PoolFull."""
+    if asked.memory > have.memory:
+        _memory_fits(now, asked.memory - have.memory, settings, host_memory)
+
+
+def _memory_fits(now: Census, more: int, settings: PoolSettings, host_memory: int) -> None:
     capacity = memory_capacity(settings, host_memory)
-    if now.memory + asked.memory > capacity:
+    if now.memory + more > capacity:
         raise PoolFull("memory", capacity, now.memory)

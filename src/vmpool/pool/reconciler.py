@@ -20,6 +20,7 @@ from vmpool.pool.executions import Executions
 from vmpool.pool.lifecycle import Lifecycle
 from vmpool.pool.repair import Repair, repair
 from vmpool.pool.requests import machine_spec
+from vmpool.pool.resizing import Resizing
 from vmpool.pool.snapshots import Snapshots
 from vmpool.pool.warm_pool.keeper import WarmPool
 from vmpool.telemetry import log_context
@@ -46,12 +47,14 @@ class Reconciler:
         lifecycle: Lifecycle,
         snapshots: Snapshots,
         warm_pool: WarmPool,
+        resizing: Resizing,
     ) -> None:
         self._context = context
         self._executions = executions
         self._lifecycle = lifecycle
         self._snapshots = snapshots
         self._warm_pool = warm_pool
+        self._resizing = resizing
         self._began = context.clock()
         self._strangers: set[MachineKey] = set()
         self._strange_snapshots: set[str] = set()
@@ -80,6 +83,7 @@ class Reconciler:
         machines = {machine.key: machine for machine in await self._context.backend.list()}
         await self._warm_pool.sort_out(machines)
         await self._repair_all(machines)
+        await self._resizing.finish()
         if self._inherited:
             self._inherited = await self._take_over()
         await self._destroy_strangers(machines)

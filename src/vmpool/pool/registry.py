@@ -14,7 +14,7 @@ from typing import Unpack
 
 import anyio
 
-from vmpool.domain import VM, Census, NewVM, VMState
+from vmpool.domain import VM, Census, Limits, NewVM, VMState
 from vmpool.errors import VMNotFound
 from vmpool.store.vms import Facts, VMs
 
@@ -84,6 +84,20 @@ class Registry:
                 moved = await self._rows.transition(vm.id, sources, to, if_generation=vm.generation, **facts)
             self._keep(moved)
         return moved
+
+    async def intend(self, vm: VM, wanted: Limits, admit: Callable[[Census], None]) -> VM:
+        """The row says that the VM is being given other limits; raises what `admit` raises."""
+        with anyio.CancelScope(shield=True):
+            changed = await self._rows.intend(vm, wanted, admit)
+            self._keep(changed)
+        return changed
+
+    async def record(self, vm: VM, **facts: Unpack[Facts]) -> VM:
+        """Record facts of a VM that stays in its state."""
+        with anyio.CancelScope(shield=True):
+            changed = await self._rows.record(vm.id, if_generation=vm.generation, **facts)
+            self._keep(changed)
+        return changed
 
     def touch(self, vm_id: int, at: datetime) -> None:
         """The VM was used; written with the next `flush`."""

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from vmpool.backends.base import BackendInfo, MachineSpec
 from vmpool.domain import VM, ExecutionRequest, Limits, NewVM, language_named
 from vmpool.domain.isolation import at_least
-from vmpool.errors import InvalidRequest, IsolationUnavailable, TemplateNotFound, Unsupported
+from vmpool.errors import InvalidRequest, IsolationUnavailable, LimitsNotHard, TemplateNotFound, Unsupported
 from vmpool.pool.settings import PoolSettings
 
 MIN_CPU = 0.05
@@ -39,7 +39,7 @@ class VMRequest:
     """A VM a caller asks for.
 
     ttl: seconds to its deletion.  idle_timeout: seconds without an execution to its stop.  isolation: None
-    takes the server's own.
+    takes the server's own.  strict_limits: refuse where a limit is not hard; None takes the server's own.
     """
 
     name: str
@@ -52,6 +52,26 @@ class VMRequest:
     idle_timeout: int | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     isolation: str | None = None
+    strict_limits: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LimitsRequest:
+    """Limits a caller asks for a VM that is there; None leaves one as it is.  Units as in `Limits`."""
+
+    cpu: float | None = None
+    memory: int | None = None
+    disk: int | None = None
+    processes: int | None = None
+
+    def over(self, have: Limits) -> Limits:
+        """What the VM would have then."""
+        return Limits(
+            cpu=have.cpu if self.cpu is None else self.cpu,
+            memory=have.memory if self.memory is None else self.memory,
+            disk=have.disk if self.disk is None else self.disk,
+            processes=have.processes if self.processes is None else self.processes,
+        )
 
 
 def check_name(name: str) -> None:
@@ -133,13 +153,17 @@ def settle(
     template = asked.template or language.name
     if template not in info.templates:
         raise TemplateNotFound(template)
+    isolation = chosen_isolation(asked.isolation, info, settings)
+    strict = settings.strict_limits if asked.strict_limits is None else asked.strict_limits
+    if strict and (soft := info.soft_limits.get(isolation)):
+        raise LimitsNotHard(info.name, soft)
     return NewVM(
         user_id=user_id,
         name=asked.name,
         language=language.name,
         template=template,
         backend=info.name,
-        isolation=chosen_isolation(asked.isolation, info, settings),
+        isolation=isolation,
         limits=asked.limits,
         network=asked.network,
         ttl=asked.ttl,

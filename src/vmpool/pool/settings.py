@@ -21,6 +21,7 @@ DAY = 86_400.0
 class PoolSettings:
     """Limits, periods and bounds of one pool.
 
+    strict_limits: refuse a VM whose limits this host cannot hold, unless the request says otherwise.
     memory_overcommit: the sum of all VMs' memory limits may reach this many times the host's memory.
     host_memory: MB; None measures the host.  max_cpu, max_memory, max_disk: the largest limit one VM may
     ask for (cores, MB, MB); None means the host's own figure for the first two and no bound for disk.
@@ -44,6 +45,7 @@ class PoolSettings:
     """
 
     isolation: str | None = None
+    strict_limits: bool = False
     max_vms_per_user: int = MAX_VMS_PER_USER
     max_total_vms: int = MAX_TOTAL_VMS
     memory_overcommit: float = 2.0

@@ -27,7 +27,8 @@ from vmpool.pool.logs import DEFAULT_TAIL, Logs
 from vmpool.pool.outputs import Outputs, StoredOutput
 from vmpool.pool.reconciler import Reconciler
 from vmpool.pool.registry import Registry
-from vmpool.pool.requests import VMRequest
+from vmpool.pool.requests import LimitsRequest, VMRequest
+from vmpool.pool.resizing import Resizing
 from vmpool.pool.settings import PoolSettings
 from vmpool.pool.snapshots import Snapshots
 from vmpool.pool.spool import Spool, Stream
@@ -103,10 +104,16 @@ class VMPoolManager:
             self._warm_pool = WarmPool(context, self._warmer)
             self._lifecycle = Lifecycle(context, self._executions, self._warmer, self._warm_pool)
             self._snapshots = Snapshots(context, self._lifecycle, self._executions, self._warmer)
+            self._resizing = Resizing(context, self._lifecycle)
             self._logs = Logs(context, self._executions)
             self._status = Status(context, self._executions, self._warm_pool)
             reconciler = Reconciler(
-                context, self._executions, self._lifecycle, self._snapshots, self._warm_pool
+                context,
+                self._executions,
+                self._lifecycle,
+                self._snapshots,
+                self._warm_pool,
+                self._resizing,
             )
             expiry = Expiry(context, self._executions, self._lifecycle, self._status)
             await context.outputs.begin()
@@ -186,6 +193,10 @@ class VMPoolManager:
             for vm in self._context.registry.of_user(user_id):
                 if vm.state is VMState.RUNNING:
                     tasks.start_soon(self._stop_quietly, vm)
+
+    async def change_limits(self, user_id: int, reference: Reference, asked: LimitsRequest) -> VM:
+        """Give a running or stopped VM other limits; see `Resizing.change` for what it raises."""
+        return await self._resizing.change(self._standing(user_id, reference), asked)
 
     # -- executions
 

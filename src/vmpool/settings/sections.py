@@ -64,6 +64,14 @@ class Bubblewrap(Section):
 class LimitSettings(Section):
     """What users and VMs may have.  Memory and disk in MB, CPU in cores, times in seconds."""
 
+    strict_limits: bool = Field(
+        default=False,
+        description="Refuse a VM when a limit is not hard here, unless its request says otherwise.",
+    )
+    disk_in_memory: bool = Field(
+        default=False,
+        description="Where no disk limit is hard: keep VMs' files in memory, sized; a stop loses them.",
+    )
     max_vms_per_user: Count = Field(default=MAX_VMS_PER_USER, description="VMs one user may have at once.")
     max_total_vms: Count = Field(default=MAX_TOTAL_VMS, description="VMs of all users together.")
     default_cpu_limit: float = Field(

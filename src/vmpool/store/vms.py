@@ -13,6 +13,7 @@ from sqlalchemy import (
     Row,
     and_,
     bindparam,
+    case,
     delete,
     exists,
     func,
@@ -37,6 +38,12 @@ ADMISSION_LOCK = 0x766D_7001
 
 _LIVE = VirtualMachine.status != literal_column(f"'{VMState.DELETED}'")
 """Not a bound value: a partial index serves only what is seen to imply its condition."""
+
+_MEMORY = case(
+    (VirtualMachine.wanted_memory_limit > VirtualMachine.memory_limit, VirtualMachine.wanted_memory_limit),
+    else_=VirtualMachine.memory_limit,
+)
+"""MB a VM counts with: of two limits while one becomes the other, the larger."""
 
 _SAME_NAME = frozenset(
     {
@@ -66,6 +73,7 @@ class Facts(TypedDict, total=False):
     warnings: tuple[str, ...]
     error: str | None
     limits: Limits
+    wanted: Limits | None
     restored_from: int | None
     started_at: datetime | None
     stopped_at: datetime | None
@@ -173,6 +181,32 @@ class VMs:
         """Record facts without a change of state; a DELETED VM takes no more facts (IllegalTransition)."""
         return await self._guarded(vm_id, _LIVE, if_generation, _columns(facts), None)
 
+    async def intend(self, vm: VM, wanted: Limits, admit: Callable[[Census], None]) -> VM:
+        """Announce that the VM is being given other limits.
+
+        admit: gets the census, in which the VM counts with what it has, and raises to refuse; in one
+        transaction that no insert can split.  IllegalTransition where the VM's state or generation is no more
+        the same.
+        """
+        guard = and_(VirtualMachine.id == vm.id, VirtualMachine.status == vm.state.value)
+        statement = (
+            update(VirtualMachine)
+            .where(guard, VirtualMachine.generation == vm.generation)
+            .values(_columns({"wanted": wanted}))
+            .returning(VirtualMachine)
+        )
+
+        def work(connection: Connection) -> VM:
+            if self._database.dialect == "postgresql":
+                connection.execute(text(f"SELECT pg_advisory_xact_lock({ADMISSION_LOCK})"))
+            admit(_census(connection, vm.user_id))
+            row = connection.execute(statement).one_or_none()
+            if row is None:
+                raise IllegalTransition(vm.id, vm.state, "changed")
+            return _vm(row)
+
+        return await self._database.write(work)
+
     async def touch(self, vm_id: int, at: datetime | None = None) -> None:
         """The VM was used at `at` (default: now); never moves backwards, and is silent for an unknown VM."""
         when = at or self._clock()
@@ -269,7 +303,7 @@ def _census(connection: Connection, user_id: int) -> Census:
         select(
             func.count(),
             own,
-            func.coalesce(func.sum(VirtualMachine.memory_limit), 0),
+            func.coalesce(func.sum(_MEMORY), 0),
             func.coalesce(func.sum(VirtualMachine.cpu_limit), 0.0),
             func.coalesce(func.sum(VirtualMachine.disk_limit), 0),
             select(UserRow.max_vms).where(UserRow.id == user_id).scalar_subquery(),
@@ -327,6 +361,10 @@ def _columns(facts: Facts) -> dict[str, Any]:
     if "limits" in facts:
         values.pop("limits")
         values |= _limit_columns(facts["limits"])
+    if "wanted" in facts:
+        wanted = values.pop("wanted")
+        columns = _limit_columns(wanted or Limits())
+        values |= {f"wanted_{name}": value if wanted else None for name, value in columns.items()}
     return values
 
 
@@ -392,4 +430,16 @@ def _vm(row: Row[VirtualMachine]) -> VM:
         deleted_at=row.deleted_at,
         last_used_at=row.last_used_at,
         restored_from=row.restored_from,
+        wanted=_wanted(row),
+    )
+
+
+def _wanted(row: Row[VirtualMachine]) -> Limits | None:
+    if row.wanted_cpu_limit is None:
+        return None
+    return Limits(
+        cpu=float(row.wanted_cpu_limit),
+        memory=row.wanted_memory_limit,
+        disk=row.wanted_disk_limit,
+        processes=row.wanted_process_limit,
     )

@@ -76,6 +76,24 @@ def test_version_2_delegated_below_our_own_group(tmp_path: Path, monkeypatch: py
     assert tree.holds == {"memory", "processes"}
 
 
+SWAPS = "Filename Type Size Used Priority\n"
+SWAP = "/dev/sda2 partition 1048576 0 -2\n"
+
+
+@pytest.mark.parametrize(
+    ("counted", "swaps", "limited"), [(True, SWAP, True), (False, SWAP, False), (False, "", True)]
+)
+def test_swap_that_no_group_counts_is_not_limited(
+    tmp_path: Path, counted: bool, swaps: str, limited: bool
+) -> None:
+    """Unless the host has none."""
+    memory = group(tmp_path / "memory", **({"memory__memsw__limit_in_bytes": "0"} if counted else {}))
+    mounts = f"30 1 0:26 / {memory} rw - cgroup cgroup rw,memory\n"
+    (tmp_path / "swaps").write_text(SWAPS + swaps)
+    tree = find_tree("p", proc(tmp_path, mounts, "4:memory:/a\n"), tmp_path / "swaps")
+    assert tree.limits_swap is limited
+
+
 def test_no_group_to_be_had(tmp_path: Path) -> None:
     tree = find_tree("p", proc(tmp_path, "", ""))
     assert tree.parents == {}

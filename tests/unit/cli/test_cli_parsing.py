@@ -17,7 +17,10 @@ from vmpool.client import local
 from vmpool.domain import LANGUAGES, language_named
 
 EIGHT = ("create", "list", "start", "stop", "execute", "status", "delete", "batch")
-FURTHER = ("doctor", "serve", "logs", "output", "restart", "snapshot", "snapshots", "restore", "run", "pool")
+FURTHER = (
+    *("doctor", "serve", "logs", "output", "restart", "limits"),
+    *("snapshot", "snapshots", "restore", "run", "pool"),
+)
 GROUPS = {
     "key": ("create", "list", "revoke"),
     "user": ("create", "list"),

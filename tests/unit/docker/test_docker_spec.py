@@ -12,6 +12,7 @@ from vmpool.backends.docker.spec import (
     snapshot_image,
     spec_digest,
 )
+from vmpool.backends.docker.storage import Storage
 from vmpool.domain import Limits
 from vmpool.domain.language import VM_PATH
 from vmpool.errors import InvalidRequest
@@ -68,7 +69,6 @@ def test_a_container_is_described_in_full() -> None:
             "Memory": 268_435_456,
             "MemorySwap": 268_435_456,
             "PidsLimit": 64,
-            "ShmSize": 67_108_864,
             "Ulimits": [
                 {"Name": "nofile", "Soft": 1024, "Hard": 4096},
                 {"Name": "core", "Soft": 1, "Hard": 1},
@@ -99,7 +99,11 @@ def test_a_container_is_described_in_full() -> None:
                 },
             ],
             "Sysctls": {"kernel.shmall": "16384"},
-            "Tmpfs": {"/run/vmpool": "rw,noexec,nosuid,nodev,size=64k,mode=1777,uid=1000,gid=1000"},
+            "Tmpfs": {
+                "/run/vmpool": "rw,noexec,nosuid,nodev,size=64k,mode=1777,nr_inodes=16,uid=1000,gid=1000",
+                "/dev/shm": "rw,noexec,nosuid,nodev,size=64m,nr_inodes=4096,mode=1777",
+            },
+            "ReadonlyRootfs": False,
         },
     }
 
@@ -109,6 +113,36 @@ def test_podman_is_asked_for_what_it_can_give() -> None:
     host = container_config(KEY, MachineSpec("box", "go"), "i", "b", placement)["HostConfig"]
     assert host["Tmpfs"] == {"/run/vmpool": "rw,noexec,nosuid,nodev,size=64k,mode=1777"}
     assert host["Ulimits"][-1] == {"Name": "nproc", "Soft": 32768, "Hard": 32768}
+
+
+@pytest.mark.parametrize(
+    ("storage", "file_size", "read_only", "mounts"),
+    [
+        (Storage.IMAGE, False, False, {}),
+        (Storage.FILES, True, False, {}),
+        (
+            Storage.MEMORY,
+            True,
+            True,
+            {
+                "/home/user": "rw,exec,nosuid,nodev,size=75m,nr_inodes=4800,mode=755,uid=1000,gid=1000",
+                "/tmp": "rw,exec,nosuid,nodev,size=25m,nr_inodes=1600,mode=1777",
+            },
+        ),
+    ],
+)
+def test_the_disk_is_held_in_the_storages_way(
+    storage: Storage, file_size: bool, read_only: bool, mounts: dict[str, str]
+) -> None:
+    placement = Placement("p1", "v", storage=storage)
+    spec = MachineSpec("box", "go", Limits(disk=100))
+    config = container_config(KEY, spec, "i", "b", placement)
+    assert config["Labels"]["vmpool.disk"] == storage.value
+    host = config["HostConfig"]
+    assert ("fsize" in [limit["Name"] for limit in host["Ulimits"]]) is file_size
+    assert host["ReadonlyRootfs"] is read_only
+    always = {"/run/vmpool", "/dev/shm"}
+    assert {where: options for where, options in host["Tmpfs"].items() if where not in always} == mounts
 
 
 def test_a_runtime_is_named_only_when_chosen() -> None:

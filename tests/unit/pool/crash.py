@@ -114,6 +114,10 @@ class MortalBackend(FakeBackend):
         act = super().destroy
         await self._effect(lambda: act(key))
 
+    async def resize(self, key: MachineKey, spec: MachineSpec) -> Machine:
+        act = super().resize
+        return await self._effect(lambda: act(key, spec))
+
     async def snapshot(self, key: MachineKey, reference: str) -> StoredSnapshot:
         act = super().snapshot
         return await self._effect(lambda: act(key, reference))

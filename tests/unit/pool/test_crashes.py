@@ -14,6 +14,7 @@ from vmpool.domain import VM, Execution, ExecutionState, VMState
 from vmpool.errors import VMPoolError
 from vmpool.pool.context import key_of
 from vmpool.pool.lifecycle import IN_PROGRESS
+from vmpool.pool.requests import LimitsRequest
 from vmpool.pool.vm_pool_manager import VMPoolManager
 from vmpool.store import Store, utcnow
 
@@ -64,6 +65,16 @@ async def restore_stopped(pool: VMPoolManager, user: int) -> object:
     return await pool.restore(user, "still", "first")
 
 
+async def change_limits(pool: VMPoolManager, user: int) -> object:
+    now = (await pool.get_vm(user, "box")).limits
+    return await pool.change_limits(user, "box", LimitsRequest(memory=now.memory + 1, processes=50))
+
+
+async def change_limits_stopped(pool: VMPoolManager, user: int) -> object:
+    now = (await pool.get_vm(user, "still")).limits
+    return await pool.change_limits(user, "still", LimitsRequest(cpu=0.5, disk=now.disk + 1))
+
+
 SCENARIOS = [
     create,
     execute,
@@ -74,6 +85,8 @@ SCENARIOS = [
     snapshot,
     restore_running,
     restore_stopped,
+    change_limits,
+    change_limits_stopped,
 ]
 
 
@@ -112,7 +125,7 @@ async def assert_rows_and_reality_agree(world: World, pool: VMPoolManager) -> No
     async def settled() -> bool:
         vms = await pool.list_vms(world.ada)
         return (
-            not any(vm.state in IN_PROGRESS for vm in vms)
+            not any(vm.state in IN_PROGRESS or vm.wanted is not None for vm in vms)
             and world.keys == {key_of(vm) for vm in vms}
             and await world.nothing_runs()
             and {row.reference for row in await world.store.snapshots.all()} == set(world.host.snapshots)
@@ -126,6 +139,7 @@ async def assert_rows_and_reality_agree(world: World, pool: VMPoolManager) -> No
         running = vm.state is VMState.RUNNING
         assert machine.state is (MachineState.RUNNING if running else MachineState.STOPPED)
         assert vm.container_id == machine.container_id
+        assert world.host.machines[key_of(vm)].spec.limits == vm.limits
         if not running:
             await pool.start_vm(world.ada, vm.id)
         result = await pool.execute(world.ada, vm.id, command("echo usable"))

@@ -48,6 +48,7 @@ from vmpool.api.schemas.users import (
 )
 from vmpool.api.schemas.vms import (
     VM,
+    ChangeLimits,
     CreateVM,
     LogEntry,
     VMStatus,
@@ -61,6 +62,7 @@ __all__ = [
     "BackendStatus",
     "BatchError",
     "BatchExecuteRequest",
+    "ChangeLimits",
     "CreateKey",
     "CreateSnapshot",
     "CreateUser",

@@ -45,6 +45,9 @@ class BackendStatus(Answer):
     enforcement: dict[str, str] = Field(
         description="For cpu, memory, disk, processes and network: what holds it."
     )
+    soft_limits: dict[str, list[str]] = Field(
+        description="By isolation: the limits that are not hard on this host."
+    )
     capabilities: list[str]
     templates: list[str]
 

@@ -45,6 +45,9 @@ class CreateVM(Request):
     disk_limit: int | None = Field(
         default=None, gt=0, le=LARGEST, description="MB. Default: the server's, 1024."
     )
+    process_limit: int | None = Field(
+        default=None, gt=0, le=LARGEST, description="Processes and threads. Default: the server's, 512."
+    )
     env: Variables = Field(default_factory=dict, description="Variables every execution starts with.")
     network: Literal["none", "full"] = Field(default="none", description="The VM's network.")
     isolation: IsolationName | None = Field(
@@ -60,6 +63,23 @@ class CreateVM(Request):
         description="Seconds without use after which the VM is stopped.",
     )
     labels: Labels = Field(default_factory=dict, description="Your own notes on the VM.")
+    strict_limits: bool | None = Field(
+        default=None,
+        description="Refuse where a limit is not hard here, instead of a warning. Default: the server's.",
+    )
+
+
+class ChangeLimits(Request):
+    """Body of `PATCH /api/vms/{vm_id}`: what is left out stays as it is."""
+
+    cpu_limit: float | None = Field(default=None, gt=0, allow_inf_nan=False, description="CPU cores.")
+    memory_limit: int | None = Field(default=None, gt=0, le=LARGEST, description="MB.")
+    disk_limit: int | None = Field(
+        default=None, gt=0, le=LARGEST, description="MB. It only grows, and where it is hard on a stopped VM."
+    )
+    process_limit: int | None = Field(
+        default=None, gt=0, le=LARGEST, description="Processes and threads together."
+    )
 
 
 class VM(Answer):
@@ -74,6 +94,7 @@ class VM(Answer):
     cpu_limit: float = Field(description="CPU cores.")
     memory_limit: int = Field(description="MB.")
     disk_limit: int = Field(description="MB.")
+    process_limit: int = Field(description="Processes and threads together.")
     created_at: datetime
     started_at: datetime | None
     stopped_at: datetime | None

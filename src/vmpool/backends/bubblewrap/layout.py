@@ -104,7 +104,7 @@ class Layout:
             directory.mkdir(exist_ok=True)
 
 
-PLAIN = ("grade", "image", "disk", "base", "tree", "warnings", "ids", "name")
+PLAIN = ("grade", "image", "in_memory", "disk", "base", "tree", "warnings", "ids", "name")
 """Fields of a record that are JSON as they are."""
 
 
@@ -114,6 +114,7 @@ class Record:
 
     base: digest of what its writable layer stands on.  tree: name of the base it was last started with.
     image: the disk is a file system of its own.  disk: its size in MB.  ids: first id of its range.
+    in_memory: the disk is a tmpfs, empty at every start.
     name: the key it was made under, which names its control groups; it may have become another's since.
     """
 
@@ -126,6 +127,7 @@ class Record:
     toolchains: tuple[Toolchain, ...]
     warnings: tuple[str, ...] = field(default=())
     ids: int = 0
+    in_memory: bool = False
     name: str = ""
 
     def dump(self) -> str:

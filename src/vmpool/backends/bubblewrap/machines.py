@@ -25,6 +25,10 @@ from vmpool.backends.bubblewrap.toolchains import Toolchain, Toolchains
 from vmpool.errors import BackendFailed
 
 ISOLATION = "namespaces"
+IN_MEMORY = (
+    "files are kept in memory, in at most half of the memory limit; they do not outlive a stop, "
+    "and no snapshot can be taken"
+)
 
 
 def _own(toolchains: tuple[Toolchain, ...]) -> frozenset[str]:
@@ -129,29 +133,39 @@ class Machines:
 
     # Making, starting, ending
 
+    def soft_limits(self) -> dict[str, str]:
+        """The limits that are not hard here, each with a sentence that says so."""
+        holds, found = self.cgroups.holds, {}
+        if "cpu" not in holds:
+            found["cpu"] = "CPU is not limited: no control group can be written on this host"
+        if "memory" not in holds:
+            found["memory"] = (
+                "memory is limited per process (RLIMIT_DATA), not for the VM as a whole, and files in memory "
+                "(memfd, /tmp) are not counted: no control group can be written on this host"
+            )
+        elif not self.cgroups.limits_swap:
+            found["memory"] = "swap is not limited: a VM may use the host's beyond its memory"
+        if not (self.host.images or self.host.in_memory):
+            reason = "it takes a server that runs as root, loop devices and mkfs.ext4"
+            found["disk"] = f"disk use is counted but not limited: {reason}"
+        return found
+
     def record_for(self, spec: MachineSpec, tree: Path | None = None) -> Record:
         """What a VM of this spec is made as here, with a warning for each limit that is not hard.
 
         tree: directory of the base it stands on, if not the present one.
         """
-        host, holds = self.host, self.cgroups.holds
-        warnings = []
-        if "cpu" not in holds:
-            warnings.append("CPU is not limited: no control group can be written on this host")
-        if "memory" not in holds:
-            warnings.append(
-                "memory is limited per process (RLIMIT_DATA), not for the VM as a whole, and files in memory "
-                "(memfd, /tmp) are not counted: no control group can be written on this host"
-            )
-        if not host.images:
-            reason = "it takes a server that runs as root, loop devices and mkfs.ext4"
-            warnings.append(f"disk use is counted but not limited: {reason}")
+        host = self.host
+        warnings = list(self.soft_limits().values())
+        if host.in_memory:
+            warnings.append(IN_MEMORY)
         if host.grade is Grade.USER and os.geteuid() == 0:
             warnings.append("the VM's user is the host's root in a user namespace: no uid range can be used")
         return Record(
             spec=spec,
             grade=host.grade,
             image=host.images,
+            in_memory=host.in_memory,
             disk=max(spec.limits.disk, disks.SMALLEST_IMAGE_MB),
             base=self.base,
             tree=(tree or self.base_tree).name,

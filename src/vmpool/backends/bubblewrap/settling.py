@@ -36,21 +36,27 @@ def _ways(wanted: Grade | None) -> Iterator[tuple[Grade, bool]]:
 
 def storage_of(host: Host) -> str:
     """How a VM's writable layer is kept; part of what a snapshot stands on."""
-    return f"{host.grade} {'image' if host.images else 'tree'}"
+    kind = "image" if host.images else "memory" if host.in_memory else "tree"
+    return f"{host.grade} {kind}"
 
 
 def settle(
-    layout: Layout, pool_id: str, wanted: Grade | None = None, program: Path | None = None
+    layout: Layout,
+    pool_id: str,
+    wanted: Grade | None = None,
+    program: Path | None = None,
+    disk_in_memory: bool = False,
 ) -> Machines:
     """The best this host allows.  BackendUnreachable tells what was tried and what would help.
 
-    wanted: settle for this grade only.  program: bubblewrap; None looks for it.  Blocks: run it in a thread.
+    wanted: settle for this grade only.  program: bubblewrap; None looks for it.  disk_in_memory: where an
+    ordinary user's disks could not be limited, keep them in memory.  Blocks: run it in a thread.
     """
     programs, version = find_programs(program)
     system = skeleton.system_directories()
     look = Look(skeleton.root_only_command(system) if os.geteuid() == 0 else None)
     try:
-        return _best(layout, pool_id, wanted, programs, version, system, look)
+        return _best(layout, pool_id, wanted, programs, version, system, look, disk_in_memory)
     except BaseException:
         look.close()
         raise
@@ -64,12 +70,13 @@ def _best(
     version: str,
     system: tuple[str, ...],
     look: Look,
+    disk_in_memory: bool,
 ) -> Machines:
     toolchains, tree = discover(), cgroups.find_tree(pool_id)
     launcher, ranges = Launcher(programs.launcher), Ranges(pool_id)
     refusals = []
     for grade, images in _ways(wanted):
-        host = Host(grade, images, programs, version)
+        host = Host(grade, images, programs, version, disk_in_memory and grade is Grade.USER)
         digest = skeleton.base_digest(toolchains.prefixes, storage_of(host))
         machines = Machines(
             layout=layout,

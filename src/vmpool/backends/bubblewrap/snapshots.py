@@ -13,7 +13,7 @@ from vmpool.backends.bubblewrap import launching
 from vmpool.backends.bubblewrap.layout import Record, read_record, write_record
 from vmpool.backends.bubblewrap.machines import Machines
 from vmpool.backends.bubblewrap.stillness import still, write_out
-from vmpool.errors import BackendFailed, InvalidRequest, SnapshotMismatch, SnapshotNotFound
+from vmpool.errors import BackendFailed, InvalidRequest, SnapshotMismatch, SnapshotNotFound, Unsupported
 
 REFERENCE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 RECORD, SIZE = "record.json", "size"
@@ -67,6 +67,8 @@ def take(machines: Machines, key: MachineKey, reference: str) -> StoredSnapshot:
     record = read_record(paths.record)
     if record is None or not paths.made.exists():
         raise BackendFailed(f"machine {key} was never made; there is nothing to keep")
+    if record.in_memory:
+        raise Unsupported("snapshot", "bubblewrap", "the VM's files are in memory")
     building = Path(mkdtemp(prefix=".new-", dir=machines.layout.snapshots))
     try:
         with launching.held(paths.lock), still(machines.layout, machines.cgroups, machines.boot, key):

@@ -27,7 +27,7 @@ from vmpool.backends.base import (
 )
 from vmpool.backends.docker import snapshots, spares
 from vmpool.backends.docker.agent_volume import agent_binary, drop_agent_volumes, home_archive
-from vmpool.backends.docker.claims import Claims, can_claim
+from vmpool.backends.docker.claims import Claims, can_claim, update_body
 from vmpool.backends.docker.containers import create_or_find, remove
 from vmpool.backends.docker.dial import dial_agent, wait_for_agent
 from vmpool.backends.docker.disk_images import DiskImages
@@ -49,8 +49,10 @@ from vmpool.backends.docker.machines import (
     layer_size,
     machine_from_inspection,
     machine_from_listing,
+    state_of,
     usage_from_stats,
 )
+from vmpool.backends.docker.resizing import refuse
 from vmpool.backends.docker.sources import Sources
 from vmpool.backends.docker.spares import as_claimed, can_have_spares, claimed_machine
 from vmpool.backends.docker.spec import (
@@ -62,7 +64,8 @@ from vmpool.backends.docker.spec import (
     container_name,
     snapshot_image,
 )
-from vmpool.errors import AgentUnreachable, BackendFailed, BackendUnreachable
+from vmpool.backends.docker.storage import Storage, storage_of
+from vmpool.errors import AgentUnreachable, BackendFailed, BackendUnreachable, Unsupported
 
 CLEANUP_SECONDS = 15
 """How long a failed create may take to remove what it made; after that the reconciler finds it."""
@@ -91,10 +94,12 @@ class DockerBackend(Backend):
         host: str | None = None,
         image_prefix: str = "vmpool/",
         agent: Path | None = None,
+        disk_in_memory: bool = False,
     ) -> None:
         self._pool_id = checked_pool_id(pool_id)
         self._runtime, self._host, self._prefix = runtime, host, image_prefix
         self._agent = agent
+        self._disk_in_memory = disk_in_memory
         self._images = Path(state_dir) / "images"
         self._holding = Holding()
         self._claims = Claims()
@@ -109,7 +114,7 @@ class DockerBackend(Backend):
             with docker_errors("ask the engine what it is"):
                 info = await self._client.system.info()
             engine = engine_facts(info, self._runtime)
-            self._disks = DiskImages(host, self._images)
+            self._disks = DiskImages(host, self._images, self._disk_in_memory)
             self._engine: Engine = replace(engine, storage=await self._disks.settle(engine))
             agent = self._agent
             if agent is None:
@@ -134,10 +139,18 @@ class DockerBackend(Backend):
             version=self._engine.version,
             isolation=self._engine.isolation,
             isolations=self._engine.isolations,
+            soft_limits={
+                isolation: tuple(self._engine.offering(isolation).soft_limits())
+                for isolation in self._engine.isolations
+            },
             grade=self._engine.runtime,
             templates=tuple(templates),
             enforcement=self._engine.enforcement(),
-            capabilities=("snapshot", "spares") if can_have_spares(self._engine) else ("snapshot",),
+            capabilities=(
+                *(() if self._engine.storage is Storage.MEMORY else ("snapshot",)),
+                *(() if self._engine.podman else ("resize",)),
+                *(("spares",) if can_have_spares(self._engine) else ()),
+            ),
         )
 
     async def create(self, key: MachineKey, spec: MachineSpec) -> Machine:
@@ -173,7 +186,7 @@ class DockerBackend(Backend):
                 container, made = await create_or_find(self._client, name, config)
             await anyio.lowlevel.checkpoint()
             await self._disks.put(await container.show(), spec.limits.disk)
-            if made and not source.ours:
+            if made and not source.ours and engine.storage is not Storage.MEMORY:
                 await container.put_archive("/", home_archive())
             await container.start()
             facts = await self._standing(container, engine.isolation)
@@ -310,6 +323,8 @@ class DockerBackend(Backend):
                 facts = await self._facts(key)
                 if facts is None:
                     raise BackendFailed(f"{key} is not there to be kept")
+                if storage_of(labels_of(facts)) is Storage.MEMORY:
+                    raise Unsupported("snapshot", self.name, "the VM's files are in memory")
                 await self._disks.put_back(facts)
                 return await snapshots.keep(self._client, self._container(key), name)
 
@@ -322,6 +337,27 @@ class DockerBackend(Backend):
         """By the pool's label."""
         with docker_errors("list the snapshots"):
             return await snapshots.listed(self._client, self._pool_id)
+
+    async def resize(self, key: MachineKey, spec: MachineSpec) -> Machine:
+        """See `SupportsResize`: the engine's own update, and the disk of a container that does not run."""
+        async with self._holding(key):
+            with docker_errors(f"change the limits of {key}"):
+                claim = self._claims.of(key)
+                if claim is not None:
+                    await self._record(claim.container_id, key, claim.spec)
+                facts = await self._facts(key)
+                if facts is None or state_of(facts["State"]["Status"]) is MachineState.CREATING:
+                    raise BackendFailed(f"{key} is not there to be changed")
+                isolation, running = self._isolation_of(facts), init_of(facts) is not None
+                disk = await self._disks.size(facts)
+                refuse(facts, spec.limits, isolation, running, disk)
+                if disk is not None and spec.limits.disk > disk:
+                    await self._disks.grow(facts, spec.limits.disk)
+                if body := update_body(facts, spec.limits, isolation):
+                    await self._client._query_json(
+                        f"containers/{facts['Id']}/update", method="POST", data=body
+                    )
+                return machine_from_inspection(key, facts, self._engine)
 
     def can_claim(self, made: MachineSpec, asked: MachineSpec) -> bool:
         """Where template, network and disk are the same: the engine and the kernel change the rest."""

@@ -17,7 +17,7 @@ from anyio import to_thread
 
 from vmpool.backends.docker.errors import REMEDY
 from vmpool.backends.docker.spec import LABEL_RUNTIME, LABEL_TEMPLATE, isolation_of
-from vmpool.backends.docker.storage import ENFORCEMENT, WARNINGS, Storage, storage_of
+from vmpool.backends.docker.storage import ENFORCEMENT, IN_MEMORY, PER_FILE, Storage, storage_of
 from vmpool.errors import BackendFailed, BackendUnreachable, IsolationUnavailable
 
 _PATIENCE = aiohttp.ClientTimeout(total=120, sock_connect=10)
@@ -88,8 +88,8 @@ def _tls_context() -> ssl.SSLContext | None:
 class Engine:
     """What an engine says of itself, as far as VMs are concerned.
 
-    runtime: the one in use.  isolation: the wall it builds.  memory, cpu, pids: whether the engine can
-    limit them.  cgroup: "1" or "2".  podman: it is Podman in Docker's clothes.  driver: how it stores
+    runtime: the one in use.  isolation: the wall it builds.  memory, swap, cpu, pids: whether the engine
+    can limit them.  cgroup: "1" or "2".  podman: it is Podman in Docker's clothes.  driver: how it stores
     layers.  data_root: where, on its host.  storage: what holds the disk limit of a new container.
     """
 
@@ -104,6 +104,7 @@ class Engine:
     driver: str = ""
     data_root: str = ""
     storage: Storage = Storage.FILES
+    swap: bool = True
 
     @property
     def isolation(self) -> str:
@@ -144,15 +145,25 @@ class Engine:
             return "nothing"
         return cgroup if self.isolation == "container" else f"{cgroup}, on the guest kernel's threads"
 
-    def warnings(self) -> tuple[str, ...]:
-        """One sentence for each limit that is not hard here."""
-        sentences = list(WARNINGS[self.storage])
-        if self.pids and self.isolation != "container":
-            sentences.append("processes: the limit holds for the guest kernel's threads, eight for each.")
+    def soft_limits(self) -> dict[str, str]:
+        """The limits that are not hard here, each with a sentence that says so."""
+        found = {}
+        if self.storage is Storage.FILES:
+            found["disk"] = PER_FILE
+        if self.isolation != "container":
+            found["processes"] = "processes: the limit holds for the guest kernel's threads, eight for each."
+        if not self.swap:
+            found["memory"] = (
+                "memory: swap is not limited on the engine's host; a VM may use it beyond its memory."
+            )
         for limit, held in (("cpu", self.cpu), ("memory", self.memory), ("processes", self.pids)):
             if not held:
-                sentences.append(f"{limit}: the engine's host cannot limit it; nothing holds it.")
-        return tuple(sentences)
+                found[limit] = f"{limit}: the engine's host cannot limit it; nothing holds it."
+        return found
+
+    def warnings(self) -> tuple[str, ...]:
+        """One sentence for each limit that is not hard here, and for where the files are if not on a disk."""
+        return (*self.soft_limits().values(), *((IN_MEMORY,) if self.storage is Storage.MEMORY else ()))
 
 
 def engine_facts(info: Mapping[str, Any], runtime: str | None) -> Engine:
@@ -175,6 +186,7 @@ def engine_facts(info: Mapping[str, Any], runtime: str | None) -> Engine:
         podman="BuildahVersion" in info,
         driver=str(info.get("Driver") or ""),
         data_root=str(info.get("DockerRootDir") or ""),
+        swap=bool(info.get("SwapLimit", True)),
     )
 
 

@@ -29,6 +29,9 @@ from vmpool.errors import BackendFailed
 T = TypeVar("T")
 
 IMAGE = "disk.ext4"
+ENGINE, ACTIVATOR = "dockerd", 1
+"""Who may listen at its socket: itself, or the service manager that starts it at the first connection."""
+SECTOR = 512
 OPTIONS: dict[str, str | None] = {"noinit_itable": None, "discard": None, "nobarrier": None}
 """As the bubblewrap backend mounts its disks (agent/launch_mounts.c)."""
 _UCRED = struct.Struct("3i")
@@ -80,6 +83,29 @@ class Layers:
     def put_back(self, layer: str) -> None:
         """Have the disk over the layer that it has; BackendFailed where it has none."""
         self._where_the_engine_is(lambda: _put(Path(layer), None))
+
+    def size(self, layer: str) -> int | None:
+        """MB of the disk over the layer, mounted or not; None where there is none."""
+
+        def work() -> int | None:
+            if os.path.ismount(layer):
+                number = os.minor(Path(layer).stat().st_dev)
+                return int(Path(f"/sys/block/loop{number}/size").read_text()) * SECTOR // disks.MB
+            image = Path(layer, IMAGE)
+            return image.stat().st_size // disks.MB if image.exists() else None
+
+        return self._where_the_engine_is(work)
+
+    def grow(self, layer: str, megabytes: int) -> None:
+        """Make the disk of a container that does not run larger."""
+
+        def work() -> None:
+            if os.path.ismount(layer):
+                kernel.unmount(layer)
+            disks.grow(Path(layer, IMAGE), megabytes)
+            _put(Path(layer), None)
+
+        self._where_the_engine_is(work)
 
     def check(self, layer: str, init: Init) -> None:
         """BackendFailed unless the container runs on the disk over its layer."""
@@ -138,8 +164,12 @@ def engine_process(socket_path: str) -> int:
     except OSError as error:
         raise NotLocal(f"the engine's socket does not answer: {error}") from error
     pid: int = _UCRED.unpack(answer)[0]
-    if pid == 0:
-        raise NotLocal("the engine's process is not to be seen from here")
+    try:
+        name = Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError as error:
+        raise NotLocal("the engine's process is not to be seen from here") from error
+    if name != ENGINE and pid != ACTIVATOR:
+        raise NotLocal(f"the engine's socket belongs to {name}, which hands on what it is told")
     return pid
 
 

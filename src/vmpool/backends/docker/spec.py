@@ -18,6 +18,8 @@ from vmpool.domain.limits import (
     OPEN_FILES_SOFT,
     SHARED_MEMORY_MB,
     TERMINALS,
+    Limits,
+    tmpfs_options,
 )
 from vmpool.errors import InvalidRequest
 
@@ -41,8 +43,11 @@ AGENT_DIR = "/.vmpool"
 AGENT = f"{AGENT_DIR}/vmpool-agent"
 SOCKET_DIR = "/run/vmpool"
 SOCKET = f"{SOCKET_DIR}/agent.sock"
+HOME = "/home/user"
 _SOCKET_TMPFS = "rw,noexec,nosuid,nodev,size=64k,mode=1777"
 """Open to all: runc forgets the mode on a second start and keeps the owner, crun forgets neither."""
+_SOCKET_FILES = "nr_inodes=16"
+_OWNER = "uid=1000,gid=1000"
 
 _PAGE = 4096
 """Bytes of the engine host's pages, at least."""
@@ -187,7 +192,6 @@ def _host_config(spec: MachineSpec, placement: Placement) -> JSONDict:
         "Memory": limits.memory * MB,
         "MemorySwap": limits.memory * MB,
         "PidsLimit": pids_limit(limits.processes, placement.isolation),
-        "ShmSize": SHARED_MEMORY_MB * MB,
         "Ulimits": [
             {"Name": "nofile", "Soft": OPEN_FILES_SOFT, "Hard": OPEN_FILES_HARD},
             {"Name": "core", "Soft": CORE_BYTES, "Hard": CORE_BYTES},
@@ -202,9 +206,10 @@ def _host_config(spec: MachineSpec, placement: Placement) -> JSONDict:
                 "VolumeOptions": {"NoCopy": True},
             }
         ],
-        "Tmpfs": {SOCKET_DIR: _SOCKET_TMPFS if placement.podman else f"{_SOCKET_TMPFS},uid=1000,gid=1000"},
+        **_tmpfs(limits, placement),
+        "ReadonlyRootfs": placement.storage is Storage.MEMORY,
     }
-    if placement.storage is Storage.FILES:
+    if placement.storage is not Storage.IMAGE:
         config["Ulimits"].append({"Name": "fsize", "Soft": limits.disk * MB, "Hard": limits.disk * MB})
     if placement.isolation == "container":
         # A guest kernel has its own.
@@ -218,6 +223,22 @@ def _host_config(spec: MachineSpec, placement: Placement) -> JSONDict:
     if placement.runtime is not None:
         config["Runtime"] = placement.runtime
     return config
+
+
+def _tmpfs(limits: Limits, placement: Placement) -> JSONDict:
+    """What is in memory, each bounded in bytes and, where the engine can say so, in files."""
+    if placement.podman or placement.isolation != "container":  # they know no such option
+        owner = "" if placement.podman else f",{_OWNER}"
+        return {"ShmSize": SHARED_MEMORY_MB * MB, "Tmpfs": {SOCKET_DIR: f"{_SOCKET_TMPFS}{owner}"}}
+    mounts = {
+        SOCKET_DIR: f"{_SOCKET_TMPFS},{_SOCKET_FILES},{_OWNER}",
+        "/dev/shm": f"rw,noexec,nosuid,nodev,{tmpfs_options(SHARED_MEMORY_MB, '1777')}",
+    }
+    if placement.storage is Storage.MEMORY:
+        beside = limits.disk_in_memory // 4
+        mounts[HOME] = f"rw,exec,nosuid,nodev,{tmpfs_options(limits.disk_in_memory - beside, '755')},{_OWNER}"
+        mounts["/tmp"] = f"rw,exec,nosuid,nodev,{tmpfs_options(beside, '1777')}"
+    return {"Tmpfs": mounts}
 
 
 def pids_limit(processes: int, isolation: str) -> int:

@@ -13,19 +13,20 @@ class Storage(StrEnum):
     """What holds the disk limit of a container; its label says which, for as long as it lives."""
 
     IMAGE = "image"  # a disk image of its own lies over the container's layer
+    MEMORY = "memory"  # home and /tmp are tmpfs, the rest is read-only
     FILES = "files"  # only the size of each file is limited
 
 
 ENFORCEMENT: Mapping[Storage, str] = {
     Storage.IMAGE: "an ext4 image over the container's layer",
+    Storage.MEMORY: "tmpfs size",
     Storage.FILES: "RLIMIT_FSIZE per file",
 }
-WARNINGS: Mapping[Storage, tuple[str, ...]] = {
-    Storage.IMAGE: (),
-    Storage.FILES: (
-        "disk: the limit holds for each file, not for their sum; the engine's storage is shared.",
-    ),
-}
+IN_MEMORY = (
+    "files are kept in memory, in at most half of the memory limit; they do not outlive a stop, "
+    "and no snapshot can be taken"
+)
+PER_FILE = "disk: the limit holds for each file, not for their sum; the engine's storage is shared."
 
 
 def storage_of(labels: Mapping[str, str] | None) -> Storage:

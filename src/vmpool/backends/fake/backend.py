@@ -30,6 +30,7 @@ from vmpool.errors import (
     SnapshotMismatch,
     SnapshotNotFound,
     TemplateNotFound,
+    Unsupported,
 )
 
 T = TypeVar("T")
@@ -41,14 +42,17 @@ VERBS = frozenset(
     {
         "describe", "create", "inspect", "list", "start", "stop", "destroy", "dial", "usage",
         "snapshot", "delete_snapshot", "list_snapshots",
-        "claim", "settle", "outdated_spares",
+        "claim", "settle", "outdated_spares", "resize",
     }
 )  # fmt: skip
 """What a fault can stand before."""
 
 
+LIMITS = ("cpu", "memory", "disk", "processes")
+
+
 class FakeBackend(Backend):
-    """Implements Backend, SupportsSnapshot and SupportsSpares.
+    """Implements Backend, SupportsSnapshot, SupportsSpares and SupportsResize.
 
     host: the world it manages; without one, a fresh one that ends with this backend.  Keyword faults are
     named after the verb they stand before, and `faults` may be changed while it runs.
@@ -83,10 +87,11 @@ class FakeBackend(Backend):
                 version="1",
                 isolation=ISOLATION,
                 isolations=(ISOLATION,),
+                soft_limits={ISOLATION: LIMITS},
                 grade="fake",
                 templates=tuple(LANGUAGES),
-                enforcement=dict.fromkeys(("cpu", "memory", "disk", "processes", "network"), "nothing"),
-                capabilities=("snapshot", "spares"),
+                enforcement=dict.fromkeys((*LIMITS, "network"), "nothing"),
+                capabilities=("snapshot", "spares", "resize"),
             )
 
         return await self._do("describe", act)
@@ -253,6 +258,17 @@ class FakeBackend(Backend):
             return [key for key in self.host.outdated if key in self.host.machines]
 
         return await self._do("outdated_spares", act)
+
+    async def resize(self, key: MachineKey, spec: MachineSpec) -> Machine:
+        async def act() -> Machine:
+            async with self.host.lock(key):
+                machine = self._whole(key)
+                if spec.limits.disk < machine.spec.limits.disk:
+                    raise Unsupported("disk_limit", self.name, "a disk only grows")
+                machine.spec = replace(machine.spec, limits=spec.limits)
+                return machine.seen()
+
+        return await self._do("resize", act)
 
     async def _do(self, verb: str, act: Callable[[], Awaitable[T]]) -> T:
         self._reach()

@@ -11,7 +11,7 @@ from pydantic import PrivateAttr
 from vmpool.client._async.waiting import cleanup
 from vmpool.client.errors import VMNotFound
 from vmpool.client.models import VM, Execution, LogEntry, Snapshot, Stream, VMStatus
-from vmpool.client.options import RunOptions
+from vmpool.client.options import LimitOptions, RunOptions
 
 if TYPE_CHECKING:
     from vmpool.client._async.client import AsyncClient
@@ -54,6 +54,10 @@ class AsyncVMHandle(VM):
     async def restart(self) -> AsyncVMHandle:
         """Stop it and start it."""
         return await self._client.restart_vm(self.id)
+
+    async def change_limits(self, **limits: Unpack[LimitOptions]) -> AsyncVMHandle:
+        """Give it other limits; a hard disk grows while the VM is stopped."""
+        return await self._client.change_limits(self.id, **limits)
 
     async def refresh(self) -> AsyncVMHandle:
         """The same VM as it is now."""

@@ -29,7 +29,7 @@ from vmpool.client.models import (
     User,
     VMStatus,
 )
-from vmpool.client.options import RunOptions, VMOptions
+from vmpool.client.options import LimitOptions, RunOptions, VMOptions
 from vmpool.client.sse import Decoder
 from vmpool.client.wire import (
     BYTES,
@@ -111,6 +111,10 @@ class Client:
     def restart_vm(self, vm: int | str) -> VMHandle:
         """Stop a VM and start it."""
         return self._machine(Call("POST", vm_path(vm, "restart")))
+
+    def change_limits(self, vm: int | str, **limits: Unpack[LimitOptions]) -> VMHandle:
+        """Give a running or stopped VM other limits; a hard disk grows while the VM is stopped."""
+        return self._machine(Call("PATCH", vm_path(vm), given(**limits)))
 
     def delete_vm(self, vm: int | str) -> None:
         """Destroy a VM with its files."""

@@ -11,7 +11,7 @@ from pydantic import PrivateAttr
 from vmpool.client._sync.waiting import cleanup
 from vmpool.client.errors import VMNotFound
 from vmpool.client.models import VM, Execution, LogEntry, Snapshot, Stream, VMStatus
-from vmpool.client.options import RunOptions
+from vmpool.client.options import LimitOptions, RunOptions
 
 if TYPE_CHECKING:
     from vmpool.client._sync.client import Client
@@ -54,6 +54,10 @@ class VMHandle(VM):
     def restart(self) -> VMHandle:
         """Stop it and start it."""
         return self._client.restart_vm(self.id)
+
+    def change_limits(self, **limits: Unpack[LimitOptions]) -> VMHandle:
+        """Give it other limits; a hard disk grows while the VM is stopped."""
+        return self._client.change_limits(self.id, **limits)
 
     def refresh(self) -> VMHandle:
         """The same VM as it is now."""
