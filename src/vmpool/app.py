@@ -31,6 +31,7 @@ from vmpool.http_server import HTTPServer, listen, url_of
 from vmpool.pool.settings import PoolSettings
 from vmpool.pool.vm_pool_manager import VMPoolManager
 from vmpool.pool.warm_pool.bounds import Bounds
+from vmpool.service_manager import ServiceManager
 from vmpool.settings import Settings, load_settings
 from vmpool.store import Store, open_store
 from vmpool.store.statedir import StateDirectory
@@ -50,17 +51,25 @@ def serve(settings: Settings) -> None:
 
 
 async def _serve(settings: Settings, directory: StateDirectory, listener: socket.socket) -> None:
-    url = url_of(listener)
+    url, manager = url_of(listener), ServiceManager()
     async with opened(settings, directory) as services:
         app = create_app(services, max_body=settings.listen.max_body, access_log=settings.listen.access_log)
         server = HTTPServer(app, services.closing, drain=settings.listen.drain)
+
+        async def ending() -> None:
+            await services.closing.wait()
+            manager.stopping()
 
         async def listening() -> None:
             await to_thread.run_sync(directory.announce, url)
             await to_thread.run_sync(_greet, url, directory, services)
             _spare_the_collector()
+            manager.ready()
 
-        await server.run(listener, listening)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ending)
+            await server.run(listener, listening)
+            tasks.cancel_scope.cancel()
         await to_thread.run_sync(directory.withdraw)
 
 

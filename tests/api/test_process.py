@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import stat
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -114,6 +115,26 @@ def test_what_outlasts_the_drain_is_cut(state_dir: Path, output: Path) -> None:
         thread.join()
     assert answers[0].status_code == 502
     assert answers[0].json()["dispatch"] == "outcome_unknown"
+
+
+def test_a_second_signal_ends_it_at_once(state_dir: Path, output: Path) -> None:
+    with server(state_dir, output, BACKEND="fake", LISTEN__DRAIN="300") as running:
+        running.client.post("/api/vms/create", json={"name": "box", "language": "python"})
+        answers: list[httpx.Response] = []
+
+        def endless() -> None:
+            answers.append(running.client.post("/api/vms/box/execute", json={"command": "sleep 300"}))
+
+        thread = threading.Thread(target=endless)
+        thread.start()
+        while not running.client.get("/api/vms/box/executions").json():
+            time.sleep(0.01)
+        running.process.send_signal(signal.SIGTERM)
+        with pytest.raises(subprocess.TimeoutExpired):  # it waits for what is in progress
+            running.process.wait(1)
+        assert running.end() == 0
+        thread.join()
+    assert (answers[0].status_code, answers[0].json()["dispatch"]) == (502, "outcome_unknown")
 
 
 def test_followers_do_not_hold_up_the_end(state_dir: Path, output: Path) -> None:
