@@ -26,7 +26,7 @@ from vmpool.api.services import Services
 from vmpool.backend_choice import open_backend
 from vmpool.domain import Limits
 from vmpool.domain.rate import Rate
-from vmpool.errors import VMPoolError
+from vmpool.errors import InvalidRequest, VMPoolError
 from vmpool.http_server import HTTPServer, listen, url_of
 from vmpool.pool.settings import PoolSettings
 from vmpool.pool.vm_pool_manager import VMPoolManager
@@ -37,6 +37,8 @@ from vmpool.store import Store, open_store
 from vmpool.store.statedir import StateDirectory
 from vmpool.telemetry import Telemetry
 
+TRACES_SECONDS = 5.0
+"""How long the end of a server waits for a collector to take the last spans."""
 OWNER = "owner"
 """Name of the user a server makes for whoever started it."""
 
@@ -76,8 +78,8 @@ async def _serve(settings: Settings, directory: StateDirectory, listener: socket
 @asynccontextmanager
 async def opened(settings: Settings, directory: StateDirectory) -> AsyncIterator[Services]:
     """Everything the routes stand on: database, backend and pool, open until the block ends."""
-    telemetry = Telemetry()
     async with (
+        telemetry_of(settings) as telemetry,
         open_store(settings.database, committed=telemetry.metrics.commits.observe) as store,
         open_backend(settings, directory, store) as (backend, reason),
         VMPoolManager(
@@ -99,6 +101,24 @@ async def opened(settings: Settings, directory: StateDirectory) -> AsyncIterator
             telemetry=telemetry,
             probes={"database": lambda: store.vms.census(0), "backend": backend.describe},
         )
+
+
+@asynccontextmanager
+async def telemetry_of(settings: Settings) -> AsyncIterator[Telemetry]:
+    """Counters, and the tracer the settings ask for; InvalidRequest where its packages are missing."""
+    if settings.traces.exporter == "none":
+        yield Telemetry()
+        return
+    try:
+        from vmpool.otel import open_tracer
+    except ImportError as error:
+        raise InvalidRequest("traces.exporter", "needs: pip install 'vmpool[otel]'") from error
+    tracer = await to_thread.run_sync(open_tracer, settings.traces)
+    try:
+        yield Telemetry(tracer=tracer)
+    finally:
+        with anyio.move_on_after(TRACES_SECONDS, shield=True):
+            await to_thread.run_sync(tracer.close, abandon_on_cancel=True)
 
 
 def pool_settings(settings: Settings) -> PoolSettings:

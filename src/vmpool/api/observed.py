@@ -13,6 +13,7 @@ from time import perf_counter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vmpool.telemetry import Telemetry, log_context
+from vmpool.telemetry.tracing import Attribute
 
 log = logging.getLogger("vmpool.access")
 
@@ -56,18 +57,25 @@ class Observed:
 
         try:
             if self._tracer.on:
-                await self._traced(scope, receive, sending, traceparent)
+                with self._tracer.request(scope["method"], traceparent) as span:
+                    await self._app(scope, receive, sending)
+                    self._describe(span, scope, status)
             else:
                 await self._app(scope, receive, sending)
         finally:
             self._count(scope, status, perf_counter() - began)
 
-    async def _traced(self, scope: Scope, receive: Receive, send: Send, traceparent: str | None) -> None:
-        with self._tracer.request(f"{scope['method']} request", traceparent) as span:
-            await self._app(scope, receive, send)
-            self._tracer.describe(
-                span, {"http.route": _route(scope), "vmpool.request_id": scope["state"]["request_id"]}
-            )
+    def _describe(self, span: object, scope: Scope, status: str) -> None:
+        route, state = _route(scope), scope["state"]
+        facts: dict[str, Attribute] = {
+            "http.request.method": scope["method"],
+            "http.route": route,
+            "http.response.status_code": int(status) if status.isdecimal() else 0,
+            "vmpool.request_id": state["request_id"],
+        }
+        if "code" in state:
+            facts["error.type"] = state["code"]
+        self._tracer.describe(span, f"{scope['method']} {route}", facts)
 
     def _count(self, scope: Scope, status: str, seconds: float) -> None:
         route, code = _route(scope), scope["state"].get("code")

@@ -290,10 +290,11 @@ class Executions:
         try:
             while True:
                 try:
-                    if failure:
-                        await executions.lose(execution, failure, outcome)
-                    else:
-                        await executions.finish(execution, outcome)
+                    with self._context.telemetry.tracer.span("store.record"):
+                        if failure:
+                            await executions.lose(execution, failure, outcome)
+                        else:
+                            await executions.finish(execution, outcome)
                     return
                 except VMPoolError:
                     run.done.set()

@@ -40,6 +40,7 @@ from vmpool.settings.sections import (
     RateSettings,
     RetentionSettings,
     Section,
+    Traces,
     Warm,
     WarmPool,
 )
@@ -59,6 +60,7 @@ __all__ = [
     "RetentionSettings",
     "Section",
     "Settings",
+    "Traces",
     "Warm",
     "WarmPool",
     "config_file",
@@ -111,6 +113,7 @@ class Settings(BaseSettings):
     periods: Periods = Periods()
     log: Log = Log()
     metrics: MetricsSettings = MetricsSettings()
+    traces: Traces = Traces()
     auth: Auth = Auth()
 
     @field_validator("state_dir")

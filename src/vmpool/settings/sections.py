@@ -264,6 +264,21 @@ class MetricsSettings(Section):
     )
 
 
+class Traces(Section):
+    """OpenTelemetry, with `pip install 'vmpool[otel]'`."""
+
+    exporter: Literal["none", "otlp", "console"] = Field(
+        default="none", description="otlp: to a collector over HTTP; console: to standard output."
+    )
+    endpoint: str | None = Field(
+        default=None,
+        description="The collector's URL, up to /v1/traces; default: OTEL_EXPORTER_OTLP_*, else localhost.",
+    )
+    ratio: float = Field(
+        default=1.0, ge=0, le=1, description="Share of traces kept, of those that no caller began."
+    )
+
+
 class Auth(Section):
     """Who may call."""
 

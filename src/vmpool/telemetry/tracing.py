@@ -26,8 +26,8 @@ class Tracer:
         """A request's span: a child of the caller's, where the request names one."""
         return NOTHING
 
-    def describe(self, span: object, attributes: Mapping[str, Attribute]) -> None:
-        """Say of a span what was not known when it began."""
+    def describe(self, span: object, name: str, attributes: Mapping[str, Attribute]) -> None:
+        """Name a span by what it turned out to be, and say more of it."""
 
     def close(self) -> None:
         """Hand on what has gathered."""
