@@ -7,6 +7,7 @@ in between is named as missing; one that is made in between is not in it.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 from datetime import UTC, datetime
@@ -26,7 +27,6 @@ LEFT_OUT = frozenset(
         *("lock", "start.lock", "server.json", "server.log"),  # of a running server
         *(database.NAME, f"{database.NAME}-wal", f"{database.NAME}-shm"),  # copied by SQLite
         *(BUBBLEWRAP, "docker"),  # a machine at a time, or the engine's
-        "spool",  # output of programs that run: they end with their host
     }
 )
 
@@ -99,11 +99,18 @@ def _snapshots(rows: Known, state_dir: Path, content: Path, missing: list[str]) 
 
 
 def _rest(state_dir: Path, content: Path) -> None:
-    """Whatever else the server keeps: the pool's id, the owner's key, output beyond what rows hold."""
+    """Whatever else the server keeps: the pool's id, the owner's key, output that rows do not hold."""
     for entry in state_dir.iterdir():
         if entry.name in LEFT_OUT or entry.name.startswith("."):
             continue
         if entry.is_dir() and not entry.is_symlink():
-            shutil.copytree(entry, content / entry.name, symlinks=True)
+            shutil.copytree(entry, content / entry.name, symlinks=True, copy_function=_copied)
         elif entry.is_file() and not entry.is_symlink():
-            shutil.copy2(entry, content / entry.name)
+            _copied(entry, content / entry.name)
+
+
+def _copied(source: str | Path, target: str | Path) -> None:
+    """A running server may remove a file meanwhile, as output that is too old; what is open for appending is a
+    beginning, which is what it is for the server too."""
+    with contextlib.suppress(FileNotFoundError):
+        shutil.copy2(source, target)
