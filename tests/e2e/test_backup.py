@@ -11,6 +11,8 @@ from tests.server_process import ServerProcess, server
 from .conftest import site_in
 from .test_server import create, execute
 
+LONG = 3 << 20
+"""Bytes of output: more than a row holds."""
 BUSY = "for i in $(seq 100000); do echo $i >> count; [ -e stop ] && break; done; echo ended"
 
 
@@ -28,6 +30,7 @@ def test_a_backup_of_a_working_server(tmp_path: Path) -> None:
         execute(first, "box", command="echo early > note; chmod 000 note; mkdir deep; echo x > deep/file")
         kept = first.client.post("/api/vms/box/snapshot", json={"name": "early"}).json()
         execute(first, "box", command="chmod 600 note; echo late > note")
+        long = execute(first, "box", command=f"yes | head -c {LONG}")
         assert first.client.post("/api/vms/idle/stop").status_code == 200
         ended: list[str] = []
         writer = threading.Thread(
@@ -59,6 +62,8 @@ def test_a_backup_of_a_working_server(tmp_path: Path) -> None:
         }
         # what ran at that moment ended with its host; all that had ended is there
         assert len(second.client.get("/api/vms/box/executions").json()) >= history - 2
+        output = second.client.get(f"/api/vms/box/executions/{long['id']}/output")
+        assert output.content == b"y\n" * (LONG // 2)
         assert second.client.post("/api/vms/box/start").status_code == 200
         found = execute(second, box["id"], command="cat note deep/file; [ -s count ] && echo counted")
         assert found["output"] == "late\nx\ncounted\n"
