@@ -110,7 +110,6 @@ def _rest(state_dir: Path, content: Path) -> None:
 
 
 def _copied(source: str | Path, target: str | Path) -> None:
-    """A running server may remove a file meanwhile, as output that is too old; what is open for appending is a
-    beginning, which is what it is for the server too."""
+    """Copy a file that a running server may be appending to, or remove meanwhile because it is too old."""
     with contextlib.suppress(FileNotFoundError):
         shutil.copy2(source, target)
