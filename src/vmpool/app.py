@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import ipaddress
+import logging
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -37,6 +38,8 @@ from vmpool.store import Store, open_store
 from vmpool.store.statedir import StateDirectory
 from vmpool.telemetry import Telemetry
 
+logger = logging.getLogger(__name__)
+
 TRACES_SECONDS = 5.0
 """How long the end of a server waits for a collector to take the last spans."""
 OWNER = "owner"
@@ -61,6 +64,7 @@ async def _serve(settings: Settings, directory: StateDirectory, listener: socket
         async def ending() -> None:
             await services.closing.wait()
             manager.stopping()
+            logger.info("the server is ending: requests in progress get %g s", settings.listen.drain)
 
         async def listening() -> None:
             await to_thread.run_sync(directory.announce, url)
@@ -72,6 +76,8 @@ async def _serve(settings: Settings, directory: StateDirectory, listener: socket
             tasks.start_soon(ending)
             await server.run(listener, listening)
             tasks.cancel_scope.cancel()
+        if server.hurried:
+            services.pool.hurry()
         await to_thread.run_sync(directory.withdraw)
 
 

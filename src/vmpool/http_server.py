@@ -80,6 +80,11 @@ class HTTPServer:
         self._server.on_listening = listening
         await self._server.serve([listener])
 
+    @property
+    def hurried(self) -> bool:
+        """A second signal came: who asked does not want to wait."""
+        return self._server.force_exit
+
     def stop(self) -> None:
         """End it as a signal does."""
         self._server.should_exit = True

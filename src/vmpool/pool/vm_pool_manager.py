@@ -72,6 +72,7 @@ class VMPoolManager:
         telemetry: Telemetry | None = None,
     ) -> None:
         self._telemetry = telemetry or Telemetry()
+        self._hurried = False
         self.settings = settings or PoolSettings()
         self._store = store
         self._backend = backend
@@ -138,9 +139,14 @@ class VMPoolManager:
         try:
             with anyio.move_on_after(self.settings.cleanup_timeout, shield=True):
                 await self._context.registry.flush()
-                await self._warm_pool.close()
+                if not self._hurried:
+                    await self._warm_pool.close()
         finally:
             await self._exit.aclose()
+
+    def hurry(self) -> None:
+        """Close without what can be left: waiting VMs stay, and the next server destroys them."""
+        self._hurried = True
 
     @property
     def backend_info(self) -> BackendInfo:

@@ -273,6 +273,20 @@ async def test_a_server_that_ends_leaves_no_spare(world: World) -> None:
     assert world.keys == {MachineKey(vm.id)}
 
 
+async def test_a_server_in_a_hurry_leaves_them_to_the_next(world: World) -> None:
+    async with world.server(keeping(2)) as pool:
+        await until_ready(world, pool, 2)
+        pool.hurry()
+    left = spares(world)
+    assert len(left) == 2
+    async with world.server() as pool:
+        await eventually(lambda: not_there(world, left))
+
+
+async def not_there(world: World, keys: set[MachineKey]) -> bool:
+    return not keys & spares(world)
+
+
 async def test_what_a_killed_server_left_is_sorted_out(world: World) -> None:
     """An unclaimed spare goes, one that was handed on is its VM's."""
     async with world.server() as pool:
