@@ -202,6 +202,22 @@ void warm_interpreter_ready(struct watch *watch, uint32_t events) {
   stop_interpreter(container_of(watch, struct warm, control));
 }
 
+/* The environment, and that the dynamic linker is to look up every symbol at once: else each spare does it anew.
+   The interpreter takes the variable out again before anybody sees it. */
+static char *const *with_symbols_bound(char *const *env) {
+  size_t count = 0;
+  while (env[count] != NULL) {
+    count++;
+  }
+  char **bound = calloc(count + 2, sizeof *bound);
+  if (bound == NULL) {
+    return env;
+  }
+  memcpy(bound, env, count * sizeof *bound);
+  bound[count] = (char *)(uintptr_t) "LD_BIND_NOW=1";
+  return bound;
+}
+
 /* Role: the warm interpreter, until it executes itself.  Parent: the agent.  Ends: when the agent closes the
    control socket.  Its streams are pipes that lead nowhere, like those its spares will have. */
 static _Noreturn void run_interpreter(const struct warm *warm, int control) {
@@ -218,7 +234,7 @@ static _Noreturn void run_interpreter(const struct warm *warm, int control) {
   dup2(high[1], 4);
   dup2(high[3], 5);
   close_from(6);
-  program_execute(warm->argv, warm->env);
+  program_execute(warm->argv, with_symbols_bound(warm->env));
 }
 
 static void start_interpreter(struct warm *warm) {

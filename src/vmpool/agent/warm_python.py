@@ -23,8 +23,12 @@ import sys
 if newest == "linecache" and sys.version_info >= (3, 13):
     del sys.modules[newest]  # loaded for the sake of -c
 plain_modules = {*sys.modules}
+*_, newest_plain = sys.modules
 import _imp, _thread as thread, _weakref as weakref, atexit, gc, io, os, posix
 
+# The agent has every symbol of the C library looked up before a fork, not in each one after it.
+bind_now = {"LD_BIND_NOW": os.environ.pop("LD_BIND_NOW")} if "LD_BIND_NOW" in os.environ else {}
+posix.environ.pop(b"LD_BIND_NOW", None)
 native = _imp.create_dynamic(type(sys.implementation)(name="vmpool_warm", origin="/proc/self/fd/5"))
 _imp.exec_dynamic(native)
 frozen = True
@@ -47,6 +51,20 @@ def layout():
     posix.close(fd)
     return tuple(int(fields[number - 3]) for number in (26, 27, 28, 45, 46, 47))
 
+def keep_mapped():
+    # A fork copies the page tables of what its parent has written to; all else is mapped again by faults, some seventy
+    # for the interpreter's own code.  So one byte of each such mapping is written, as it was.
+    fd = posix.open("/proc/self/maps", posix.O_RDONLY)
+    parts = []
+    while part := posix.read(fd, 65536):
+        parts.append(part)
+    posix.close(fd)
+    for line in b"".join(parts).splitlines():
+        span, mode, _offset, _device, inode, *_path = line.split()
+        if mode in (b"r-xp", b"r--p") and inode != b"0":
+            first, end = (int(address, 16) for address in span.split(b"-"))
+            native.own(first, end - first, mode == b"r-xp")
+
 def show(where, argv, environment):
     # What `ps` and /proc say of this process; the bytes are read in place.
     global shown
@@ -59,10 +77,14 @@ def serve():
         if hasattr(sys, name):
             delattr(sys, name)
     sys.excepthook = sys.__excepthook__
-    global empty_stdin
+    global empty_stdin, first_stdin
     paths, where, environment = sites(), layout(), own_environment()
     stamps = native.stamps(*paths)
-    empty_stdin = text_of_nothing()
+    first_stdin, empty_stdin = sys.stdin, text_of_nothing()  # kept: a spare need not take the old one apart
+    for finder in sys.path_importer_cache.values():
+        if finder is not None:
+            finder.invalidate_caches()
+    keep_mapped()
     if not show(where, [os.fsencode(sys.orig_argv[0])], environment):
         os._exit(1)  # not Linux but gVisor, which stands still after a few spares: everything starts cold
     native.compile(b"1", b"main.py")
@@ -72,7 +94,7 @@ def serve():
     while native.receive():
         if native.stamps(*paths) != stamps:
             # The spare that was asked for is not made; the agent asks again.
-            os.execv(sys.executable, sys.orig_argv)
+            os.execve(sys.executable, sys.orig_argv, {**os.environ, **bind_now})
         if native.spawn():
             return wait_for_job(paths, stamps, where, environment)
     os._exit(0)
@@ -100,11 +122,16 @@ def wait_for_job(paths, stamps, where, standing):
     return prepare(where, argv, environment)
 
 def rehearse():
-    # Touch what every program touches: the pages shared with Z are copied now, not when it is waited for.
-    scope = {}
+    # Touch what every program touches, and what comes before and after it: the pages shared with Z are copied now, not
+    # when it is waited for.
+    main = sys.modules["__main__"]
+    _, path, *_ = b"0\0/dev/null\0".split(b"\0")
+    exec(compiled(path, []), {})
     program = b"import sys\ndef f(x):\n    return [x, str(x)]\nprint(*f(1)[2:], end='', flush=True)\n"
-    exec(native.compile(program, b"main.py"), scope)
-    scope.clear()
+    exec(native.compile(program, path), fresh_main(os.fsdecode(path)).__dict__)
+    sys.modules["__main__"] = main
+    os.fsdecode(native.real(path).rpartition(b"/")[0])
+    is_plain_end()
     gc.freeze()
 
 def own_environment():
@@ -167,9 +194,6 @@ def prepare(where, argv, environment):
     sys.argv[:] = sys.orig_argv[1:]
     if not getattr(sys.flags, "safe_path", False):
         sys.path[0] = os.fsdecode(native.real(argv[1]).rpartition(b"/")[0] or b"/")
-    for finder in sys.path_importer_cache.values():
-        if finder is not None:
-            finder.invalidate_caches()
     sys.path_importer_cache[path] = None  # a start looks whether the file is a package
     native.watch(thaw)
     native.hide(globals())
@@ -208,10 +232,16 @@ def is_plain_end():
     objects = gc.get_objects()
     if len(objects) > 4000:
         return False
-    for name in modules.keys() - plain_modules:
+    imported = 0
+    for name in reversed(modules):
+        if name == newest_plain:
+            break
+        imported += 1
         file = getattr(modules[name], "__file__", None) or ""
         if name in ("_ctypes", "_cffi_backend", "readline") or file.endswith(".so") and "-packages" in file:
             return False
+    if len(modules) != len(plain_modules) + imported:
+        return False  # one that was there is gone, and others may stand where they were not looked for
     for thing in objects:
         kind = type(thing)
         if kind is type:
