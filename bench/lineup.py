@@ -9,7 +9,7 @@ from functools import partial
 
 from bench import peer_environment
 from bench.contenders import names
-from bench.contenders.bare import bare_node, bare_python, on_host
+from bench.contenders.bare import BareNodeOfImage, bare_node, bare_python, on_host
 from bench.contenders.base import Contender
 from bench.contenders.docker import DockerAPI, DockerCLI, DockerCLINoNetwork, DockerRun, docker_program, sweep
 from bench.contenders.floors import Forking, OneRow
@@ -69,6 +69,8 @@ class _Builder:
         self.add(names.FORKING, partial(Forking, on_host(interpreter)))
         self.add(names.ONE_ROW, OneRow)
         self.add(names.BARE_NODE, bare_node)
+        if docker is not None:
+            self.add(names.BARE_NODE_OF_IMAGE, BareNodeOfImage)
         for server, rest, sdk, node in (
             (bubblewrap, names.BUBBLEWRAP, names.BUBBLEWRAP_SDK, names.NODE_BUBBLEWRAP),
             (docker, names.DOCKER, names.DOCKER_SDK, names.NODE_DOCKER),

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import tempfile
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from bench.contenders.base import Loads
-from bench.contenders.names import BARE, BARE_NODE
+from bench.contenders.docker import unpack
+from bench.contenders.names import BARE, BARE_NODE, BARE_NODE_OF_IMAGE
 from bench.figures import Figures
 from bench.load import at_once, drive_calls
 from bench.program import NODEJS, PYTHON, Program, check
@@ -20,11 +23,11 @@ from bench.spawn import LIKE_A_VM, output_of
 class Bare(Loads):
     """An interpreter with the program on its command line."""
 
-    def __init__(self, name: str, interpreter: str, flag: str, program: Program) -> None:
+    def __init__(self, name: str, command: Sequence[str], flag: str, program: Program) -> None:
         self.name = name
         self.program = program
-        self._argv = (interpreter, flag, program.code)
-        self.version = output_of([interpreter, "--version"]).strip()
+        self._argv = (*command, flag, program.code)
+        self.version = output_of([*command, "--version"]).strip()
 
     def prepare(self, sandboxes: int) -> None:
         """There is none."""
@@ -53,10 +56,34 @@ def on_host(inside: str) -> str:
 
 def bare_python(inside: str) -> Bare:
     """The VM's own interpreter."""
-    return Bare(BARE, on_host(inside), "-c", PYTHON)
+    return Bare(BARE, [on_host(inside)], "-c", PYTHON)
 
 
 def bare_node() -> Bare | None:
-    """The host's node; None where there is none."""
+    """The host's node, which is a bubblewrap VM's; None where there is none."""
     found = shutil.which("node")
-    return None if found is None else Bare(BARE_NODE, os.path.realpath(found), "-e", NODEJS)
+    return None if found is None else Bare(BARE_NODE, [os.path.realpath(found)], "-e", NODEJS)
+
+
+class BareNodeOfImage(Bare):
+    """A docker VM's own node on the host: the image's files in a directory, and no container.
+
+    It looks for parts of itself at absolute paths, so the directory is its root.
+    """
+
+    def __init__(self) -> None:
+        self._root = tempfile.TemporaryDirectory(prefix="vmpool-bench-")
+        try:
+            unpack("vmpool/nodejs", Path(self._root.name))
+            chroot = shutil.which("chroot", path="/usr/sbin:/usr/bin:/sbin:/bin") or "chroot"
+            super().__init__(BARE_NODE_OF_IMAGE, [chroot, self._root.name, "/usr/bin/node"], "-e", NODEJS)
+        except BaseException:
+            self._root.cleanup()
+            raise
+        self.mode = "the image's files, by chroot"
+
+    def release(self) -> None:
+        """It costs nothing while nobody asks."""
+
+    def close(self) -> None:
+        self._root.cleanup()

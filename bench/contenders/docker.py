@@ -7,8 +7,10 @@ import json
 import os
 import shutil
 import socket
+import subprocess
 import time
 from functools import partial
+from pathlib import Path
 
 from bench.contenders.base import Creates, Loads, Prints
 from bench.contenders.names import DOCKER_API, DOCKER_CLI, DOCKER_CLI_NO_NETWORK, DOCKER_RUN
@@ -35,6 +37,19 @@ def sweep() -> None:
     docker = docker_program()
     if docker and (left := output_of([docker, "ps", "-aq", "--filter", f"label={LABEL}"]).split()):
         output_of([docker, "rm", "-f", *left])
+
+
+def unpack(image: str, directory: Path) -> None:
+    """Write an image's files below `directory`, but for its devices.  CalledProcessError."""
+    docker = docker_program() or "docker"
+    container = output_of([docker, "create", "--label", LABEL, image, "true"]).strip()
+    try:
+        with subprocess.Popen([docker, "export", container], stdout=subprocess.PIPE) as export:
+            subprocess.run(
+                ["tar", "-x", "-C", directory, "--exclude", "dev/*"], stdin=export.stdout, check=True
+            )
+    finally:
+        output_of([docker, "rm", container])
 
 
 class _Docker(Creates):
