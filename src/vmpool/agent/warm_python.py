@@ -52,8 +52,8 @@ def layout():
     return tuple(int(fields[number - 3]) for number in (26, 27, 28, 45, 46, 47))
 
 def keep_mapped():
-    # A fork copies the page tables of what its parent has written to; all else is mapped again by faults, some seventy
-    # for the interpreter's own code.  So one byte of each such mapping is written, as it was.
+    # A fork copies the page tables of what its parent has written to; all else is mapped again by faults,
+    # some seventy for the interpreter's own code.  So one byte of each such mapping is written, as it was.
     fd = posix.open("/proc/self/maps", posix.O_RDONLY)
     parts = []
     while part := posix.read(fd, 65536):
@@ -122,8 +122,8 @@ def wait_for_job(paths, stamps, where, standing):
     return prepare(where, argv, environment)
 
 def rehearse():
-    # Touch what every program touches, and what comes before and after it: the pages shared with Z are copied now, not
-    # when it is waited for.
+    # Touch what every program touches, and what comes before and after it: the pages shared with Z are
+    # copied now, not when it is waited for.
     main = sys.modules["__main__"]
     _, path, *_ = b"0\0/dev/null\0".split(b"\0")
     exec(compiled(path, []), {})
