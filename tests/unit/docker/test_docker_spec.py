@@ -120,6 +120,7 @@ def test_podman_is_asked_for_what_it_can_give() -> None:
     [
         (Storage.IMAGE, False, False, {}),
         (Storage.FILES, True, False, {}),
+        (Storage.QUOTA, True, False, {}),
         (
             Storage.MEMORY,
             True,
@@ -136,7 +137,10 @@ def test_the_disk_is_held_in_the_storages_way(
 ) -> None:
     placement = Placement("p1", "v", storage=storage)
     spec = MachineSpec("box", "go", Limits(disk=100))
-    config = container_config(KEY, spec, "i", "b", placement)
+    config = container_config(KEY, spec, "i", "b", placement, image_size=1000)
+    quota = {"StorageOpt": {"size": str(1000 + (100 << 20))}} if storage is Storage.QUOTA else {}
+    assert config["HostConfig"].items() >= quota.items()
+    assert ("StorageOpt" in config["HostConfig"]) is bool(quota)
     assert config["Labels"]["vmpool.disk"] == storage.value
     host = config["HostConfig"]
     assert ("fsize" in [limit["Name"] for limit in host["Ulimits"]]) is file_size

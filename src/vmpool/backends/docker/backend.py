@@ -177,7 +177,7 @@ class DockerBackend(Backend):
             engine.runtime,
             engine.storage,
         )
-        config = container_config(key, spec, source.image, source.base, placement)
+        config = container_config(key, spec, source.image, source.base, placement, source.size)
         name = container_name(self._pool_id, key)
         made = False
         try:

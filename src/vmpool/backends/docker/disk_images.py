@@ -37,6 +37,8 @@ class DiskImages:
         """What is to hold the disk limit of new containers, tried on this host."""
         if await self._can_lie_over_layers(engine):
             return Storage.IMAGE
+        if engine.driver == "btrfs":
+            return Storage.QUOTA
         can = self._in_memory and not engine.podman and engine.isolation == "container"
         return Storage.MEMORY if can else Storage.FILES
 

@@ -19,12 +19,13 @@ from vmpool.errors import SnapshotMismatch, SnapshotNotFound, TemplateNotFound
 @dataclass(frozen=True, slots=True)
 class Source:
     """image: the id of what is started from.  base: of the template's image it stands on.  ours: its home
-    directory is known to be there.
+    directory is known to be there.  size: of the image, in bytes.
     """
 
     image: str
     base: str
     ours: bool
+    size: int
 
 
 class Sources:
@@ -46,7 +47,7 @@ class Sources:
         if image is None:
             raise TemplateNotFound(spec.template)
         labels = (image.get("Config") or {}).get("Labels") or {}
-        return Source(image["Id"], image["Id"], labels.get(LABEL_TEMPLATE) == spec.template)
+        return Source(image["Id"], image["Id"], labels.get(LABEL_TEMPLATE) == spec.template, image["Size"])
 
     async def _of_snapshot(self, template: str, reference: str) -> Source:
         stored = await find_image(self._client, snapshot_image(self._pool_id, reference))
@@ -55,7 +56,7 @@ class Sources:
         taken_of = (stored["Config"].get("Labels") or {}).get(LABEL_TEMPLATE)
         if taken_of != template:
             raise SnapshotMismatch(f"the snapshot was taken of a '{taken_of}' VM, not of '{template}'")
-        return Source(stored["Id"], snapshots.base_of(stored), True)
+        return Source(stored["Id"], snapshots.base_of(stored), True, stored["Size"])
 
     async def agent_volume(self, image: str) -> str:
         """The volume with the agent; `image` serves to fill it."""

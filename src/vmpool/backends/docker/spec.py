@@ -133,13 +133,13 @@ def spec_digest(spec: MachineSpec) -> str:
 
 
 def container_config(
-    key: MachineKey, spec: MachineSpec, image: str, base: str, placement: Placement
+    key: MachineKey, spec: MachineSpec, image: str, base: str, placement: Placement, image_size: int = 0
 ) -> JSONDict:
     """The body of the engine's "create a container".
 
-    image: what the container starts from.  base: the id of the template's image it stands on.  The
-    container's environment is the agent's alone: executions bring their own, so nothing of the caller's
-    shows in the engine's records.
+    image: what the container starts from, of image_size bytes.  base: the id of the template's image it
+    stands on.  The container's environment is the agent's alone: executions bring their own, so nothing of
+    the caller's shows in the engine's records.
     """
     if spec.network not in ("none", "full"):
         raise InvalidRequest("network", f"'{spec.network}' is not one of none, full")
@@ -167,11 +167,11 @@ def container_config(
         "StopSignal": "SIGKILL",
         "Healthcheck": {"Test": ["NONE"]},
         "Labels": labels,
-        "HostConfig": _host_config(spec, placement),
+        "HostConfig": _host_config(spec, placement, image_size),
     }
 
 
-def _host_config(spec: MachineSpec, placement: Placement) -> JSONDict:
+def _host_config(spec: MachineSpec, placement: Placement, image_size: int) -> JSONDict:
     limits = spec.limits
     config: JSONDict = {
         "Init": False,
@@ -211,6 +211,8 @@ def _host_config(spec: MachineSpec, placement: Placement) -> JSONDict:
     }
     if placement.storage is not Storage.IMAGE:
         config["Ulimits"].append({"Name": "fsize", "Soft": limits.disk * MB, "Hard": limits.disk * MB})
+    if placement.storage is Storage.QUOTA:
+        config["StorageOpt"] = {"size": str(image_size + limits.disk * MB)}
     if placement.isolation == "container":
         # A guest kernel has its own.
         config["Sysctls"] = {"kernel.shmall": str(SHARED_MEMORY_MB * MB // _PAGE)}

@@ -13,12 +13,14 @@ class Storage(StrEnum):
     """What holds the disk limit of a container; its label says which, for as long as it lives."""
 
     IMAGE = "image"  # a disk image of its own lies over the container's layer
+    QUOTA = "quota"  # the engine's own, on btrfs: of the whole root, the image included
     MEMORY = "memory"  # home and /tmp are tmpfs, the rest is read-only
     FILES = "files"  # only the size of each file is limited
 
 
 ENFORCEMENT: Mapping[Storage, str] = {
     Storage.IMAGE: "an ext4 image over the container's layer",
+    Storage.QUOTA: "the engine's btrfs quota",
     Storage.MEMORY: "tmpfs size",
     Storage.FILES: "RLIMIT_FSIZE per file",
 }
