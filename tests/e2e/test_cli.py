@@ -129,8 +129,8 @@ def test_json_is_the_apis(site: Site) -> None:
     assert [item["output"] for item in site.data("batch", "print(2)")] == ["2\n"]
     for verb in ("stop", "start", "restart"):
         assert site.data(verb, "a")["id"] == made["id"]
-    assert site.data("limits", "a", "--processes", "100")["process_limit"] == 100
-    assert "100" in site.done("limits", "a")
+    assert site.data("limits", "a", "--cpu", "0.5")["cpu_limit"] == 0.5
+    assert "0.5" in site.done("limits", "a")
     pool = site.data("pool")
     assert (pool["backend"]["name"], pool["limits"]["max_vms_per_user"]) == ("bubblewrap", 10)
     assert "bubblewrap" in site.done("pool")

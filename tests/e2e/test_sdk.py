@@ -137,7 +137,7 @@ def test_a_walk_through_the_synchronous_client(here: Site) -> None:
         assert vm.restart().status == "running"
         assert vm.execute(command="cat file").output == "kept"
         assert vm.usage().status == "running"
-        assert vm.change_limits(process_limit=100).process_limit == 100
+        assert vm.change_limits(cpu_limit=0.5).cpu_limit == 0.5
         assert "1\n" in [entry.text for entry in vm.logs()]
         assert client.pool_status().use.vms == 1
         vm.delete()
