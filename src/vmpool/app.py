@@ -29,7 +29,9 @@ from vmpool.domain import Limits
 from vmpool.domain.rate import Rate
 from vmpool.errors import InvalidRequest, VMPoolError
 from vmpool.http_server import HTTPServer, listen, url_of
-from vmpool.pool.settings import PoolSettings
+from vmpool.network.limits import NetworkLimits
+from vmpool.network.rules import admissions
+from vmpool.pool.settings import NetworkSettings, PoolSettings
 from vmpool.pool.vm_pool_manager import VMPoolManager
 from vmpool.pool.warm_pool.bounds import Bounds
 from vmpool.service_manager import ServiceManager
@@ -153,6 +155,7 @@ def pool_settings(settings: Settings) -> PoolSettings:
         warm_start=settings.warm.start,
         warm_idle=settings.warm.idle_seconds,
         warm_pool=warm_pool_bounds(settings),
+        network=network_settings(settings),
         create_timeout=periods.create_timeout,
         stop_grace=periods.stop_grace,
         cleanup_timeout=periods.cleanup_timeout,
@@ -162,6 +165,23 @@ def pool_settings(settings: Settings) -> PoolSettings:
         keep_executions=retention.count,
         keep_bytes=retention.bytes,
         keep_audit=retention.audit.total_seconds(),
+    )
+
+
+def network_settings(settings: Settings) -> NetworkSettings:
+    """The networks' part; InvalidRequest where `network.admit` has what is no address."""
+    asked = settings.network
+    return NetworkSettings(
+        limits=NetworkLimits(
+            max_connections=asked.max_connections,
+            connections_per_second=asked.connections_per_second,
+            max_bytes=asked.max_bytes,
+            idle_timeout=asked.idle_timeout,
+            connect_timeout=asked.connect_timeout,
+        ),
+        admit=admissions("network.admit", asked.admit),
+        direct_ports=asked.direct_ports,
+        log_entries=asked.log_entries,
     )
 
 
@@ -206,6 +226,7 @@ def defaults(settings: Settings) -> Defaults:
         ttl=settings.lifetime.ttl,
         idle_timeout=settings.lifetime.idle_timeout,
         timeout=settings.limits.default_timeout,
+        network=settings.network.mode,
     )
 
 

@@ -22,6 +22,7 @@ from vmpool.pool.settings import PoolSettings
 from vmpool.settings import (
     Bubblewrap,
     LimitSettings,
+    Network,
     Output,
     Periods,
     RetentionSettings,
@@ -224,6 +225,16 @@ def test_every_setting_of_the_pool_reaches_it(tmp_path: Path) -> None:
             create_timeout=16, stop_grace=17, cleanup_timeout=18, reconcile_every=19, expire_every=20
         ),
         retention=RetentionSettings(age=timedelta(seconds=21), count=22, bytes=23, audit=timedelta(days=33)),
+        network=Network(
+            admit=("10.0.0.0/8",),
+            direct_ports=(53,),
+            max_connections=54,
+            connections_per_second=55,
+            max_bytes=56,
+            idle_timeout=57,
+            connect_timeout=58,
+            log_entries=59,
+        ),
     )
     made, usual = asdict(app.pool_settings(others)), asdict(PoolSettings())
     assert {name for name in made if made[name] == usual[name]} == {"backstop", "agent_patience"}
@@ -231,6 +242,10 @@ def test_every_setting_of_the_pool_reaches_it(tmp_path: Path) -> None:
     assert bounds.pop("limits") == asdict(app.default_limits(others))
     assert bounds.pop("minimum") == {"python": 28}
     made |= bounds
+    network = made.pop("network")
+    assert [rule["text"] for rule in network.pop("admit")] == ["10.0.0.0/8"]
+    assert network == {"limits": network["limits"], "direct_ports": (53,), "log_entries": 59}
+    made |= network.pop("limits")
     assert len(set(made.values())) == len(made)  # no setting is taken for another
 
 

@@ -22,6 +22,11 @@ from vmpool.api.schemas import (
     Execution,
     HostStatus,
     LogEntry,
+    Network,
+    NetworkLimits,
+    NetworkLogEntry,
+    NetworkPolicy,
+    NetworkUse,
     PoolLimits,
     PoolStatus,
     PoolUse,
@@ -34,6 +39,7 @@ from vmpool.api.schemas import (
 from vmpool.domain.audit import AuditEntry as AuditEntryValue
 from vmpool.pool import feed, status
 from vmpool.pool.batch import Item, ItemError
+from vmpool.pool.networks import Network as PoolNetwork
 
 _LOG = TypeAdapter(list[LogEntry])
 
@@ -217,6 +223,26 @@ def batch_item(of: Item, request_id: str) -> bytes:
     if isinstance(of, ItemError):
         return _json(BatchError(vm_id=of.reference, error=problem_of(of.error, request_id)))
     return _json(execution(of))
+
+
+def network(of: PoolNetwork) -> Network:
+    """What a VM may reach, and what it has used."""
+    limits, asked = of.limits, of.vm.network_policy
+    return Network(
+        mode=domain.NetworkMode(of.vm.network),
+        policy=NetworkPolicy(**{**asdict(asked), "allow": list(asked.allow), "deny": list(asked.deny)}),
+        limits=NetworkLimits(
+            max_connections=limits.max_connections,
+            connections_per_second=limits.connections_per_second,
+            max_bytes=limits.max_bytes,
+        ),
+        use=NetworkUse(**asdict(of.totals), bytes_used=of.bytes_used),
+    )
+
+
+def network_entry(of: domain.NetworkEntry) -> NetworkLogEntry:
+    """One connection that has ended."""
+    return NetworkLogEntry.model_validate({**asdict(of), "time": stamp(of.at)})
 
 
 def vm_status(of: status.VMStatus) -> VMStatus:

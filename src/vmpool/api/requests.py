@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from vmpool.api.schemas import ChangeLimits, CreateVM, Runnable
+from vmpool import domain
+from vmpool.api.schemas import ChangeLimits, CreateVM, NetworkPolicy, Runnable
 from vmpool.domain import DEFAULT_TIMEOUT, ExecutionRequest, Limits
 from vmpool.pool.requests import LimitsRequest, VMRequest
 
@@ -17,6 +18,7 @@ class Defaults:
     ttl: int | None = None
     idle_timeout: int | None = None
     timeout: float = DEFAULT_TIMEOUT
+    network: str = domain.NetworkMode.FILTERED
 
     def vm(self, body: CreateVM) -> VMRequest:
         """The VM that is asked for."""
@@ -32,7 +34,8 @@ class Defaults:
                 processes=own.processes if body.process_limit is None else body.process_limit,
             ),
             env=body.env,
-            network=body.network,
+            network=self.network if body.network is None else body.network,
+            network_policy=network_policy(body.network_policy),
             ttl=self.ttl if body.ttl is None else body.ttl,
             idle_timeout=self.idle_timeout if body.idle_timeout is None else body.idle_timeout,
             labels=body.labels,
@@ -55,3 +58,15 @@ class Defaults:
             stdin=body.stdin,
             cwd=body.cwd,
         )
+
+
+def network_policy(body: NetworkPolicy) -> domain.NetworkPolicy:
+    """What a VM is to be allowed to reach."""
+    return domain.NetworkPolicy(
+        allow=tuple(body.allow),
+        deny=tuple(body.deny),
+        group=body.group,
+        max_connections=body.max_connections,
+        connections_per_second=body.connections_per_second,
+        max_bytes=body.max_bytes,
+    )

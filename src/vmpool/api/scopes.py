@@ -22,6 +22,8 @@ NEEDED: Mapping[str, Scope] = MappingProxyType(
         "get_execution": Scope.READ,
         "get_output": Scope.READ,
         "list_snapshots": Scope.READ,
+        "get_network": Scope.READ,
+        "network_log": Scope.READ,
         "list_keys": Scope.READ,
         "metrics": Scope.READ,  # of an administrator: what scrapes them need not be able to do more
         "execute": Scope.EXECUTE,
@@ -35,6 +37,7 @@ NEEDED: Mapping[str, Scope] = MappingProxyType(
         "create_snapshot": Scope.MANAGE,
         "delete_snapshot": Scope.MANAGE,
         "restore_vm": Scope.MANAGE,
+        "set_network": Scope.MANAGE,
         "create_key": Scope.MANAGE,
         "revoke_key": Scope.MANAGE,
         "rotate_key": Scope.MANAGE,

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Scope
 
 from vmpool import __version__
-from vmpool.api import audit, errors, health, history, keys, metrics, overview, users, vms
+from vmpool.api import audit, errors, health, history, keys, metrics, network, overview, users, vms
 from vmpool.api.edge import MAX_BODY_BYTES, Edge, open_path
 from vmpool.api.observed import Observed
 from vmpool.api.record import Recorder
@@ -59,6 +59,7 @@ def routes() -> FastAPI:
         metrics.router,
         vms.router,
         history.router,
+        network.router,
         keys.router,
         users.router,
         overview.router,

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from vmpool.client.options import PolicyOptions
 
 
 def vm_names(incomplete: str) -> list[str]:
@@ -55,6 +58,20 @@ EnvOption = Annotated[
 LabelOption = Annotated[
     list[str] | None, typer.Option("--label", metavar="K=V", help="Your own note; may be repeated.")
 ]
+AllowOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow",
+        metavar="RULE",
+        help="What it may reach: a name, *.name, an address or a CIDR, each with :port; may be repeated.",
+    ),
+]
+DenyOption = Annotated[
+    list[str] | None, typer.Option("--deny", metavar="RULE", help="What it may not reach; wins over --allow.")
+]
+GroupOption = Annotated[
+    str | None, typer.Option("--group", metavar="NAME", help="VMs of one group reach one another.")
+]
 TimeoutOption = Annotated[
     float | None, typer.Option("--timeout", "-t", metavar="SECONDS", help="End it after so long.")
 ]
@@ -71,6 +88,20 @@ def pairs(given: Sequence[str] | None, option: str) -> dict[str, str] | None:
             raise typer.BadParameter(f"'{text}' is not NAME=VALUE", param_hint=f"'{option}'")
         found[name] = value
     return found
+
+
+def policy(
+    allow: Sequence[str] | None, deny: Sequence[str] | None, group: str | None
+) -> PolicyOptions | None:
+    """The policy that the options name; None where they name nothing."""
+    named: PolicyOptions = {}
+    if allow:
+        named["allow"] = list(allow)
+    if deny:
+        named["deny"] = list(deny)
+    if group is not None:
+        named["group"] = group
+    return named or None
 
 
 def reference(text: str) -> int | str:

@@ -8,7 +8,20 @@ from typing import Annotated
 import typer
 
 from vmpool import __version__
-from vmpool.cli import doctor, images, keys, pool, render, runs, server, server_files, snapshots, users, vms
+from vmpool.cli import (
+    doctor,
+    images,
+    keys,
+    network,
+    pool,
+    render,
+    runs,
+    server,
+    server_files,
+    snapshots,
+    users,
+    vms,
+)
 from vmpool.cli.status import NOT_DONE
 from vmpool.client.errors import ClientError
 from vmpool.errors import VMPoolError
@@ -22,7 +35,7 @@ app = typer.Typer(
     epilog="Exit status: 0 done; the program's own for `execute` and `run`; "
     "2 wrong command line; 125 vmpool could not do it.",
 )
-for group in (vms, runs, snapshots, pool, server, doctor):
+for group in (vms, runs, snapshots, network, pool, server, doctor):
     group.register(app)
 app.add_typer(keys.app, name="key")
 app.add_typer(users.app, name="user")

@@ -8,7 +8,10 @@ import typer
 
 from vmpool.cli import render
 from vmpool.cli.arguments import (
+    AllowOption,
+    DenyOption,
     EnvOption,
+    GroupOption,
     JSONOption,
     LabelOption,
     LanguageArgument,
@@ -16,6 +19,7 @@ from vmpool.cli.arguments import (
     VMArgument,
     VMArguments,
     pairs,
+    policy,
 )
 
 if TYPE_CHECKING:
@@ -51,7 +55,8 @@ def create(
         int | None, typer.Option(metavar="SECONDS", help="Stop it after so long without an execution.")
     ] = None,
     network: Annotated[
-        Literal["none", "full"] | None, typer.Option(help="Default: none.", show_default=False)
+        Literal["none", "filtered", "full"] | None,
+        typer.Option(help="Default: filtered.", show_default=False),
     ] = None,
     isolation: Annotated[
         Literal["namespaces", "container", "gvisor", "microvm"] | None,
@@ -60,6 +65,9 @@ def create(
     strict_limits: Annotated[
         bool, typer.Option("--strict-limits", help="Refuse where a limit is not hard on the server's host.")
     ] = False,
+    allow: AllowOption = None,
+    deny: DenyOption = None,
+    group: GroupOption = None,
     quiet: QuietOption = False,
     as_json: JSONOption = False,
 ) -> None:
@@ -69,6 +77,7 @@ def create(
     vm create test-vm python
     vm create big nodejs --cpu 2 --memory 2048 --env NODE_ENV=test
     vm create brief bash --ttl 600
+    vm create careful python --allow pypi.org --allow "*.pythonhosted.org"
     """
     from vmpool.client import Client
 
@@ -86,6 +95,7 @@ def create(
             ttl=ttl,
             idle_timeout=idle_timeout,
             network=network,
+            network_policy=policy(allow, deny, group),
             isolation=isolation,
             strict_limits=strict_limits or None,
         )

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from vmpool.client.models import BatchError as BatchError
     from vmpool.client.models import Execution as Execution
     from vmpool.client.models import LogEntry as LogEntry
+    from vmpool.client.models import Network as Network
+    from vmpool.client.models import NetworkLogEntry as NetworkLogEntry
     from vmpool.client.models import NewAPIKey as NewAPIKey
     from vmpool.client.models import PoolStatus as PoolStatus
     from vmpool.client.models import Snapshot as Snapshot
@@ -42,6 +44,8 @@ _EXPORTS = {
         "BatchError",
         "Execution",
         "LogEntry",
+        "Network",
+        "NetworkLogEntry",
         "NewAPIKey",
         "PoolStatus",
         "Snapshot",

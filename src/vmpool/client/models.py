@@ -195,6 +195,74 @@ class Snapshot(Answer):
     created_at: datetime
 
 
+class NetworkPolicy(Answer):
+    """What a VM with network "filtered" may reach, as it was asked for.
+
+    allow: rules; none: every public address.  deny: rules that win.  None: the server's own limit.
+    """
+
+    allow: list[str]
+    deny: list[str]
+    group: str | None
+    max_connections: int | None
+    connections_per_second: int | None
+    max_bytes: int | None
+
+
+class NetworkLimits(Answer):
+    """The limits that hold.  max_bytes: None: without bound."""
+
+    max_connections: int
+    connections_per_second: int
+    max_bytes: int | None
+
+
+class NetworkUse(Answer):
+    """Connections by what became of them, and bytes, since the server's start.
+
+    bytes_up: from the VM.  bytes_down: to the VM.  bytes_used: both, over the VM's life.
+    """
+
+    open: int
+    allowed: int
+    refused: int
+    failed: int
+    cut: int
+    bytes_up: int
+    bytes_down: int
+    bytes_used: int
+
+
+class Network(Answer):
+    """A VM's network.  mode: none, filtered or full."""
+
+    mode: str
+    policy: NetworkPolicy
+    limits: NetworkLimits
+    use: NetworkUse
+
+
+class NetworkLogEntry(Answer):
+    """One connection a VM asked for, once it has ended.
+
+    verdict: allowed, refused, failed or cut.  rule: what decided.  address: what was dialled, where something
+    was.  skipped: entries lost before it.
+    """
+
+    id: int
+    time: datetime
+    via: str
+    host: str
+    port: int
+    address: str | None
+    verdict: str
+    rule: str
+    bytes_up: int
+    bytes_down: int
+    seconds: float
+    skipped: int
+
+
 class PoolLimits(Answer):
     """What the pool allows.  memory: MB and cpu: cores that all VMs' limits may sum up to."""
 

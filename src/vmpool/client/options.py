@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, TypedDict
+
+
+class PolicyOptions(TypedDict, total=False):
+    """What a VM with network "filtered" may reach; what is left out is the default.
+
+    allow: rules (a name, `*.name`, an address or a CIDR, each with `:port`); none: every public address.
+    deny: rules that win.  group: your VMs of one group reach one another as `<name>.vm`.  max_bytes: in both
+    directions, over the VM's life.
+    """
+
+    allow: Sequence[str]
+    deny: Sequence[str]
+    group: str | None
+    max_connections: int | None
+    connections_per_second: int | None
+    max_bytes: int | None
 
 
 class VMOptions(TypedDict, total=False):
     """Optional arguments of creating a VM; what is left out is the server's default.
 
     template: default: the language's own.  cpu_limit: cores.  memory_limit, disk_limit: MB.  process_limit:
-    processes and threads together.  env: variables that every execution starts with.  network: "none" or
-    "full".  isolation: the wall around it, by name.  ttl: seconds after which the VM is deleted.
-    idle_timeout: seconds without an execution after which it is stopped.  labels: your own notes.
-    strict_limits: refuse where a limit is not hard.
+    processes and threads together.  env: variables that every execution starts with.  network: "none",
+    "filtered" or "full".  network_policy: what a filtered one may reach.  isolation: the wall around it, by
+    name.  ttl: seconds after which the VM is deleted.  idle_timeout: seconds without an execution after which
+    it is stopped.  labels: your own notes.  strict_limits: refuse where a limit is not hard.
     """
 
     template: str | None
@@ -22,7 +38,8 @@ class VMOptions(TypedDict, total=False):
     disk_limit: int | None
     process_limit: int | None
     env: Mapping[str, str] | None
-    network: Literal["none", "full"] | None
+    network: Literal["none", "filtered", "full"] | None
+    network_policy: PolicyOptions | None
     isolation: Literal["namespaces", "container", "gvisor", "microvm"] | None
     ttl: int | None
     idle_timeout: int | None

@@ -49,7 +49,7 @@ class Call:
     @property
     def repeatable(self) -> bool:
         """Whether it may be sent again when nobody knows what became of the first."""
-        return self.method in {"GET", "DELETE"} or self.idempotency_key is not None
+        return self.method in {"GET", "PUT", "DELETE"} or self.idempotency_key is not None
 
     def headers(self) -> dict[str, str]:
         """Headers of this one request."""

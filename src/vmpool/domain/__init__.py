@@ -13,6 +13,7 @@ from vmpool.domain.limits import (
     MAX_VMS_PER_USER,
     Limits,
 )
+from vmpool.domain.network import NetworkEntry, NetworkMode, NetworkPolicy, NetworkVerdict
 from vmpool.domain.snapshot import Snapshot, SnapshotState
 from vmpool.domain.user import ApiKey, Principal, Scope, User
 from vmpool.domain.vm import ARROWS, VM, VMState
@@ -35,6 +36,10 @@ __all__ = [
     "ExecutionState",
     "Language",
     "Limits",
+    "NetworkEntry",
+    "NetworkMode",
+    "NetworkPolicy",
+    "NetworkVerdict",
     "NewVM",
     "Outcome",
     "Principal",

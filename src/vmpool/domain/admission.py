@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from vmpool.domain.limits import Limits
+from vmpool.domain.network import NetworkPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class NewVM:
     isolation: str
     limits: Limits = field(default_factory=Limits)
     network: str = "none"
+    network_policy: NetworkPolicy = field(default_factory=NetworkPolicy)
     ttl: int | None = None
     idle_timeout: int | None = None
     env: Mapping[str, str] = field(default_factory=dict)

@@ -9,6 +9,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from vmpool.domain.limits import Limits
+from vmpool.domain.network import NetworkPolicy
 
 
 class VMState(StrEnum):
@@ -45,6 +46,7 @@ class VM:
     """One virtual machine of one user.  Times are naive UTC.  `ttl` and `idle_timeout` are seconds.
 
     wanted: the limits it is being given, an intent; None while nothing is under way.
+    network_bytes: what it has used of its policy's `max_bytes`, as last written down.
     """
 
     id: int
@@ -72,3 +74,5 @@ class VM:
     last_used_at: datetime | None = None
     restored_from: int | None = None
     wanted: Limits | None = None
+    network_policy: NetworkPolicy = field(default_factory=NetworkPolicy)
+    network_bytes: int = 0

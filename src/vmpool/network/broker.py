@@ -154,7 +154,7 @@ class Broker:
             return
         if asking is None:
             return
-        account.to, account.via = asking.to, asking.via
+        account.to, account.via, account.address = asking.to, asking.via, asking.to.address
         outcome = self._admit()
         if outcome is None:
             outcome = await self._connect_and_carry(asking, guest, account)
@@ -199,7 +199,8 @@ class Broker:
         try:
             resolver, timeout = self.around.resolver, self.limits.connect_timeout
             reached = await reach(flow.to, self._policy, self._peers, resolver, self._lane, timeout)
-            account.address = flow.address = reached.address
+            flow.address = reached.address
+            account.address = reached.address or account.address
             if isinstance(reached, Outcome):
                 return reached
             account.meter, account.verdict, account.rule = flow.meter, NetworkVerdict.ALLOWED, reached.rule

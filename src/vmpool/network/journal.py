@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Final
 
 from vmpool.domain.network import NetworkEntry, NetworkVerdict
@@ -22,6 +22,11 @@ class Totals:
     cut: int = 0
     bytes_up: int = 0
     bytes_down: int = 0
+
+    def add(self, other: Totals) -> None:
+        """Both together."""
+        for counted in fields(self):
+            setattr(self, counted.name, getattr(self, counted.name) + getattr(other, counted.name))
 
 
 class Journal:
@@ -48,6 +53,15 @@ class Journal:
             return
         self._waiting.append(replace(entry, skipped=self._skipped) if self._skipped else entry)
         self._skipped = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many entries wait."""
+        return len(self._waiting)
+
+    def give_back(self, entries: list[NetworkEntry]) -> None:
+        """They could not be written: keep them, the newest where there is no room for all."""
+        self._waiting = (entries + self._waiting)[-MAX_WAITING:]
 
     def take(self) -> list[NetworkEntry]:
         """The entries that wait, oldest first; they are the caller's now."""

@@ -101,6 +101,7 @@ class Expiry:
         )
         await self._context.outputs.forgotten(removed.files)
         await self._context.outputs.sweep()
+        await store.network.prune(self._context.clock() - timedelta(seconds=settings.keep_age))
         await store.vms.purge(self._context.clock() - timedelta(seconds=settings.keep_age))
         await store.idempotency.prune()
         await store.audit.prune(self._context.clock() - timedelta(seconds=settings.keep_audit))

@@ -7,11 +7,14 @@ from collections.abc import Iterator
 
 from vmpool.pool.context import Context
 from vmpool.pool.executions import Executions
+from vmpool.pool.networks import Networks
 from vmpool.pool.warm_pool.keeper import WarmPool
 from vmpool.telemetry.instruments import Family, Sample, counter, gauge, gauges
 
 
-def pool_families(context: Context, executions: Executions, warm_pool: WarmPool) -> Iterator[Family]:
+def pool_families(
+    context: Context, executions: Executions, warm_pool: WarmPool, networks: Networks
+) -> Iterator[Family]:
     """Of all users together: no user and no VM has a series of its own."""
     vms = context.registry.all()
     standing = Counter((vm.state.value, vm.template, vm.backend, vm.isolation) for vm in vms)
@@ -28,6 +31,7 @@ def pool_families(context: Context, executions: Executions, warm_pool: WarmPool)
     yield gauge("vmpool_executions_in_flight", "Executions that run.", executions.total_in_flight())
     yield gauge("vmpool_agents_connected", "Agents connected at this moment.", context.connections.open())
     yield from _warm_pool(warm_pool)
+    yield from networks.families()
 
 
 def _warm_pool(warm_pool: WarmPool) -> Iterator[Family]:

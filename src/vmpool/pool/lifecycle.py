@@ -25,6 +25,7 @@ from vmpool.errors import (
 from vmpool.pool.admission import admit
 from vmpool.pool.context import Context, key_of
 from vmpool.pool.executions import Executions
+from vmpool.pool.networks import Networks
 from vmpool.pool.requests import VMRequest, machine_spec, settle
 from vmpool.pool.warm import Warmer
 from vmpool.pool.warm_pool.keeper import WarmPool
@@ -68,11 +69,19 @@ class Making:
 class Lifecycle:
     """The verbs that move a VM along the arrows of `vmpool.domain.ARROWS`."""
 
-    def __init__(self, context: Context, executions: Executions, warmer: Warmer, warm_pool: WarmPool) -> None:
+    def __init__(
+        self,
+        context: Context,
+        executions: Executions,
+        warmer: Warmer,
+        warm_pool: WarmPool,
+        networks: Networks,
+    ) -> None:
         self._context = context
         self._executions = executions
         self._warmer = warmer
         self._warm_pool = warm_pool
+        self._networks = networks
         self._making: dict[int, anyio.CancelScope] = {}
 
     async def create(self, user_id: int, asked: VMRequest) -> VM:
@@ -118,7 +127,7 @@ class Lifecycle:
         raise BackendFailed(f"the machine was not there after {context.settings.create_timeout:g} seconds")
 
     async def running(self, vm: VM, machine: Machine) -> VM:
-        """Record that the machine runs, and begin to warm it."""
+        """Record that the machine runs, and begin what goes with it."""
         vm = await self._context.registry.move(
             vm,
             VMState.RUNNING,
@@ -127,8 +136,13 @@ class Lifecycle:
             warnings=machine.warnings,
             error=None,
         )
-        self._warmer.soon(vm)
+        self.opened(vm)
         return vm
+
+    def opened(self, vm: VM) -> None:
+        """The VM has a running machine: let it out, and begin to warm it."""
+        self._networks.soon(vm)
+        self._warmer.soon(vm)
 
     async def _unmake(self, vm: VM, error: BaseException) -> None:
         """Leave nothing of a VM that was not made; what cannot be done in time is the reconciler's."""

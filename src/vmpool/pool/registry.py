@@ -14,7 +14,7 @@ from typing import Unpack
 
 import anyio
 
-from vmpool.domain import VM, Census, Limits, NewVM, VMState
+from vmpool.domain import VM, Census, Limits, NetworkPolicy, NewVM, VMState
 from vmpool.errors import VMNotFound
 from vmpool.store.vms import Facts, VMs
 
@@ -99,6 +99,16 @@ class Registry:
             self._keep(changed)
         return changed
 
+    async def record_policy(self, vm: VM, policy: NetworkPolicy) -> VM:
+        """Change what the VM may reach, whatever else is being done with it; VMNotFound once deleted."""
+        with anyio.CancelScope(shield=True):
+            await self._rows.record(vm.id, network_policy=policy)
+            now = self._vms.get(vm.id)
+            if now is None:
+                raise VMNotFound(vm.id)
+            changed = self._vms[vm.id] = replace(now, network_policy=policy)
+        return changed
+
     def touch(self, vm_id: int, at: datetime) -> None:
         """The VM was used; written with the next `flush`."""
         vm = self._vms.get(vm_id)
@@ -117,6 +127,9 @@ class Registry:
             self._vms.pop(vm.id, None)
             self._ids.pop((vm.user_id, vm.name), None)
         else:
+            before = self._vms.get(vm.id)
+            if before is not None and before.network_policy != vm.network_policy:  # recorded meanwhile
+                vm = replace(vm, network_policy=before.network_policy)
             self._vms[vm.id] = vm
             self._ids[vm.user_id, vm.name] = vm.id
 

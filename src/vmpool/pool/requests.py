@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from vmpool.backends.base import BackendInfo, MachineSpec
-from vmpool.domain import VM, ExecutionRequest, Limits, NewVM, language_named
+from vmpool.domain import VM, ExecutionRequest, Limits, NetworkMode, NetworkPolicy, NewVM, language_named
 from vmpool.domain.isolation import at_least
 from vmpool.errors import InvalidRequest, IsolationUnavailable, LimitsNotHard, TemplateNotFound, Unsupported
+from vmpool.network.policy import check as check_rules
 from vmpool.pool.settings import PoolSettings
 
 MIN_CPU = 0.05
@@ -48,6 +49,7 @@ class VMRequest:
     limits: Limits = field(default_factory=Limits)
     env: Mapping[str, str] = field(default_factory=dict)
     network: str = "none"
+    network_policy: NetworkPolicy = field(default_factory=NetworkPolicy)
     ttl: int | None = None
     idle_timeout: int | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -104,6 +106,13 @@ def _bounded(name: str, text: str, limit: int) -> None:
         raise InvalidRequest(name, f"must be at most {limit} bytes, not {size}")
 
 
+def check_policy(policy: NetworkPolicy) -> None:
+    """InvalidRequest unless its lists are rules and its group could be a VM's name."""
+    check_rules(policy)
+    if policy.group is not None and not _NAME.fullmatch(policy.group):
+        raise InvalidRequest("network_policy.group", "must be 1 to 63 characters of a-z, 0-9 and '-'")
+
+
 def check_limits(limits: Limits, settings: PoolSettings, host_cpus: int, host_memory: int) -> None:
     """InvalidRequest for a limit no VM on this host could have.  host_memory: MB."""
     max_cpu = settings.max_cpu or float(host_cpus)
@@ -145,10 +154,13 @@ def settle(
     for name, seconds in (("ttl", asked.ttl), ("idle_timeout", asked.idle_timeout)):
         if seconds is not None and seconds < 1:
             raise InvalidRequest(name, f"{seconds} must be at least 1 second")
-    if asked.network not in ("none", "full"):
-        raise InvalidRequest("network", f"'{asked.network}' is not one of none, full")
+    if asked.network not in tuple(NetworkMode):
+        raise InvalidRequest("network", f"'{asked.network}' is not one of {', '.join(NetworkMode)}")
     if asked.network == "full" and "network:full" not in info.capabilities:
         raise Unsupported("network", info.name, "'full' needs a backend with a network of its own")
+    check_policy(asked.network_policy)
+    if asked.network != NetworkMode.FILTERED and asked.network_policy != NetworkPolicy():
+        raise InvalidRequest("network_policy", f"needs network 'filtered', not '{asked.network}'")
     language = language_named(asked.language)
     template = asked.template or language.name
     if template not in info.templates:
@@ -166,6 +178,7 @@ def settle(
         isolation=isolation,
         limits=asked.limits,
         network=asked.network,
+        network_policy=asked.network_policy,
         ttl=asked.ttl,
         idle_timeout=asked.idle_timeout,
         env=asked.env,
@@ -180,7 +193,9 @@ def machine_spec(vm: VM, snapshot: str | None = None) -> MachineSpec:
         template=vm.template,
         limits=vm.limits,
         env=vm.env,
-        network=vm.network,
+        network="full"
+        if vm.network == NetworkMode.FULL
+        else "none",  # filtered: its agent's, not the machine's
         labels=vm.labels,
         snapshot=snapshot,
         isolation=vm.isolation,

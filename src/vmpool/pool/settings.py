@@ -12,9 +12,25 @@ from vmpool.domain.limits import (
     MAX_TOTAL_VMS,
     MAX_VMS_PER_USER,
 )
+from vmpool.network.limits import NetworkLimits
+from vmpool.network.rules import Rule
 from vmpool.pool.warm_pool.bounds import Bounds
 
 DAY = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSettings:
+    """The networks of VMs in mode `filtered`.
+
+    admit: addresses that VMs may reach although they are not public.  direct_ports: ports at which programs
+    that know no proxy are served.  log_entries: kept of each VM.
+    """
+
+    limits: NetworkLimits = field(default_factory=NetworkLimits)
+    admit: tuple[Rule, ...] = ()
+    direct_ports: tuple[int, ...] = (80, 443)
+    log_entries: int = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +49,7 @@ class PoolSettings:
     warm_spares: interpreters kept waiting in each VM.  warm_start: when they are started.  warm_idle: seconds
     without use after which they are ended; 0 keeps them.
 
-    warm_pool: how far the pool of VMs made before anybody asks may go.
+    warm_pool: how far the pool of VMs made before anybody asks may go.  network: what VMs may reach.
 
     create_timeout, stop_grace, cleanup_timeout, backstop, agent_patience: seconds; for making a machine,
     between TERM and KILL at a stop, for cleaning up after a cancelled verb, past an execution's own timeout
@@ -68,6 +84,7 @@ class PoolSettings:
     warm_idle: float = 300.0
 
     warm_pool: Bounds = field(default_factory=Bounds)
+    network: NetworkSettings = field(default_factory=NetworkSettings)
 
     create_timeout: float = 120.0
     stop_grace: float = 2.0

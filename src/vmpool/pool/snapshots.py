@@ -11,7 +11,6 @@ from vmpool.pool.context import Context, key_of
 from vmpool.pool.executions import Executions
 from vmpool.pool.lifecycle import Lifecycle
 from vmpool.pool.requests import machine_spec
-from vmpool.pool.warm import Warmer
 
 RESTORABLE = (VMState.RUNNING, VMState.STOPPED, VMState.ERROR)
 MAX_NAME = 255
@@ -20,13 +19,10 @@ MAX_NAME = 255
 class Snapshots:
     """Snapshot, list, delete, restore."""
 
-    def __init__(
-        self, context: Context, lifecycle: Lifecycle, executions: Executions, warmer: Warmer
-    ) -> None:
+    def __init__(self, context: Context, lifecycle: Lifecycle, executions: Executions) -> None:
         self._context = context
         self._lifecycle = lifecycle
         self._executions = executions
-        self._warmer = warmer
 
     def powers(self) -> SupportsSnapshot:
         """The backend as one that keeps snapshots; Unsupported where it is not."""
@@ -97,7 +93,7 @@ class Snapshots:
                     await self._undo(before, present)
                 raise
             await self._retire(before)
-        self._warmer.soon(restored)
+        self._lifecycle.opened(restored)
         return restored
 
     async def _make(self, key: MachineKey, spec: MachineSpec) -> Machine:

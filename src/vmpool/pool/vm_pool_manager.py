@@ -12,8 +12,9 @@ from typing import Self
 import anyio
 
 from vmpool.backends.base import Backend, BackendInfo
-from vmpool.domain import VM, Execution, ExecutionRequest, Snapshot, VMState
+from vmpool.domain import VM, Execution, ExecutionRequest, NetworkEntry, NetworkPolicy, Snapshot, VMState
 from vmpool.errors import BackendUnreachable, OutputNotKept, VMNotFound, VMPoolError
+from vmpool.network.resolver import Lookup, system_lookup
 from vmpool.pool.batch import Arrivals, Item, as_they_end, in_order
 from vmpool.pool.connections import Connections
 from vmpool.pool.context import Context
@@ -24,6 +25,7 @@ from vmpool.pool.figures import pool_families
 from vmpool.pool.host import Host
 from vmpool.pool.lifecycle import Lifecycle
 from vmpool.pool.logs import DEFAULT_TAIL, Logs
+from vmpool.pool.networks import Network, Networks
 from vmpool.pool.outputs import Outputs, StoredOutput
 from vmpool.pool.reconciler import Reconciler
 from vmpool.pool.registry import Registry
@@ -54,6 +56,7 @@ class VMPoolManager:
 
     store: an open store.  backend: an entered backend.  state_dir: where output of executions that write
     much is kept while they run.  clock: the time now as naive UTC.  telemetry: where it counts what it does.
+    lookup: resolves names that VMs ask to reach.
 
     Opening makes rows and machines agree first; leaving ends every loop and leaves every VM and every
     program running for the next server.  Only one may be open on a store at a time.
@@ -70,7 +73,9 @@ class VMPoolManager:
         state_dir: Path,
         clock: Callable[[], datetime] = utcnow,
         telemetry: Telemetry | None = None,
+        lookup: Lookup = system_lookup,
     ) -> None:
+        self._lookup = lookup
         self._telemetry = telemetry or Telemetry()
         self._hurried = False
         self.settings = settings or PoolSettings()
@@ -103,8 +108,11 @@ class VMPoolManager:
             self._executions = Executions(context)
             self._warmer = Warmer(context, self._executions)
             self._warm_pool = WarmPool(context, self._warmer)
-            self._lifecycle = Lifecycle(context, self._executions, self._warmer, self._warm_pool)
-            self._snapshots = Snapshots(context, self._lifecycle, self._executions, self._warmer)
+            self._networks = Networks(context, self._lookup)
+            self._lifecycle = Lifecycle(
+                context, self._executions, self._warmer, self._warm_pool, self._networks
+            )
+            self._snapshots = Snapshots(context, self._lifecycle, self._executions)
             self._resizing = Resizing(context, self._lifecycle)
             self._logs = Logs(context, self._executions)
             self._status = Status(context, self._executions, self._warm_pool)
@@ -125,8 +133,10 @@ class VMPoolManager:
             for vm in context.registry.all():
                 if vm.state is VMState.RUNNING:
                     self._warmer.found(vm)
+                    self._networks.soon(vm)
             tasks.start_soon(expiry.run, name="expiry")
             tasks.start_soon(self._warmer.run, name="warmer")
+            tasks.start_soon(self._networks.run, name="network log")
             tasks.start_soon(self._warm_pool.run, name="warm pool")
             tasks.start_soon(watch_loop, self._telemetry.metrics.loop_lag, name="loop lag")
             self._exit = stack.pop_all()
@@ -139,6 +149,7 @@ class VMPoolManager:
         try:
             with anyio.move_on_after(self.settings.cleanup_timeout, shield=True):
                 await self._context.registry.flush()
+                await self._networks.flush()
                 if not self._hurried:
                     await self._warm_pool.close()
         finally:
@@ -295,6 +306,25 @@ class VMPoolManager:
         vm = self._standing(user_id, reference)
         await self._snapshots.remove(await self._store.snapshots.get(user_id, vm.id, snapshot_id))
 
+    # -- the network
+
+    async def network(self, user_id: int, reference: Reference) -> Network:
+        """What a VM may reach, and what it has used."""
+        return self._networks.of(self._context.registry.find(user_id, reference))
+
+    async def set_network(self, user_id: int, reference: Reference, policy: NetworkPolicy) -> Network:
+        """Change what a VM may reach; others are cut.  Conflict, InvalidRequest."""
+        vm = self._context.registry.find(user_id, reference)
+        return self._networks.of(await self._networks.change(vm, policy))
+
+    async def network_log(
+        self, user_id: int, reference: Reference, *, limit: int = 100, before_id: int | None = None
+    ) -> list[NetworkEntry]:
+        """A VM's connections that have ended, newest first; by id also of a VM the user has deleted."""
+        vm = await self._known(user_id, reference)
+        await self._networks.flush()
+        return await self._store.network.list(vm.id, limit=limit, before_id=before_id)
+
     # -- figures
 
     async def status(self, user_id: int, reference: Reference) -> VMStatus:
@@ -307,7 +337,7 @@ class VMPoolManager:
 
     def families(self) -> Iterator[Family]:
         """What the pool has now, for metrics; of all users together."""
-        return pool_families(self._context, self._executions, self._warm_pool)
+        return pool_families(self._context, self._executions, self._warm_pool, self._networks)
 
     def use_of(self, user_id: int) -> UserUse:
         """What this user takes of the pool now."""

@@ -35,6 +35,7 @@ from vmpool.settings.sections import (
     Listen,
     Log,
     MetricsSettings,
+    Network,
     Output,
     Periods,
     RateSettings,
@@ -54,6 +55,7 @@ __all__ = [
     "Listen",
     "Log",
     "MetricsSettings",
+    "Network",
     "Output",
     "Periods",
     "RateSettings",
@@ -111,6 +113,7 @@ class Settings(BaseSettings):
     warm_pool: WarmPool = WarmPool()
     rates: RateSettings = RateSettings()
     periods: Periods = Periods()
+    network: Network = Network()
     log: Log = Log()
     metrics: MetricsSettings = MetricsSettings()
     traces: Traces = Traces()

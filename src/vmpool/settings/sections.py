@@ -20,6 +20,7 @@ from vmpool.domain.limits import (
     MAX_TOTAL_VMS,
     MAX_VMS_PER_USER,
 )
+from vmpool.domain.network import NetworkMode
 
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -242,6 +243,34 @@ class RateSettings(Section):
         description="Requests a second without a valid key from one address; 0: no limit.",
     )
     failures_burst: Count = Field(default=60, description="Of them at once, after a pause.")
+
+
+class Network(Section):
+    """What VMs may reach."""
+
+    mode: NetworkMode = Field(
+        default=NetworkMode.FILTERED, description="A VM's network when the request names none."
+    )
+    admit: tuple[str, ...] = Field(
+        default=(),
+        description="Addresses and CIDRs, each with `:port` if need be, that VMs may reach though they are "
+        "not public: package mirrors on a private network.",
+    )
+    direct_ports: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = Field(
+        default=(80, 443), max_length=64, description="Ports at which programs that know no proxy are served."
+    )
+    max_connections: Count = Field(default=256, description="Open at once, per VM.")
+    connections_per_second: Count = Field(default=100, description="Begun in any second, per VM.")
+    max_bytes: Count | None = Field(
+        default=None, description="In both directions over a VM's life; default: no bound."
+    )
+    idle_timeout: Seconds = Field(
+        default=300, description="Seconds without a byte after which a connection is ended."
+    )
+    connect_timeout: Seconds = Field(default=10, description="Seconds for resolving, and for connecting.")
+    log_entries: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
+        default=1000, description="Connections kept in the log of each VM."
+    )
 
 
 class Log(Section):

@@ -21,6 +21,7 @@ from vmpool.store.executions import Executions
 from vmpool.store.idempotency import Idempotency
 from vmpool.store.keys import Keys
 from vmpool.store.migrations import upgrade
+from vmpool.store.network import NetworkLog
 from vmpool.store.postgresql import PostgreSQL
 from vmpool.store.snapshots import Snapshots
 from vmpool.store.sqlite import BUSY_MILLISECONDS, SQLite
@@ -51,6 +52,7 @@ class Store:
         self.vms = VMs(database, clock)
         self.executions = Executions(database, clock)
         self.snapshots = Snapshots(database, clock)
+        self.network = NetworkLog(database)
         self.idempotency = Idempotency(database, clock)
 
 

@@ -159,6 +159,8 @@ class VirtualMachine(Base):
     wanted_memory_limit: Mapped[int | None] = mapped_column(Integer)
     wanted_disk_limit: Mapped[int | None] = mapped_column(Integer)
     wanted_process_limit: Mapped[int | None] = mapped_column(Integer)
+    network_policy: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+    network_bytes: Mapped[int] = mapped_column(BigInteger, server_default="0")
 
 
 class VMExecution(Base):
@@ -243,6 +245,31 @@ class SnapshotRow(Base):
     reference: Mapped[str]
     base: Mapped[str]
     created_at: Mapped[datetime]
+
+
+class NetworkLogRow(Base):
+    """One connection a VM asked for, written when it had ended."""
+
+    __tablename__ = "network_log"
+    __table_args__ = (
+        Index("ix_network_log_vm_id_id", "vm_id", "id"),
+        Index("ix_network_log_at", "at"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    vm_id: Mapped[int] = mapped_column(RowId, ForeignKey("virtual_machines.id"))
+    at: Mapped[datetime]
+    via: Mapped[str]
+    host: Mapped[str]
+    port: Mapped[int] = mapped_column(Integer)
+    verdict: Mapped[str]
+    rule: Mapped[str]
+    address: Mapped[str | None]
+    bytes_up: Mapped[int] = mapped_column(BigInteger)
+    bytes_down: Mapped[int] = mapped_column(BigInteger)
+    seconds: Mapped[float]
+    skipped: Mapped[int] = mapped_column(Integer)
 
 
 class IdempotencyRow(Base):

@@ -26,11 +26,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from vmpool.domain import ARROWS, VM, Census, Limits, NewVM, VMState
+from vmpool.domain import ARROWS, VM, Census, Limits, NetworkPolicy, NewVM, VMState
 from vmpool.errors import IllegalTransition, NameTaken, VMNotFound
 from vmpool.store.database import Database
 from vmpool.store.ids import numeric
-from vmpool.store.models import SnapshotRow, UserRow, VirtualMachine, VMExecution
+from vmpool.store.models import NetworkLogRow, SnapshotRow, UserRow, VirtualMachine, VMExecution
 from vmpool.store.statement import Statement
 
 ADMISSION_LOCK = 0x766D_7001
@@ -74,6 +74,7 @@ class Facts(TypedDict, total=False):
     error: str | None
     limits: Limits
     wanted: Limits | None
+    network_policy: NetworkPolicy
     restored_from: int | None
     started_at: datetime | None
     stopped_at: datetime | None
@@ -219,12 +220,13 @@ class VMs:
         await self._database.write(work)
 
     async def purge(self, deleted_before: datetime) -> int:
-        """Remove rows of VMs deleted before then that have no history and no snapshot left; how many."""
+        """Remove rows of VMs deleted before then of which no history, snapshot or log is left; how many."""
         statement = delete(VirtualMachine).where(
             VirtualMachine.status == VMState.DELETED.value,
             VirtualMachine.deleted_at < deleted_before,
             ~exists().where(VMExecution.vm_id == VirtualMachine.id),
             ~exists().where(SnapshotRow.vm_id == VirtualMachine.id),
+            ~exists().where(NetworkLogRow.vm_id == VirtualMachine.id),
         )
         return await self._database.write(lambda connection: connection.execute(statement).rowcount)
 
@@ -358,6 +360,8 @@ def _columns(facts: Facts) -> dict[str, Any]:
         values["error_reason"] = values.pop("error")
     if "warnings" in values:
         values["warnings"] = list(values["warnings"])
+    if "network_policy" in facts:
+        values["network_policy"] = facts["network_policy"].as_dict()
     if "limits" in facts:
         values.pop("limits")
         values |= _limit_columns(facts["limits"])
@@ -389,6 +393,8 @@ def _columns_of(new: NewVM, now: datetime) -> dict[str, Any]:
         "isolation": new.isolation,
         "generation": 1,
         "network": new.network,
+        "network_policy": new.network_policy.as_dict(),
+        "network_bytes": 0,
         "ttl": new.ttl,
         "idle_timeout": new.idle_timeout,
         "env": dict(new.env),
@@ -430,6 +436,8 @@ def _vm(row: Row[VirtualMachine]) -> VM:
         deleted_at=row.deleted_at,
         last_used_at=row.last_used_at,
         restored_from=row.restored_from,
+        network_policy=NetworkPolicy.from_dict(row.network_policy),
+        network_bytes=row.network_bytes,
         wanted=_wanted(row),
     )
 

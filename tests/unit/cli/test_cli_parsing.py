@@ -19,7 +19,7 @@ from vmpool.domain import LANGUAGES, language_named
 EIGHT = ("create", "list", "start", "stop", "execute", "status", "delete", "batch")
 FURTHER = (
     *("doctor", "serve", "logs", "output", "restart", "limits"),
-    *("snapshot", "snapshots", "restore", "run", "pool"),
+    *("snapshot", "snapshots", "restore", "run", "pool", "network"),
 )
 GROUPS = {
     "key": ("create", "list", "revoke"),

@@ -47,6 +47,8 @@ PUBLIC_OF_CLIENT = {
     "ClientError",
     "Execution",
     "LogEntry",
+    "Network",
+    "NetworkLogEntry",
     "NewAPIKey",
     "PoolStatus",
     "Snapshot",

@@ -19,6 +19,13 @@ from vmpool.api.schemas.executions import (
     Execution,
     Runnable,
 )
+from vmpool.api.schemas.network import (
+    Network,
+    NetworkLimits,
+    NetworkLogEntry,
+    NetworkPolicy,
+    NetworkUse,
+)
 from vmpool.api.schemas.pool import (
     BackendStatus,
     Health,
@@ -73,6 +80,11 @@ __all__ = [
     "Health",
     "HostStatus",
     "LogEntry",
+    "Network",
+    "NetworkLimits",
+    "NetworkLogEntry",
+    "NetworkPolicy",
+    "NetworkUse",
     "NewAPIKey",
     "NewUser",
     "PoolLimits",

@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from vmpool.api.schemas.base import LARGEST, Answer, Request, ShortText, Variables
-from vmpool.domain import VMState
+from vmpool.api.schemas.network import NetworkPolicy
+from vmpool.domain import NetworkMode, VMState
 from vmpool.domain.isolation import IsolationName
 
 MAX_LABELS = 64
@@ -49,7 +50,14 @@ class CreateVM(Request):
         default=None, gt=0, le=LARGEST, description="Processes and threads. Default: the server's, 512."
     )
     env: Variables = Field(default_factory=dict, description="Variables every execution starts with.")
-    network: Literal["none", "full"] = Field(default="none", description="The VM's network.")
+    network: NetworkMode | None = Field(
+        default=None,
+        description="none: nothing; filtered: through the server, which checks and logs; full: the backend's "
+        "own NAT, unchecked, where it has one. Default: the server's, filtered.",
+    )
+    network_policy: NetworkPolicy = Field(
+        default_factory=NetworkPolicy, description="What it may reach; with network `filtered`."
+    )
     isolation: IsolationName | None = Field(
         default=None, description="The wall around it. Default: the server's own, which is also the weakest."
     )

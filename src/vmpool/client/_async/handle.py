@@ -10,8 +10,8 @@ from pydantic import PrivateAttr
 
 from vmpool.client._async.waiting import cleanup
 from vmpool.client.errors import VMNotFound
-from vmpool.client.models import VM, Execution, LogEntry, Snapshot, Stream, VMStatus
-from vmpool.client.options import LimitOptions, RunOptions
+from vmpool.client.models import VM, Execution, LogEntry, Network, NetworkLogEntry, Snapshot, Stream, VMStatus
+from vmpool.client.options import LimitOptions, PolicyOptions, RunOptions
 
 if TYPE_CHECKING:
     from vmpool.client._async.client import AsyncClient
@@ -100,6 +100,18 @@ class AsyncVMHandle(VM):
     async def restore(self, snapshot: Snapshot | int) -> AsyncVMHandle:
         """Put its files back to what `snapshot` kept."""
         return await self._client.restore(self.id, snapshot)
+
+    async def network_use(self) -> Network:
+        """What it may reach, and what it has used."""
+        return await self._client.network(self.id)
+
+    async def set_network(self, **policy: Unpack[PolicyOptions]) -> Network:
+        """Change what it may reach, at once: the whole policy."""
+        return await self._client.set_network(self.id, **policy)
+
+    async def network_log(self, limit: int = 100) -> list[NetworkLogEntry]:
+        """Its latest connections, newest first; at most `limit`."""
+        return await self._client.network_log(self.id, limit)
 
     async def __aenter__(self) -> Self:
         return self

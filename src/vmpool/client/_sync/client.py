@@ -20,6 +20,8 @@ from vmpool.client.models import (
     Execution,
     Health,
     LogEntry,
+    Network,
+    NetworkLogEntry,
     NewAPIKey,
     NewUser,
     PoolStatus,
@@ -29,7 +31,7 @@ from vmpool.client.models import (
     User,
     VMStatus,
 )
-from vmpool.client.options import LimitOptions, RunOptions, VMOptions
+from vmpool.client.options import LimitOptions, PolicyOptions, RunOptions, VMOptions
 from vmpool.client.sse import Decoder
 from vmpool.client.wire import (
     BYTES,
@@ -237,6 +239,20 @@ class Client:
         """Put a VM's files back to what a snapshot kept."""
         number = snapshot if isinstance(snapshot, int) else snapshot.id
         return self._machine(Call("POST", vm_path(vm, "restore"), {"snapshot_id": number}))
+
+    # --- the network ---
+
+    def network(self, vm: int | str) -> Network:
+        """What a VM may reach, and what it has used."""
+        return self._one(Network, Call("GET", vm_path(vm, "network")))
+
+    def set_network(self, vm: int | str, **policy: Unpack[PolicyOptions]) -> Network:
+        """Change what a VM may reach, at once: the whole policy; what is left out is the default."""
+        return self._one(Network, Call("PUT", vm_path(vm, "network"), given(**policy)))
+
+    def network_log(self, vm: int | str, limit: int = 100) -> list[NetworkLogEntry]:
+        """A VM's latest connections that have ended or were refused, newest first; at most `limit`."""
+        return self._all(NetworkLogEntry, vm_path(vm, "network", "log"), limit)
 
     # --- the pool, users and keys ---
 

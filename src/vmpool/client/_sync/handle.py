@@ -10,8 +10,8 @@ from pydantic import PrivateAttr
 
 from vmpool.client._sync.waiting import cleanup
 from vmpool.client.errors import VMNotFound
-from vmpool.client.models import VM, Execution, LogEntry, Snapshot, Stream, VMStatus
-from vmpool.client.options import LimitOptions, RunOptions
+from vmpool.client.models import VM, Execution, LogEntry, Network, NetworkLogEntry, Snapshot, Stream, VMStatus
+from vmpool.client.options import LimitOptions, PolicyOptions, RunOptions
 
 if TYPE_CHECKING:
     from vmpool.client._sync.client import Client
@@ -100,6 +100,18 @@ class VMHandle(VM):
     def restore(self, snapshot: Snapshot | int) -> VMHandle:
         """Put its files back to what `snapshot` kept."""
         return self._client.restore(self.id, snapshot)
+
+    def network_use(self) -> Network:
+        """What it may reach, and what it has used."""
+        return self._client.network(self.id)
+
+    def set_network(self, **policy: Unpack[PolicyOptions]) -> Network:
+        """Change what it may reach, at once: the whole policy."""
+        return self._client.set_network(self.id, **policy)
+
+    def network_log(self, limit: int = 100) -> list[NetworkLogEntry]:
+        """Its latest connections, newest first; at most `limit`."""
+        return self._client.network_log(self.id, limit)
 
     def __enter__(self) -> Self:
         return self
