@@ -139,6 +139,7 @@ def pool_settings(settings: Settings) -> PoolSettings:
         max_total_vms=limits.max_total_vms,
         memory_overcommit=limits.memory_overcommit,
         host_memory=limits.host_memory,
+        disk_capacity=limits.disk_capacity,
         max_cpu=limits.max_cpu_limit,
         max_memory=limits.max_memory_limit,
         max_disk=limits.max_disk_limit,

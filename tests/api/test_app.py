@@ -215,6 +215,7 @@ def test_every_setting_of_the_pool_reaches_it(tmp_path: Path) -> None:
             max_stdin=11,
             memory_overcommit=12,
             host_memory=13,
+            disk_capacity=36,
         ),
         output=Output(inline_limit=14, vm_limit=33, total_limit=34, min_free=35),
         warm=Warm(spares=25, start=WarmStart.CREATE, idle_seconds=26),

@@ -23,15 +23,24 @@ def admit(now: Census, asked: Limits, settings: PoolSettings, host_memory: int) 
     if now.vms >= settings.max_total_vms:
         raise PoolFull("total_vms", settings.max_total_vms, now.vms)
     _memory_fits(now, asked.memory, settings, host_memory)
+    _disk_fits(now, asked.disk, settings)
 
 
 def admit_change(now: Census, have: Limits, asked: Limits, settings: PoolSettings, host_memory: int) -> None:
     """Return when a VM that counts in `now` with `have` may be given `asked`; else PoolFull."""
     if asked.memory > have.memory:
         _memory_fits(now, asked.memory - have.memory, settings, host_memory)
+    if asked.disk > have.disk:
+        _disk_fits(now, asked.disk - have.disk, settings)
 
 
 def _memory_fits(now: Census, more: int, settings: PoolSettings, host_memory: int) -> None:
     capacity = memory_capacity(settings, host_memory)
     if now.memory + more > capacity:
         raise PoolFull("memory", capacity, now.memory)
+
+
+def _disk_fits(now: Census, more: int, settings: PoolSettings) -> None:
+    capacity = settings.disk_capacity
+    if capacity is not None and now.disk + more > capacity:
+        raise PoolFull("disk", capacity, now.disk)

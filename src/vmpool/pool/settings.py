@@ -39,6 +39,7 @@ class PoolSettings:
 
     strict_limits: refuse a VM whose limits this host cannot hold, unless the request says otherwise.
     memory_overcommit: the sum of all VMs' memory limits may reach this many times the host's memory.
+    disk_capacity: MB that all VMs' disk limits may sum up to; None: no bound.
     host_memory: MB; None measures the host.  max_cpu, max_memory, max_disk: the largest limit one VM may
     ask for (cores, MB, MB); None means the host's own figure for the first two and no bound for disk.
     default_timeout, max_timeout: seconds an execution may take.  max_in_flight: executions at once in one
@@ -66,6 +67,7 @@ class PoolSettings:
     max_total_vms: int = MAX_TOTAL_VMS
     memory_overcommit: float = 2.0
     host_memory: int | None = None
+    disk_capacity: int | None = None
     max_cpu: float | None = None
     max_memory: int | None = None
     max_disk: int | None = None

@@ -114,6 +114,10 @@ class LimitSettings(Section):
         allow_inf_nan=False,
         description="The memory limits of all VMs may sum up to this many times the host's memory.",
     )
+    disk_capacity: Count | None = Field(
+        default=None,
+        description="MB the disk limits of all VMs may sum up to; default: no bound.",
+    )
     host_memory: Count | None = Field(
         default=None, description="MB to count the host as having; default: measured."
     )

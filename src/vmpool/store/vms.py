@@ -44,6 +44,10 @@ _MEMORY = case(
     else_=VirtualMachine.memory_limit,
 )
 """MB a VM counts with: of two limits while one becomes the other, the larger."""
+_DISK = case(
+    (VirtualMachine.wanted_disk_limit > VirtualMachine.disk_limit, VirtualMachine.wanted_disk_limit),
+    else_=VirtualMachine.disk_limit,
+)
 
 _SAME_NAME = frozenset(
     {
@@ -307,7 +311,7 @@ def _census(connection: Connection, user_id: int) -> Census:
             own,
             func.coalesce(func.sum(_MEMORY), 0),
             func.coalesce(func.sum(VirtualMachine.cpu_limit), 0.0),
-            func.coalesce(func.sum(VirtualMachine.disk_limit), 0),
+            func.coalesce(func.sum(_DISK), 0),
             select(UserRow.max_vms).where(UserRow.id == user_id).scalar_subquery(),
         ).where(_LIVE)
     ).one()

@@ -95,6 +95,17 @@ async def test_growing_takes_room_in_the_pool_and_shrinking_gives_it_back(world:
         await made(world, pool, "three")
 
 
+async def test_disks_together_have_a_bound_where_one_is_set(world: World) -> None:
+    async with world.server(replace(QUICK, disk_capacity=250)) as pool:
+        one, _ = await made(world, pool, "one"), await made(world, pool, "two")
+        with pytest.raises(PoolFull) as full:
+            await made(world, pool, "three")
+        assert (full.value.context["rule"], full.value.context["limit"]) == ("disk", 250)
+        await pool.change_limits(world.ada, one.id, LimitsRequest(disk=150))
+        with pytest.raises(PoolFull):
+            await pool.change_limits(world.ada, one.id, LimitsRequest(disk=151))
+
+
 async def test_the_room_is_taken_before_the_machine_has_it(world: World) -> None:
     """And what is cut off then, the next server finishes."""
     settings = replace(QUICK, host_memory=150, memory_overcommit=2.0, max_memory=1000, reconcile_every=100)

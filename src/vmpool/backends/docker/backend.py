@@ -302,9 +302,9 @@ class DockerBackend(Backend):
             return await dial_agent(self._container(key), facts, self._isolation_of(facts))
 
     async def usage(self, key: MachineKey) -> Usage:
-        """The cgroup's figures where they can be read, else the engine's; disk: the container's layer."""
+        """The cgroup's figures where they can be read, else the engine's; disk: its own, or the layer."""
         with docker_errors(f"measure {key}"):
-            facts = await self._facts(key, size=True)
+            facts = await self._facts(key)
             init = init_of(facts) if facts is not None else None
             if facts is None or init is None:
                 return Usage()
@@ -313,7 +313,11 @@ class DockerBackend(Backend):
             except NotLocal:
                 stats = await self._container(key).stats(stream=False)
                 figures = usage_from_stats(stats[0] if stats else {})
-            return replace(figures, disk_bytes=layer_size(facts))
+            disk = await self._disks.used(facts)
+            if disk is None:  # the engine counts file by file
+                facts = await self._facts(key, size=True)
+                disk = None if facts is None else layer_size(facts)
+            return replace(figures, disk_bytes=disk)
 
     async def snapshot(self, key: MachineKey, reference: str) -> StoredSnapshot:
         """An image of the container's layer over its template's, taken while every process is frozen."""

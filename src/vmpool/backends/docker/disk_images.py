@@ -73,6 +73,13 @@ class DiskImages:
         """MB of the container's disk; None where it has none of its own."""
         return await self._do(facts, lambda layers, layer: layers.size(layer))
 
+    async def used(self, facts: Mapping[str, Any]) -> int | None:
+        """Bytes in use on the container's disk; None where it has none of its own, or it cannot be seen."""
+        try:
+            return await self._do(facts, lambda layers, layer: layers.used(layer))
+        except BackendFailed:
+            return None
+
     async def grow(self, facts: Mapping[str, Any], megabytes: int) -> None:
         """The disk of a container that does not run becomes larger."""
         await self._do(facts, lambda layers, layer: layers.grow(layer, megabytes))

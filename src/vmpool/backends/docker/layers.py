@@ -107,6 +107,12 @@ class Layers:
 
         self._where_the_engine_is(work)
 
+    def used(self, layer: str) -> int | None:
+        """Bytes in use on the disk; None where it is not mounted."""
+        return self._where_the_engine_is(
+            lambda: disks.filesystem_use(Path(layer)) if os.path.ismount(layer) else None
+        )
+
     def check(self, layer: str, init: Init) -> None:
         """BackendFailed unless the container runs on the disk over its layer."""
         size = self._where_the_engine_is(lambda: _size(layer))
