@@ -2,11 +2,13 @@
 
 from tests.conformance.abuse.table import Abuse, Family, HeldBy, Must
 
+_DOCKER = "an ext4 image over its layer, or btrfs's quota; on a remote engine a warning"
+
 _DISK = HeldBy(
     root="its own ext4 image",
     user="a warning; `/tmp` is a sized tmpfs",
-    docker="see docs/backends.md",
-    gvisor="`RLIMIT_FSIZE` per file, and a warning",
+    docker=_DOCKER,
+    gvisor="as docker",
 )
 
 DISK = Family(
@@ -54,8 +56,8 @@ held()
             held_by=HeldBy(
                 root="the inodes of its own image",
                 user="not counted; a warning",
-                docker="see docs/backends.md",
-                gvisor="not counted; a warning",
+                docker="the inodes of the image over its layer; on a remote engine a warning",
+                gvisor="as docker",
             ),
             limits={"disk": 64},
             may_die=True,
@@ -77,9 +79,7 @@ held()
             name="giant-with-holes",
             tries="make a file of 8 EB of holes, and reserve as much",
             must=Must.BOUNDED,
-            held_by=HeldBy(
-                "the file system's largest file", docker="`RLIMIT_FSIZE`", gvisor="`RLIMIT_FSIZE`"
-            ),
+            held_by=HeldBy("the file system's largest file, and what it has left to reserve"),
             code="""
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 file = os.open("giant", os.O_CREAT | os.O_RDWR)
