@@ -24,7 +24,7 @@ WORDS = tuple(
         (r"\bawait ", ""),
         (r"_async\b", "_sync"),
         (r"\b(an?|An?) asynchronous\b", r"\1 synchronous"),
-        (r"\bAsync(Client|Connection|VMHandle|BaseTransport|Iterator)\b", r"\1"),
+        (r"\bAsync(Administration|Client|Connection|VMHandle|BaseTransport|Iterator)\b", r"\1"),
         (r"\bAsyncGenerator\[(\w+), None\]", r"Generator[\1, None, None]"),
         (r"\bAsyncGenerator\b", "Generator"),
         (r"\b__a(enter|exit|iter|next)__\b", r"__\1__"),

@@ -309,6 +309,25 @@ def test_users(site: Site) -> None:
     assert "ada" in refused.stderr
 
 
+def test_administration(site: Site) -> None:
+    bob = site.vm("user", "create", "bob", "--max-vms", "1").stdout.strip()
+    reader = site.vm("key", "create", "look", "--scope", "read", "--user", "bob").stdout.strip()
+    refused = site.vm("create", "hers", "bash", VMPOOL_API_KEY=reader)
+    assert refused.returncode == 125 and "'manage'" in refused.stderr and "vm key list" in refused.stderr
+    key = next(key for key in site.data("key", "list", "--user", "bob") if key["name"] == "look")
+    rotated = site.vm("key", "rotate", str(key["id"]), "--overlap", "0", VMPOOL_API_KEY=bob)
+    assert rotated.stdout.startswith("vmp_"), rotated.stderr
+    assert "is changed" in site.done("user", "update", "bob", "--max-vms", "usual")
+    assert "is disabled" in site.done("user", "disable", "bob")
+    assert "bob" in site.done("pool", "--users")
+    assert "USER" in site.done("list", "--all")
+    shown = site.done("audit", "--limit", "1000")
+    assert "rotate_key" in shown and '{"disabled": true}' in shown
+    assert not any(secret in shown for secret in (bob, reader, rotated.stdout.strip()))
+    unknown = site.vm("user", "enable", "nobody")
+    assert unknown.returncode == 2 and "no user 'nobody'" in unknown.stderr
+
+
 def test_keys(site: Site) -> None:
     made = site.vm("key", "create", "ci", "--ttl", "600")
     secret = made.stdout.strip()

@@ -270,20 +270,55 @@ def test_the_eleventh_vm_is_refused_and_says_when_to_come_back(here: Site) -> No
 
 def test_users_and_keys(here: Site) -> None:
     with Client() as owner:
-        made = owner.create_user("guest")
-        assert "guest" in [user.name for user in owner.list_users()]
+        made = owner.admin.create_user("guest")
+        assert "guest" in [user.name for user in owner.admin.list_users()]
         owner.create_vm("mine", "bash")
         with Client(here.url, made.key.key) as guest:
             assert guest.list_vms() == []
             with pytest.raises(errors.VMNotFound):
                 guest.get_vm("mine")
             with pytest.raises(errors.Forbidden):
-                guest.list_users()
+                guest.admin.list_users()
             second = guest.create_key("second")
             assert {key.name for key in guest.list_keys()} >= {"second"}
             guest.revoke_key(second.id)
             with Client(here.url, second.key) as revoked, pytest.raises(errors.Unauthenticated):
                 revoked.list_vms()
+
+
+def test_administration(here: Site) -> None:
+    with Client() as owner:
+        made = owner.admin.create_user("ada", max_vms=1)
+        assert owner.admin.get_user(made.id).max_vms == 1
+        with Client(here.url, made.key.key) as ada:
+            ada.create_vm("hers", "bash")
+            with pytest.raises(errors.QuotaExceeded):
+                ada.create_vm("second", "bash")
+            reader = ada.create_key("look", ttl=60, scopes=["read"])
+            with Client(here.url, reader.key) as looking:
+                assert [vm.name for vm in looking.list_vms()] == ["hers"]
+                with pytest.raises(errors.InsufficientScope, match="'manage'"):
+                    looking.delete_vm("hers")
+            successor = ada.rotate_key(reader.id, overlap=0)
+            with Client(here.url, reader.key) as looking, pytest.raises(errors.Unauthenticated):
+                looking.list_vms()
+            assert owner.admin.update_user(made.id, disabled=True).disabled_at is not None
+            with pytest.raises(errors.UserDisabled):
+                ada.list_vms()
+            assert [vm.status for vm in owner.admin.list_vms() if vm.name == "hers"] == ["stopped"]
+            assert [use.vms for use in owner.admin.list_use() if use.user.id == made.id] == [1]
+            assert owner.admin.update_user(made.id, disabled=False, max_vms=None).max_vms is None
+            spare = owner.admin.create_key(made.id, "spare", scopes=["execute"])
+            assert {successor.id, spare.id} <= {key.id for key in owner.admin.list_keys(made.id)}
+            owner.admin.revoke_key(made.id, spare.id)
+            ada.delete_vm("hers")
+        acts = [entry.action for entry in owner.admin.list_audit(user_id=made.id)]
+        assert (acts[0], acts[-1]) == ("delete_vm", "create_vm")
+        assert len(owner.admin.list_audit(limit=2)) == 2
+        assert [entry.facts for entry in owner.admin.list_audit(action="update_user", limit=2)] == [
+            {"disabled": False, "max_vms": None},
+            {"disabled": True},
+        ]
 
 
 def test_the_functions(here: Site) -> None:

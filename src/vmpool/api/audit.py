@@ -10,13 +10,14 @@ from starlette.responses import Response
 
 from vmpool.api import answers
 from vmpool.api.auth import KEY_NEEDED, Caller
-from vmpool.api.paging import LARGEST_ID, LINK_HEADER, Paged, link_next
+from vmpool.api.paging import LINK_HEADER, Paged, link_next
 from vmpool.api.schemas import AuditEntry
+from vmpool.api.schemas.base import Id
 from vmpool.api.services import Services
 
 router = APIRouter(prefix="/api/audit", tags=["audit"], dependencies=KEY_NEEDED, responses=answers.PROBLEMS)
 
-OfUser = Annotated[int | None, Query(ge=0, le=LARGEST_ID, description="Only what this user did.")]
+OfUser = Annotated[Id | None, Query(description="Only what this user did.")]
 OfAction = Annotated[str | None, Query(max_length=64, description="Only this operation, by its id.")]
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Path, Query
+from fastapi import APIRouter, Header, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
 from vmpool.api import answers, ranges
 from vmpool.api.auth import KEY_NEEDED, Caller
-from vmpool.api.paging import LARGEST_ID, LINK_HEADER, Paged, link_next
+from vmpool.api.paging import LINK_HEADER, Paged, link_next
 from vmpool.api.schemas import Execution, Snapshot
+from vmpool.api.schemas.base import Id
 from vmpool.api.services import Services
 from vmpool.api.vms import VMReference
 from vmpool.pool.spool import Stream
@@ -44,7 +45,7 @@ async def get_execution(
     request: Request,
     caller: Caller,
     vm_id: VMReference,
-    execution_id: Annotated[int, Path(ge=0, le=LARGEST_ID)],
+    execution_id: Id,
 ) -> Execution:
     """Its `state` says whether it still runs."""
     return answers.execution(await Services.of(request).pool.get_execution(caller.id, vm_id, execution_id))
@@ -61,9 +62,9 @@ async def get_output(
     request: Request,
     caller: Caller,
     vm_id: VMReference,
-    execution_id: Annotated[int, Path(ge=0, le=LARGEST_ID)],
+    execution_id: Id,
     stream: Annotated[Stream, Query(description="Which of the two.")] = "stdout",
-    offset: Annotated[int, Query(ge=0, le=LARGEST_ID, description="Bytes to leave out before it.")] = 0,
+    offset: Annotated[Id, Query(description="Bytes to leave out before it.")] = 0,
     range: Annotated[
         str | None, Header(max_length=200, description="`bytes=first-last`; not with `offset`.")
     ] = None,
@@ -104,7 +105,7 @@ async def delete_snapshot(
     request: Request,
     caller: Caller,
     vm_id: VMReference,
-    snapshot_id: Annotated[int, Path(ge=0, le=LARGEST_ID)],
+    snapshot_id: Id,
 ) -> None:
     """The VM stays as it is."""
     await Services.of(request).pool.delete_snapshot(caller.id, vm_id, snapshot_id)

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 from starlette.requests import Request
 
 from vmpool.api import answers
 from vmpool.api.auth import KEY_NEEDED, Caller
-from vmpool.api.paging import LARGEST_ID
 from vmpool.api.record import note
 from vmpool.api.schemas import APIKey, CreateKey, NewAPIKey, RotateKey
+from vmpool.api.schemas.base import Id
 from vmpool.api.services import Services
 from vmpool.domain import ApiKey
 from vmpool.domain.user import grant
 from vmpool.store import utcnow
 
 router = APIRouter(prefix="/api/keys", tags=["keys"], dependencies=KEY_NEEDED, responses=answers.PROBLEMS)
-
-KeyId = Annotated[int, Path(ge=0, le=LARGEST_ID)]
 
 
 @router.post("", status_code=201, operation_id="create_key", summary="Make an API key of your own")
@@ -43,7 +40,7 @@ async def list_keys(request: Request, caller: Caller) -> list[APIKey]:
 
 
 @router.delete("/{key_id}", status_code=204, operation_id="revoke_key", summary="Revoke an API key")
-async def revoke_key(request: Request, caller: Caller, key_id: KeyId) -> None:
+async def revoke_key(request: Request, caller: Caller, key_id: Id) -> None:
     """It is refused from now on.  Revoking it again changes nothing."""
     services = Services.of(request)
     await services.store.keys.revoke(caller.id, key_id)
@@ -54,7 +51,7 @@ async def revoke_key(request: Request, caller: Caller, key_id: KeyId) -> None:
     "/{key_id}/rotate", status_code=201, operation_id="rotate_key", summary="Replace an API key by a new one"
 )
 async def rotate_key(
-    request: Request, caller: Caller, key_id: KeyId, body: RotateKey | None = None
+    request: Request, caller: Caller, key_id: Id, body: RotateKey | None = None
 ) -> NewAPIKey:
     """With the old one's name, scopes and length of life; the old one works `overlap` seconds more.
 

@@ -13,9 +13,10 @@ from fastapi import Depends, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
+from vmpool.api.schemas.base import LARGEST_ID
+
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
-LARGEST_ID = (1 << 63) - 1
 
 
 @dataclass(frozen=True, slots=True)

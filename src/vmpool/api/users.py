@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from vmpool.api import answers
 from vmpool.api.auth import KEY_NEEDED, Caller
-from vmpool.api.keys import KeyId, new_key, shown
-from vmpool.api.paging import LARGEST_ID, LINK_HEADER, Paged, link_next
+from vmpool.api.keys import new_key, shown
+from vmpool.api.paging import LINK_HEADER, Paged, link_next
 from vmpool.api.record import note
 from vmpool.api.schemas import APIKey, CreateKey, CreateUser, NewAPIKey, NewUser, UpdateUser, User
+from vmpool.api.schemas.base import Id
 from vmpool.api.services import Services
 from vmpool.domain.user import ALL_SCOPES, USUAL_SCOPES
 from vmpool.store import utcnow
 from vmpool.store.users import UserChanges
 
 router = APIRouter(prefix="/api/users", tags=["users"], dependencies=KEY_NEEDED, responses=answers.PROBLEMS)
-
-UserId = Annotated[int, Path(ge=0, le=LARGEST_ID)]
 
 
 @router.post("", status_code=201, operation_id="create_user", summary="Make a user and their first key")
@@ -50,13 +48,13 @@ async def list_users(request: Request, response: Response, caller: Caller, page:
 
 
 @router.get("/{user_id}", operation_id="get_user", summary="One user")
-async def get_user(request: Request, caller: Caller, user_id: UserId) -> User:
+async def get_user(request: Request, caller: Caller, user_id: Id) -> User:
     """Of any user."""
     return answers.user(await Services.of(request).store.users.get(user_id))
 
 
 @router.patch("/{user_id}", operation_id="update_user", summary="Disable, enable or limit a user")
-async def update_user(request: Request, caller: Caller, user_id: UserId, body: UpdateUser) -> User:
+async def update_user(request: Request, caller: Caller, user_id: Id, body: UpdateUser) -> User:
     """What is left out stays.  Disabling takes effect at once and stops the user's VMs; their files stay.
 
     The last administrator can be neither disabled nor made an ordinary user: 409.
@@ -71,7 +69,7 @@ async def update_user(request: Request, caller: Caller, user_id: UserId, body: U
 
 
 @router.get("/{user_id}/keys", operation_id="list_user_keys", summary="A user's API keys")
-async def list_user_keys(request: Request, caller: Caller, user_id: UserId) -> list[APIKey]:
+async def list_user_keys(request: Request, caller: Caller, user_id: Id) -> list[APIKey]:
     """Newest first; without their secrets, and without those that were revoked."""
     store = Services.of(request).store
     await store.users.get(user_id)
@@ -82,7 +80,7 @@ async def list_user_keys(request: Request, caller: Caller, user_id: UserId) -> l
     "/{user_id}/keys", status_code=201, operation_id="create_user_key", summary="Make an API key for a user"
 )
 async def create_user_key(
-    request: Request, caller: Caller, user_id: UserId, body: CreateKey | None = None
+    request: Request, caller: Caller, user_id: Id, body: CreateKey | None = None
 ) -> NewAPIKey:
     """For one who has lost theirs.  Its secret is in this answer and nowhere else."""
     store, wanted = Services.of(request).store, body or CreateKey()
@@ -97,7 +95,7 @@ async def create_user_key(
 @router.delete(
     "/{user_id}/keys/{key_id}", status_code=204, operation_id="revoke_user_key", summary="Revoke a user's key"
 )
-async def revoke_user_key(request: Request, caller: Caller, user_id: UserId, key_id: KeyId) -> None:
+async def revoke_user_key(request: Request, caller: Caller, user_id: Id, key_id: Id) -> None:
     """It is refused from now on.  Revoking it again changes nothing."""
     services = Services.of(request)
     await services.store.keys.revoke(user_id, key_id)

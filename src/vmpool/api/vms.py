@@ -37,7 +37,7 @@ from vmpool.pool.logs import DEFAULT_TAIL
 
 router = APIRouter(prefix="/api/vms", tags=["vms"], dependencies=KEY_NEEDED, responses=answers.PROBLEMS)
 
-VMReference = Annotated[str, Path(description="The VM's id or its name.")]
+VMReference = Annotated[str, Path(max_length=63, description="The VM's id or its name.")]
 """Which VM."""
 Tail = Annotated[int, Query(ge=0, le=10_000, description="How many executions of the history at most.")]
 

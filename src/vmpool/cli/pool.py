@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,10 +18,16 @@ def register(app: typer.Typer) -> None:
     app.command()(pool)
 
 
-def pool(as_json: JSONOption = False) -> None:
+def pool(
+    users: Annotated[bool, typer.Option("--users", help="What each user takes, for administrators.")] = False,
+    as_json: JSONOption = False,
+) -> None:
     """Show the pool: its limits, what is in use, its backend and its host."""
     from vmpool.client import Client
 
+    if users:
+        _by_user(as_json)
+        return
     with Client() as client:
         status = client.pool_status()
     if as_json:
@@ -48,6 +54,32 @@ def pool(as_json: JSONOption = False) -> None:
             ("host memory", _free(host.memory_available_bytes, host.memory_bytes)),
             ("host disk", _free(host.disk_free_bytes, host.disk_bytes)),
         )
+    )
+
+
+def _by_user(as_json: bool) -> None:
+    from vmpool.client import Client
+
+    with Client() as client:
+        found = client.admin.list_use()
+    if as_json:
+        render.show_json(found)
+        return
+    render.table(
+        ("id", "name", "vms", "running", "executing", "cpu", "memory", "disk"),
+        (
+            (
+                one.user.id,
+                one.user.name,
+                one.vms,
+                one.running,
+                one.executions,
+                f"{one.cpu:g}",
+                f"{one.memory} MB",
+                f"{one.disk} MB",
+            )
+            for one in found
+        ),
     )
 
 

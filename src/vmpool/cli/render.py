@@ -23,6 +23,8 @@ _HINTS = {
     "server_unreachable": "Is the server running?  'vm serve' starts one; VMPOOL_URL says where it is.",
     "unexpected_answer": "Check VMPOOL_URL: another service may listen there.",
     "unauthenticated": "Set VMPOOL_API_KEY to a valid key; 'vm key create' makes one.",
+    "insufficient_scope": "'vm key list' shows what your keys may do; 'vm key create --scope' makes another.",
+    "user_not_found": "'vm user list' shows the users.",
     "vm_not_found": "'vm list' shows your VMs.",
     "snapshot_not_found": "'vm snapshots ID' shows a VM's snapshots.",
     "vm_not_running": "'vm start ID' starts it.",

@@ -112,7 +112,11 @@ def create(
         render.note(f"note: {warning}")
 
 
-def list_(quiet: QuietOption = False, as_json: JSONOption = False) -> None:
+def list_(
+    everybodys: Annotated[bool, typer.Option("--all", "-a", help="Everybody's, for administrators.")] = False,
+    quiet: QuietOption = False,
+    as_json: JSONOption = False,
+) -> None:
     """List your VMs, newest first.
 
     \b
@@ -122,7 +126,7 @@ def list_(quiet: QuietOption = False, as_json: JSONOption = False) -> None:
     from vmpool.client import Client
 
     with Client() as client:
-        vms = client.list_vms()
+        vms = client.admin.list_vms() if everybodys else client.list_vms()
     if as_json:
         render.show_json(vms)
     elif quiet:
@@ -130,11 +134,23 @@ def list_(quiet: QuietOption = False, as_json: JSONOption = False) -> None:
             render.say(str(vm.id))
     else:
         render.table(
-            ("id", "name", "status", "language", "cpu", "memory", "disk", "backend", "created"),
+            (
+                "id",
+                "name",
+                *(["user"] if everybodys else []),
+                "status",
+                "language",
+                "cpu",
+                "memory",
+                "disk",
+                "backend",
+                "created",
+            ),
             (
                 (
                     vm.id,
                     vm.name,
+                    *([vm.user_id] if everybodys else []),
                     vm.status,
                     vm.language,
                     f"{vm.cpu_limit:g}",

@@ -1,7 +1,7 @@
 """Finding the server: the one that the environment names, else this machine's own, started if need be.
 
-A running local server writes `<state_dir>/server.json` ({"url", "pid"}) and keeps its owner's key in
-`<state_dir>/owner.key`, which only its owner can read.
+A running local server writes `<state_dir>/server.json` ({"url", "pid", "certificate"}) and keeps its owner's
+key in `<state_dir>/owner.key`, which only its owner can read.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 
 from vmpool.client.errors import NoServer
 
-URL_VARIABLE, KEY_VARIABLE = "VMPOOL_URL", "VMPOOL_API_KEY"
+URL_VARIABLE, KEY_VARIABLE, CA_VARIABLE = "VMPOOL_URL", "VMPOOL_API_KEY", "VMPOOL_CA"
 STATE_VARIABLE = "VMPOOL_STATE_DIR"
 HOST_VARIABLE, PORT_VARIABLE = "VMPOOL_LISTEN__HOST", "VMPOOL_LISTEN__PORT"
 AUTOSTART_VARIABLE = "VMPOOL_AUTOSTART"
@@ -42,10 +42,16 @@ _TAIL_LINES = 20
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a server is, and the key to send it."""
+    """Where a server is, and the key to send it.
+
+    ca: a PEM file of the only certificates it may be certified by.  certificate: the one that this machine's
+    own server says it shows.
+    """
 
     url: str
     api_key: str | None
+    ca: str | None = None
+    certificate: str | None = None
 
     @property
     def is_loopback(self) -> bool:
@@ -61,20 +67,21 @@ class Address:
 Locate = Callable[[], Address]
 
 
-def locator(url: str | None, api_key: str | None) -> Locate:
+def locator(url: str | None, api_key: str | None, ca: str | Path | None = None) -> Locate:
     """What finds the server for a client that was given these; it may start one, so it may take a while."""
-    return lambda: find(url, api_key)
+    return lambda: find(url, api_key, ca)
 
 
-def find(url: str | None = None, api_key: str | None = None) -> Address:
+def find(url: str | None = None, api_key: str | None = None, ca: str | Path | None = None) -> Address:
     """The given server, else the environment's, else this machine's own, else a new one on this machine.
 
     NoServer where none is there and none can be started.
     """
     url = url or os.environ.get(URL_VARIABLE)
     api_key = api_key or os.environ.get(KEY_VARIABLE)
+    authority = str(ca or os.environ.get(CA_VARIABLE) or "") or None
     if url:
-        return Address(url.rstrip("/"), api_key)
+        return Address(url.rstrip("/"), api_key, authority)
     state_dir = default_state_dir()
     found = running(state_dir)
     if found is None:
@@ -83,7 +90,7 @@ def find(url: str | None = None, api_key: str | None = None) -> Address:
         require_server()
         print("no vmpool server is running: starting one", file=sys.stderr)  # noqa: T201 (must be seen)
         found = start(state_dir)
-    return Address(found.url, api_key or found.api_key)
+    return Address(found.url, api_key or found.api_key, authority, found.certificate)
 
 
 def default_state_dir() -> Path:
@@ -101,11 +108,12 @@ def default_state_dir() -> Path:
 def running(state_dir: Path) -> Address | None:
     """The server that runs on this state directory, if one accepts connections there."""
     try:
-        url = str(json.loads((state_dir / "server.json").read_text())["url"])
+        said = json.loads((state_dir / "server.json").read_text())
+        url, certificate = str(said["url"]), said.get("certificate")
         api_key = (state_dir / "owner.key").read_text().strip()
-    except (OSError, ValueError, KeyError, TypeError):  # never started, stopped, or just being written
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # none, stopped, just being written
         return None
-    return Address(url, api_key) if _accepts(url) else None
+    return Address(url, api_key, certificate=certificate) if _accepts(url) else None
 
 
 def server_pid(state_dir: Path) -> int | None:

@@ -345,12 +345,13 @@ class PoolStatus(Answer):
 
 
 class APIKey(Answer):
-    """An API key without its secret.  prefix: how the secret begins."""
+    """An API key without its secret.  prefix: how the secret begins.  scopes: what it may do."""
 
     id: int
     user_id: int
     name: str
     prefix: str
+    scopes: list[str]
     created_at: datetime
     expires_at: datetime | None
     last_used_at: datetime | None
@@ -363,18 +364,51 @@ class NewAPIKey(APIKey):
 
 
 class User(Answer):
-    """A user of the pool."""
+    """A user of the pool.
+
+    disabled_at: since when their keys are refused.  max_vms: VMs at once; None: the server's limit.
+    """
 
     id: int
     name: str
     admin: bool
     created_at: datetime
+    disabled_at: datetime | None
+    max_vms: int | None
 
 
 class NewUser(User):
     """A user as they are made, with their first key."""
 
     key: NewAPIKey
+
+
+class Use(Answer):
+    """What a user takes of the pool.  cpu: cores.  memory, disk: MB, of their VMs' limits."""
+
+    user: User
+    vms: int
+    running: int
+    cpu: float
+    memory: int
+    disk: int
+    executions: int
+
+
+class AuditEntry(Answer):
+    """Something that was done, or refused.  user_id, key_id: who, None where no key proved it."""
+
+    id: int
+    time: datetime
+    user_id: int | None
+    user: str | None
+    key_id: int | None
+    address: str | None
+    action: str
+    target: str | None
+    facts: dict[str, object]
+    status: int
+    request_id: str
 
 
 class Health(Answer):

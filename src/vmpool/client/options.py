@@ -56,6 +56,14 @@ class LimitOptions(TypedDict, total=False):
     process_limit: int | None
 
 
+class UserChanges(TypedDict, total=False):
+    """What may change of a user.  max_vms: VMs at once; None: the server's limit."""
+
+    admin: bool
+    disabled: bool
+    max_vms: int | None
+
+
 class RunOptions(TypedDict, total=False):
     """Optional arguments of running code.
 

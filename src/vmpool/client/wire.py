@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -87,6 +87,12 @@ def data_of(event: Event) -> str:
     if event.name == "error":
         raise value(Problem, event.data).as_error()
     return event.data
+
+
+def first_page(path: str, limit: int | None, narrowed: Mapping[str, object]) -> str | None:
+    """Where a collection begins, as `next_page` says where it goes on."""
+    asked = dict(narrowed) if limit is None else {**narrowed, "limit": min(limit, LARGEST_PAGE)}
+    return f"{path}?{urlencode(asked)}" if asked else path
 
 
 def next_page(links: Mapping[str | None, dict[str, str]] | Mapping[str, dict[str, str]]) -> str | None:

@@ -18,12 +18,12 @@ from vmpool.domain import LANGUAGES, language_named
 
 EIGHT = ("create", "list", "start", "stop", "execute", "status", "delete", "batch")
 FURTHER = (
-    *("doctor", "serve", "logs", "output", "restart", "limits"),
+    *("audit", "doctor", "serve", "logs", "output", "restart", "limits"),
     *("snapshot", "snapshots", "restore", "run", "pool", "network"),
 )
 GROUPS = {
-    "key": ("create", "list", "revoke"),
-    "user": ("create", "list"),
+    "key": ("create", "list", "revoke", "rotate"),
+    "user": ("create", "disable", "enable", "list", "update"),
     "images": ("base", "build", "list"),
     "server": ("backup", "restore"),
 }
@@ -101,6 +101,8 @@ def test_the_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
         ["run", "program.unknown"],
         ["run", "/nonexistent.py"],
         ["key", "revoke", "name"],
+        ["key", "create", "ci", "--scope", "root"],
+        ["user", "update", "ada", "--max-vms", "few"],
         ["serve", "--config", "/nonexistent"],
     ],
     ids=" ".join,

@@ -10,6 +10,12 @@ MAX_VARIABLES = 256
 LARGEST = (1 << 31) - 1
 """Of whole numbers a VM is described by: what the database's columns take."""
 
+LARGEST_ID = (1 << 63) - 1
+"""Of what may be asked for by its id; larger than any that is given."""
+MAX_CORES = 4096
+"""Of what may be asked for; the server's own limit is lower."""
+
+Id = Annotated[int, Field(ge=0, le=LARGEST_ID)]
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 Variables = Annotated[
     dict[

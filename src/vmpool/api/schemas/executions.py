@@ -8,7 +8,7 @@ from typing import Annotated, Self
 from pydantic import Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from vmpool.api.schemas.base import Answer, Request, ShortText, Variables
+from vmpool.api.schemas.base import LARGEST, Answer, Id, Request, ShortText, Variables
 from vmpool.api.schemas.errors import Problem
 from vmpool.domain import ExecutionState
 
@@ -16,7 +16,7 @@ MAX_CODE_CHARACTERS = 1 << 20
 MAX_STDIN_CHARACTERS = 16 << 20
 
 SourceText = Annotated[str, StringConstraints(min_length=1, max_length=MAX_CODE_CHARACTERS)]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(gt=0, le=LARGEST, allow_inf_nan=False)]
 
 
 class Runnable(Request):
@@ -52,7 +52,7 @@ class ExecuteRequest(Runnable):
 class BatchExecuteRequest(Runnable):
     """Body of `POST /api/vms/batch-execute`."""
 
-    vm_ids: list[int | ShortText] | None = Field(
+    vm_ids: list[Id | ShortText] | None = Field(
         default=None, max_length=1000, description="Ids or names. Default: all of your running VMs."
     )
 

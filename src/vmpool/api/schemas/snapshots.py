@@ -6,7 +6,7 @@ from datetime import datetime
 
 from pydantic import Field
 
-from vmpool.api.schemas.base import Answer, Request, ShortText
+from vmpool.api.schemas.base import Answer, Id, Request, ShortText
 
 
 class CreateSnapshot(Request):
@@ -28,4 +28,4 @@ class Snapshot(Answer):
 class RestoreRequest(Request):
     """Body of `POST /api/vms/{vm_id}/restore`."""
 
-    snapshot_id: int
+    snapshot_id: Id

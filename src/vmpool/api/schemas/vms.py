@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from vmpool.api.schemas.base import LARGEST, Answer, Request, ShortText, Variables
+from vmpool.api.schemas.base import LARGEST, MAX_CORES, Answer, Request, ShortText, Variables
 from vmpool.api.schemas.network import NetworkPolicy
 from vmpool.domain import NetworkMode, VMState
 from vmpool.domain.isolation import IsolationName
@@ -38,7 +38,11 @@ class CreateVM(Request):
     )
     template: ShortText | None = Field(default=None, description="Default: the language's own template.")
     cpu_limit: float | None = Field(
-        default=None, gt=0, allow_inf_nan=False, description="CPU cores. Default: the server's, 1.0."
+        default=None,
+        gt=0,
+        le=MAX_CORES,
+        allow_inf_nan=False,
+        description="CPU cores. Default: the server's, 1.0.",
     )
     memory_limit: int | None = Field(
         default=None, gt=0, le=LARGEST, description="MB. Default: the server's, 512."

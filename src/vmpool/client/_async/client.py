@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncGenerator, Iterable
+from pathlib import Path
 from types import TracebackType
 from typing import Self, Unpack
 
 import httpx
 
 from vmpool.client import batch, local
+from vmpool.client._async.administration import AsyncAdministration
 from vmpool.client._async.connection import AsyncConnection
 from vmpool.client._async.handle import AsyncVMHandle
 from vmpool.client.batch import Arrival
@@ -23,12 +25,10 @@ from vmpool.client.models import (
     Network,
     NetworkLogEntry,
     NewAPIKey,
-    NewUser,
     PoolStatus,
     Readiness,
     Snapshot,
     Stream,
-    User,
     VMStatus,
 )
 from vmpool.client.options import LimitOptions, PolicyOptions, RunOptions, VMOptions
@@ -36,13 +36,11 @@ from vmpool.client.sse import Decoder
 from vmpool.client.wire import (
     BYTES,
     GRACE,
-    LARGEST_PAGE,
     MACHINE,
     A,
     Call,
     data_of,
     given,
-    next_page,
     value,
     values,
     vm_path,
@@ -58,11 +56,12 @@ class AsyncClient:
     url, api_key: default: `VMPOOL_URL` and `VMPOOL_API_KEY`, else this machine's own server, which is
     started if need be.  patience: seconds a call may spend being refused with 429 or 503 (it waits as long
     as Retry-After says and asks again) before it raises; 0: raise at once.  transport: instead of the
-    network, for tests and for in-process servers.
+    network, for tests and for in-process servers.  ca: a PEM file of the only certificates an `https` server
+    may be certified by; default: `VMPOOL_CA`, else the system's.
 
-    Creating, executing and taking a snapshot carry an idempotency key, so a broken connection never makes
-    two of them.  Connections are opened at the first call and closed by `aclose` or the end of a `with`
-    block.  Everything raises `vmpool.client.errors.ClientError`.
+    `admin` is what administrators do.  Creating, executing and taking a snapshot carry an idempotency key, so
+    a broken connection never makes two of them.  Connections are opened at the first call and closed by
+    `aclose` or the end of a `with` block.  Everything raises `vmpool.client.errors.ClientError`.
     """
 
     def __init__(
@@ -72,10 +71,12 @@ class AsyncClient:
         *,
         patience: float = 0.0,
         transport: httpx.AsyncBaseTransport | None = None,
+        ca: str | Path | None = None,
     ) -> None:
         self._connection = AsyncConnection(
-            local.locator(url, api_key), patience=patience, transport=transport
+            local.locator(url, api_key, ca), patience=patience, transport=transport
         )
+        self.admin = AsyncAdministration(self._connection)
 
     async def __aenter__(self) -> Self:
         return self
@@ -272,9 +273,16 @@ class AsyncClient:
         """Whether the server's database and backend answer."""
         return await self._one(Readiness, Call("GET", "/ready", also=(503,)))
 
-    async def create_key(self, name: str | None = None, ttl: int | None = None) -> NewAPIKey:
-        """Make an API key of your own; its secret is in this answer only.  ttl: seconds."""
-        return await self._one(NewAPIKey, Call("POST", "/api/keys", given(name=name, ttl=ttl)))
+    async def create_key(
+        self, name: str | None = None, ttl: int | None = None, scopes: Iterable[str] | None = None
+    ) -> NewAPIKey:
+        """Make an API key of your own; its secret is in this answer only.
+
+        ttl: seconds.  scopes: of `read`, `execute`, `manage` and `admin`; default: all but `admin`.  It may
+        do no more than the key it is made with, and not for longer.
+        """
+        body = given(name=name, ttl=ttl, scopes=None if scopes is None else list(scopes))
+        return await self._one(NewAPIKey, Call("POST", "/api/keys", body))
 
     async def list_keys(self) -> list[APIKey]:
         """Your API keys."""
@@ -284,13 +292,12 @@ class AsyncClient:
         """Make one of your API keys worthless."""
         await self._connection.send(Call("DELETE", f"/api/keys/{key_id}"))
 
-    async def create_user(self, name: str, *, admin: bool = False) -> NewUser:
-        """Make a user with a first key; for administrators."""
-        return await self._one(NewUser, Call("POST", "/api/users", {"name": name, "admin": admin}))
+    async def rotate_key(self, key_id: int, overlap: int | None = None) -> NewAPIKey:
+        """A new API key in the place of one of yours.
 
-    async def list_users(self) -> list[User]:
-        """All users; for administrators."""
-        return await self._all(User, "/api/users")
+        overlap: seconds the old one goes on working; default: the server's, 300.
+        """
+        return await self._one(NewAPIKey, Call("POST", f"/api/keys/{key_id}/rotate", given(overlap=overlap)))
 
     # --- from answers to values ---
 
@@ -299,18 +306,10 @@ class AsyncClient:
         return AsyncVMHandle.of(self, await self._one(VM, patient))
 
     async def _one(self, model: type[A], call: Call) -> A:
-        answer = await self._connection.send(call)
-        return value(model, answer.content)
+        return await self._connection.one(model, call)
 
     async def _all(self, model: type[A], path: str, limit: int | None = None) -> list[A]:
-        """Every item of a collection, page by page, or its first `limit`."""
-        found: list[A] = []
-        page: str | None = path if limit is None else f"{path}?limit={min(limit, LARGEST_PAGE)}"
-        while page is not None and (limit is None or len(found) < limit):
-            answer = await self._connection.send(Call("GET", page))
-            found += values(model, answer.content)
-            page = next_page(answer.links)
-        return found[:limit]
+        return await self._connection.all(model, path, limit)
 
 
 def _batch_call(code: str | None, vm_ids: Iterable[int | str] | None, options: RunOptions) -> Call:

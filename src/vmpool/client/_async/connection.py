@@ -11,7 +11,20 @@ import httpx
 from vmpool.client import local
 from vmpool.client._async.waiting import Lock, apart, sleep
 from vmpool.client.errors import APIError, Dispatch, ServerUnreachable
-from vmpool.client.wire import BYTES, EVENT_STREAM, Call, error_of, pause_before_retry, unexpected
+from vmpool.client.tls import trust_of
+from vmpool.client.wire import (
+    BYTES,
+    EVENT_STREAM,
+    A,
+    Call,
+    error_of,
+    first_page,
+    next_page,
+    pause_before_retry,
+    unexpected,
+    value,
+    values,
+)
 
 
 class AsyncConnection:
@@ -47,6 +60,21 @@ class AsyncConnection:
                 if pause is None:
                     raise
             await sleep(pause)
+
+    async def one(self, model: type[A], call: Call) -> A:
+        """The answer to `call` as a value."""
+        answer = await self.send(call)
+        return value(model, answer.content)
+
+    async def all(self, model: type[A], path: str, limit: int | None = None, **narrowed: object) -> list[A]:
+        """Every item of a collection, page by page, or its first `limit`.  narrowed: further parameters."""
+        found: list[A] = []
+        page = first_page(path, limit, narrowed)
+        while page is not None and (limit is None or len(found) < limit):
+            answer = await self.send(Call("GET", page))
+            found += values(model, answer.content)
+            page = next_page(answer.links)
+        return found[:limit]
 
     @asynccontextmanager
     async def stream(self, call: Call, kind: str = EVENT_STREAM) -> AsyncIterator[httpx.Response]:
@@ -100,10 +128,9 @@ class AsyncConnection:
                     headers=address.headers(),
                     transport=self._transport,
                     limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
-                    # Proxies of the environment are for the network, not for this machine; and making a
-                    # TLS context costs more than a whole call to a server that has no TLS.
+                    # Proxies of the environment are for the network, not for this machine.
                     trust_env=not address.is_loopback,
-                    verify=address.url.startswith("https:"),
+                    verify=await apart(lambda: trust_of(address)),
                 )
             return self._http
 

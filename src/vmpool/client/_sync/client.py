@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Generator, Iterable
+from pathlib import Path
 from types import TracebackType
 from typing import Self, Unpack
 
 import httpx
 
 from vmpool.client import batch, local
+from vmpool.client._sync.administration import Administration
 from vmpool.client._sync.connection import Connection
 from vmpool.client._sync.handle import VMHandle
 from vmpool.client.batch import Arrival
@@ -23,12 +25,10 @@ from vmpool.client.models import (
     Network,
     NetworkLogEntry,
     NewAPIKey,
-    NewUser,
     PoolStatus,
     Readiness,
     Snapshot,
     Stream,
-    User,
     VMStatus,
 )
 from vmpool.client.options import LimitOptions, PolicyOptions, RunOptions, VMOptions
@@ -36,13 +36,11 @@ from vmpool.client.sse import Decoder
 from vmpool.client.wire import (
     BYTES,
     GRACE,
-    LARGEST_PAGE,
     MACHINE,
     A,
     Call,
     data_of,
     given,
-    next_page,
     value,
     values,
     vm_path,
@@ -58,11 +56,12 @@ class Client:
     url, api_key: default: `VMPOOL_URL` and `VMPOOL_API_KEY`, else this machine's own server, which is
     started if need be.  patience: seconds a call may spend being refused with 429 or 503 (it waits as long
     as Retry-After says and asks again) before it raises; 0: raise at once.  transport: instead of the
-    network, for tests and for in-process servers.
+    network, for tests and for in-process servers.  ca: a PEM file of the only certificates an `https` server
+    may be certified by; default: `VMPOOL_CA`, else the system's.
 
-    Creating, executing and taking a snapshot carry an idempotency key, so a broken connection never makes
-    two of them.  Connections are opened at the first call and closed by `close` or the end of a `with`
-    block.  Everything raises `vmpool.client.errors.ClientError`.
+    `admin` is what administrators do.  Creating, executing and taking a snapshot carry an idempotency key, so
+    a broken connection never makes two of them.  Connections are opened at the first call and closed by
+    `close` or the end of a `with` block.  Everything raises `vmpool.client.errors.ClientError`.
     """
 
     def __init__(
@@ -72,8 +71,10 @@ class Client:
         *,
         patience: float = 0.0,
         transport: httpx.BaseTransport | None = None,
+        ca: str | Path | None = None,
     ) -> None:
-        self._connection = Connection(local.locator(url, api_key), patience=patience, transport=transport)
+        self._connection = Connection(local.locator(url, api_key, ca), patience=patience, transport=transport)
+        self.admin = Administration(self._connection)
 
     def __enter__(self) -> Self:
         return self
@@ -268,9 +269,16 @@ class Client:
         """Whether the server's database and backend answer."""
         return self._one(Readiness, Call("GET", "/ready", also=(503,)))
 
-    def create_key(self, name: str | None = None, ttl: int | None = None) -> NewAPIKey:
-        """Make an API key of your own; its secret is in this answer only.  ttl: seconds."""
-        return self._one(NewAPIKey, Call("POST", "/api/keys", given(name=name, ttl=ttl)))
+    def create_key(
+        self, name: str | None = None, ttl: int | None = None, scopes: Iterable[str] | None = None
+    ) -> NewAPIKey:
+        """Make an API key of your own; its secret is in this answer only.
+
+        ttl: seconds.  scopes: of `read`, `execute`, `manage` and `admin`; default: all but `admin`.  It may
+        do no more than the key it is made with, and not for longer.
+        """
+        body = given(name=name, ttl=ttl, scopes=None if scopes is None else list(scopes))
+        return self._one(NewAPIKey, Call("POST", "/api/keys", body))
 
     def list_keys(self) -> list[APIKey]:
         """Your API keys."""
@@ -280,13 +288,12 @@ class Client:
         """Make one of your API keys worthless."""
         self._connection.send(Call("DELETE", f"/api/keys/{key_id}"))
 
-    def create_user(self, name: str, *, admin: bool = False) -> NewUser:
-        """Make a user with a first key; for administrators."""
-        return self._one(NewUser, Call("POST", "/api/users", {"name": name, "admin": admin}))
+    def rotate_key(self, key_id: int, overlap: int | None = None) -> NewAPIKey:
+        """A new API key in the place of one of yours.
 
-    def list_users(self) -> list[User]:
-        """All users; for administrators."""
-        return self._all(User, "/api/users")
+        overlap: seconds the old one goes on working; default: the server's, 300.
+        """
+        return self._one(NewAPIKey, Call("POST", f"/api/keys/{key_id}/rotate", given(overlap=overlap)))
 
     # --- from answers to values ---
 
@@ -295,18 +302,10 @@ class Client:
         return VMHandle.of(self, self._one(VM, patient))
 
     def _one(self, model: type[A], call: Call) -> A:
-        answer = self._connection.send(call)
-        return value(model, answer.content)
+        return self._connection.one(model, call)
 
     def _all(self, model: type[A], path: str, limit: int | None = None) -> list[A]:
-        """Every item of a collection, page by page, or its first `limit`."""
-        found: list[A] = []
-        page: str | None = path if limit is None else f"{path}?limit={min(limit, LARGEST_PAGE)}"
-        while page is not None and (limit is None or len(found) < limit):
-            answer = self._connection.send(Call("GET", page))
-            found += values(model, answer.content)
-            page = next_page(answer.links)
-        return found[:limit]
+        return self._connection.all(model, path, limit)
 
 
 def _batch_call(code: str | None, vm_ids: Iterable[int | str] | None, options: RunOptions) -> Call:
