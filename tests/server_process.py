@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -22,10 +23,15 @@ class ServerProcess:
 
     def __init__(self, process: subprocess.Popen[bytes], state_dir: Path) -> None:
         self.process = process
-        self.url: str = json.loads((state_dir / "server.json").read_text())["url"]
+        said = json.loads((state_dir / "server.json").read_text())
+        self.url: str = said["url"]
         self.key = (state_dir / "owner.key").read_text().strip()
         self.client = httpx.Client(
-            base_url=self.url, headers={"Authorization": f"Bearer {self.key}"}, timeout=60, trust_env=False
+            base_url=self.url,
+            headers={"Authorization": f"Bearer {self.key}"},
+            timeout=60,
+            trust_env=False,
+            verify=ssl.create_default_context(cafile=said.get("certificate")),
         )
 
     def end(self, number: int = signal.SIGTERM) -> int:

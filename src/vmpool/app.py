@@ -10,6 +10,7 @@ import gc
 import ipaddress
 import logging
 import socket
+import ssl
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -39,6 +40,7 @@ from vmpool.settings import Settings, load_settings
 from vmpool.store import Store, open_store
 from vmpool.store.statedir import StateDirectory
 from vmpool.telemetry import Telemetry
+from vmpool.tls import server_context
 
 logger = logging.getLogger(__name__)
 
@@ -54,14 +56,23 @@ def serve(settings: Settings) -> None:
         StateDirectory(settings.state_dir) as directory,
         listen(settings.listen.host, settings.listen.port) as listener,
     ):
-        anyio.run(_serve, settings, directory, listener, backend_options={"use_uvloop": True})
+        tls = server_context(settings.listen)
+        anyio.run(_serve, settings, directory, listener, tls, backend_options={"use_uvloop": True})
 
 
-async def _serve(settings: Settings, directory: StateDirectory, listener: socket.socket) -> None:
-    url, manager = url_of(listener), ServiceManager()
+async def _serve(
+    settings: Settings, directory: StateDirectory, listener: socket.socket, tls: ssl.SSLContext | None
+) -> None:
+    url, manager = url_of(listener, tls=tls is not None), ServiceManager()
     async with opened(settings, directory) as services:
         app = create_app(services, max_body=settings.listen.max_body, access_log=settings.listen.access_log)
-        server = HTTPServer(app, services.closing, drain=settings.listen.drain)
+        server = HTTPServer(
+            app,
+            services.closing,
+            drain=settings.listen.drain,
+            tls=tls,
+            trusted_proxies=settings.listen.trusted_proxies,
+        )
 
         async def ending() -> None:
             await services.closing.wait()
@@ -69,7 +80,7 @@ async def _serve(settings: Settings, directory: StateDirectory, listener: socket
             logger.info("the server is ending: requests in progress get %g s", settings.listen.drain)
 
         async def listening() -> None:
-            await to_thread.run_sync(directory.announce, url)
+            await to_thread.run_sync(directory.announce, url, settings.listen.tls_certificate)
             await to_thread.run_sync(_greet, url, directory, services)
             _spare_the_collector()
             manager.ready()
@@ -262,8 +273,9 @@ def _greet(url: str, directory: StateDirectory, services: Services) -> None:
     ]
     if directory.owner_key is not None:
         lines.append(f"  API key  in {directory.path / 'owner.key'}")
-    if not ipaddress.ip_address(urlsplit(url).hostname or "").is_loopback:
-        lines.append("  note     this is HTTP without TLS: put a proxy that adds it in front")
+    address = urlsplit(url)
+    if address.scheme == "http" and not ipaddress.ip_address(address.hostname or "").is_loopback:
+        lines.append("  note     this is HTTP without TLS: see listen.tls_certificate, or add it by a proxy")
     print("\n".join(lines), flush=True)  # noqa: T201 - a program's own words to whoever started it
 
 

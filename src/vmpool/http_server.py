@@ -8,7 +8,8 @@ import math
 import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+import ssl
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, cast
 
 import anyio
@@ -17,6 +18,9 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from vmpool.api.edge import headers_of_every_answer
+from vmpool.api.errors import edge_problem, respond
+from vmpool.api.observed import fresh_request_id
 from vmpool.errors import InvalidRequest
 
 KEEP_ALIVE_SECONDS = 75
@@ -45,20 +49,32 @@ def listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def url_of(listener: socket.socket) -> str:
+def url_of(listener: socket.socket, *, tls: bool = False) -> str:
     """Where the socket listens, as a URL."""
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if tls else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 class HTTPServer:
     """Serves one application on one socket until SIGINT or SIGTERM.
 
+    tls: what connections are accepted with; None: plain HTTP.  trusted_proxies: addresses and networks whose
+    X-Forwarded-For and X-Forwarded-Proto are believed.
+
     At the end it stops accepting, sets `closing`, gives requests in progress `drain` seconds and then
     cancels them.  A second signal cancels them at once.
     """
 
-    def __init__(self, app: ASGIApp, closing: anyio.Event, *, drain: float) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        closing: anyio.Event,
+        *,
+        drain: float,
+        tls: ssl.SSLContext | None = None,
+        trusted_proxies: Sequence[str] = (),
+    ) -> None:
         config = uvicorn.Config(
             app,
             loop="none",
@@ -68,7 +84,9 @@ class HTTPServer:
             log_config=None,
             access_log=False,  # `vmpool.api.observed` writes it, with the ids
             server_header=False,
-            proxy_headers=False,
+            proxy_headers=bool(trusted_proxies),
+            forwarded_allow_ips=list(trusted_proxies),
+            ssl_context_factory=None if tls is None else lambda *_: tls,
             backlog=BACKLOG,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=math.ceil(drain),
@@ -110,6 +128,18 @@ class _Protocol(HttpToolsProtocol):
         self._gathered += len(data)
         if self._gathered > HEAD_BYTES:
             self.send_400_response("The request's head is too large.")
+
+    def send_400_response(self, msg: str) -> None:
+        """What is no HTTP gets an answer like every other error, headers included."""
+        request_id = fresh_request_id()
+        problem = respond(edge_problem(400, msg, request_id))
+        secure = self.transport.get_extra_info("sslcontext") is not None
+        headers = [*problem.raw_headers, *headers_of_every_answer(request_id, secure=secure)]
+        lines = [b"%b: %b\r\n" % header for header in [*headers, (b"connection", b"close")]]
+        self.transport.write(
+            b"".join([b"HTTP/1.1 400 Bad Request\r\n", *lines, b"\r\n", bytes(problem.body)])
+        )
+        self.transport.close()
 
     def on_message_begin(self) -> None:
         self._moved = True

@@ -36,7 +36,9 @@ _HEADERS = (
     (b"cache-control", b"no-store"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
 )
+_SECURE_HEADERS = (*_HEADERS, (b"strict-transport-security", b"max-age=31536000"))
 
 
 IsOpen = Callable[[Scope], bool]
@@ -80,7 +82,7 @@ class Edge:
             nonlocal begun
             if message["type"] == "http.response.start":
                 begun = True
-                _decorate(message, request_id)
+                _decorate(message, request_id, secure=scope.get("scheme") == "https")
                 if "operation" in state or message["status"] in REFUSED:
                     await self._record(scope, message["status"])
             await send(message)
@@ -121,10 +123,18 @@ def cut() -> errors.InfrastructureFailure:
     )
 
 
-def _decorate(message: Message, request_id: str) -> None:
+def headers_of_every_answer(request_id: str, *, secure: bool) -> tuple[tuple[bytes, bytes], ...]:
+    """What every answer carries unless it says otherwise itself.  secure: it goes out through TLS.
+
+    Nothing here is for a browser to show, run, frame or keep.
+    """
+    return ((b"x-request-id", request_id.encode()), *(_SECURE_HEADERS if secure else _HEADERS))
+
+
+def _decorate(message: Message, request_id: str, *, secure: bool) -> None:
     headers = list(message.get("headers", ()))
     present = {name for name, _ in headers}
-    own = ((b"x-request-id", request_id.encode()), *_HEADERS)
+    own = headers_of_every_answer(request_id, secure=secure)
     message["headers"] = headers + [(name, value) for name, value in own if name not in present]
 
 

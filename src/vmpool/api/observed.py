@@ -94,6 +94,11 @@ def request_id_of(sent: str | None) -> str:
     """The caller's own id where it is harmless in a log, else a fresh one."""
     if sent is not None and _REQUEST_ID.fullmatch(sent):
         return sent
+    return fresh_request_id()
+
+
+def fresh_request_id() -> str:
+    """One that nobody has sent."""
     return secrets.token_hex(8)
 
 

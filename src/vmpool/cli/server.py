@@ -32,6 +32,12 @@ def serve(
     config: Annotated[
         Path | None, typer.Option(help="A TOML file of settings.", exists=True, dir_okay=False)
     ] = None,
+    tls_certificate: Annotated[
+        Path | None, typer.Option(help="PEM file: serve HTTPS with it.", exists=True, dir_okay=False)
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option(help="PEM file with the certificate's key.", exists=True, dir_okay=False)
+    ] = None,
     detach: Annotated[
         bool, typer.Option("--detach", "-d", help="Return once it answers; it goes on in the background.")
     ] = False,
@@ -46,6 +52,7 @@ def serve(
     \b
     vm serve
     vm serve --backend docker --port 9000
+    vm serve --host 0.0.0.0 --tls-certificate cert.pem --tls-key key.pem
     vm serve --detach
     vm serve --stop
     """
@@ -57,6 +64,8 @@ def serve(
             ("VMPOOL_BACKEND", backend),
             (local.STATE_VARIABLE, state_dir and state_dir.absolute()),
             ("VMPOOL_CONFIG", config and config.absolute()),
+            ("VMPOOL_LISTEN__TLS_CERTIFICATE", tls_certificate and tls_certificate.absolute()),
+            ("VMPOOL_LISTEN__TLS_KEY", tls_key and tls_key.absolute()),
         )
         if value is not None
     }

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from vmpool.domain.language import WarmStart
 from vmpool.domain.limits import (
@@ -41,7 +42,29 @@ class Listen(Section):
         default=10, ge=0, allow_inf_nan=False, description="Seconds requests in progress get at the end."
     )
     max_body: Count = Field(default=32 << 20, description="Bytes of a request's body.")
+    tls_certificate: Path | None = Field(
+        default=None, description="PEM file with the certificate and its chain; with it, TLS only."
+    )
+    tls_key: Path | None = Field(default=None, description="PEM file with the certificate's key.")
+    tls_minimum: Literal["1.2", "1.3"] = Field(default="1.2", description="The oldest version of TLS.")
+    trusted_proxies: list[str] = Field(
+        default=[],
+        description="Addresses and networks of proxies whose X-Forwarded-For and -Proto are believed.",
+    )
     access_log: bool = Field(default=False, description="Write a line for each request.")
+
+    @model_validator(mode="after")
+    def _both_or_neither(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key are set together or not at all")
+        return self
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, given: list[str]) -> list[str]:
+        for one in given:
+            ipaddress.ip_network(one)  # raises a ValueError that says what is wrong with it
+        return given
 
 
 class Docker(Section):

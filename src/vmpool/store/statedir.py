@@ -95,9 +95,12 @@ class StateDirectory:
     def owner_key(self, secret: str) -> None:
         self._write("owner.key", secret)
 
-    def announce(self, url: str) -> None:
-        """Tell clients on this host where the server listens."""
-        self._write("server.json", json.dumps({"url": url, "pid": os.getpid()}))
+    def announce(self, url: str, certificate: Path | None = None) -> None:
+        """Tell clients on this host where the server listens, and the certificate it shows them, if any."""
+        said = {"url": url, "pid": os.getpid()}
+        if certificate is not None:
+            said["certificate"] = str(certificate.absolute())
+        self._write("server.json", json.dumps(said))
 
     def withdraw(self) -> None:
         """The server no longer listens."""
