@@ -170,6 +170,20 @@ def test_a_head_without_end_is_cut(state_dir: Path, output: Path, endless: bytes
         assert running.client.get("/api/vms").status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("trusted", "shown"), [('["127.0.0.0/8"]', "192.0.2.7"), ('["192.0.2.0/24"]', "127.0.0.1")]
+)
+def test_a_proxys_word_counts_where_it_is_trusted(
+    state_dir: Path, output: Path, trusted: str, shown: str
+) -> None:
+    forwarded = {"X-Forwarded-For": "198.51.100.1, 192.0.2.7", "X-Forwarded-Proto": "https"}
+    with server(state_dir, output, BACKEND="fake", LISTEN__TRUSTED_PROXIES=trusted) as running:
+        answer = running.client.post("/api/keys", headers=forwarded)
+        assert answer.status_code == 201
+        assert ("strict-transport-security" in answer.headers) == (shown != "127.0.0.1")
+        assert running.client.get("/api/audit").json()[0]["address"] == shown
+
+
 def test_a_body_in_small_pieces_is_no_head(state_dir: Path, output: Path) -> None:
     with server(state_dir, output, BACKEND="fake") as running:
         host, port = httpx.URL(running.url).host, httpx.URL(running.url).port

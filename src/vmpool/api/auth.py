@@ -120,8 +120,10 @@ def network_of(address: str) -> str:
         found = ipaddress.ip_address(address)
     except ValueError:  # a socket's name
         return address
-    if found.version == 4:
+    if isinstance(found, ipaddress.IPv4Address):
         return address
+    if found.ipv4_mapped is not None:  # what a socket of both versions calls an IPv4 address
+        return str(found.ipv4_mapped)
     return str(ipaddress.ip_network((found, 64), strict=False))
 
 

@@ -25,6 +25,8 @@ STANDS = b"\0"
 HELPER_SECONDS = 600.0
 ERROR_CHARACTERS = 2000
 BACKLOG = 128
+_ENVIRONMENT = {"PATH": os.environ.get("PATH", os.defpath)}
+"""The launcher stays beside the VMs: what else is in the server's environment is not for it."""
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +92,7 @@ class Launcher:
                     stderr=subprocess.DEVNULL,
                     start_new_session=True,
                     cwd="/",
+                    env=_ENVIRONMENT,
                 )
             except OSError as failed:
                 ours.close()
