@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -44,8 +45,15 @@ def used(running: ServerProcess) -> list[str]:
     body = {"name": "box", "language": "python", "env": {"TOKEN": SECRETS["variable"]}}
     made = client.post("/api/vms/create", json=body)
     assert made.status_code == 201, made.text
-    code = f"import time; print('{SECRETS['code']}', input()); import nonsense"
-    ran = client.post("/api/vms/box/execute", json={"code": code, "stdin": SECRETS["stdin"]})
+    code = f"import time; time.sleep(0.5); print('{SECRETS['code']}', input()); import nonsense"
+    body = {"code": code, "stdin": SECRETS["stdin"]}
+    with ThreadPoolExecutor(1) as thread:
+        asked = thread.submit(client.post, "/api/vms/box/execute", json=body)
+        seen = processes("cmdline")
+        while not asked.done():
+            seen |= processes("cmdline")
+        ran = asked.result()
+    assert not [text for text in seen.values() if any(secret in text for secret in SECRETS.values())]
     assert SECRETS["stdin"] in ran.json()["output"] and ran.json()["exit_code"] == 1
     key = client.post("/api/keys").json()
     rotated = client.post(f"/api/keys/{key['id']}/rotate").json()

@@ -84,7 +84,9 @@ class CreateVM(Request):
 class ChangeLimits(Request):
     """Body of `PATCH /api/vms/{vm_id}`: what is left out stays as it is."""
 
-    cpu_limit: float | None = Field(default=None, gt=0, allow_inf_nan=False, description="CPU cores.")
+    cpu_limit: float | None = Field(
+        default=None, gt=0, le=MAX_CORES, allow_inf_nan=False, description="CPU cores."
+    )
     memory_limit: int | None = Field(default=None, gt=0, le=LARGEST, description="MB.")
     disk_limit: int | None = Field(
         default=None, gt=0, le=LARGEST, description="MB. It only grows, and where it is hard on a stopped VM."
