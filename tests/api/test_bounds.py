@@ -127,8 +127,9 @@ def past(schema: Schema) -> Iterator[object]:
             yield "x" * (schema["maxLength"] + 1)
         case "integer" | "number":
             least, most = schema.get("minimum"), schema.get("maximum")
-            yield schema["exclusiveMinimum"] if least is None else least - 1
-            yield schema["exclusiveMaximum"] if most is None else most + 1
+            # The document writes whole numbers as floating point ones, to which 1 may be too little to add.
+            yield int(schema["exclusiveMinimum"]) if least is None else int(least) - 1
+            yield int(schema["exclusiveMaximum"]) if most is None else int(most) + 1
             yield 10**400
         case "array":
             yield [example(schema["items"], {})] * (schema["maxItems"] + 1)
