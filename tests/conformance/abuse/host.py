@@ -62,6 +62,8 @@ def _settings() -> Iterator[tuple[str, str]]:
         yield name, _text(Path("/proc/sys/kernel", name))
     yield "swaps", _text(Path("/proc/swaps"))
     yield "binary formats", " ".join(sorted(_names(Path("/proc/sys/fs/binfmt_misc"))))
+    for name in ("null", "zero", "full", "random", "urandom", "tty", "ptmx", "loop-control"):
+        yield name, _owner(Path("/dev", name))
     for agent in sorted(Path("/sys/fs/cgroup").glob("*/release_agent")):
         yield str(agent), _text(agent)
 
@@ -71,6 +73,14 @@ def _text(path: Path) -> str:
         return path.read_text()
     except OSError:
         return ""
+
+
+def _owner(path: Path) -> str:
+    try:
+        found = path.stat()
+    except OSError:
+        return ""
+    return f"{found.st_uid}:{found.st_gid} {found.st_mode:o}"
 
 
 def _names(path: Path) -> list[str]:

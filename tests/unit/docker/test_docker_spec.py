@@ -32,7 +32,7 @@ def test_a_container_is_described_in_full() -> None:
         "Cmd": [],
         "Env": [f"PATH={VM_PATH}"],
         "Tty": False,
-        "OpenStdin": False,
+        "OpenStdin": True,
         "NetworkDisabled": False,
         "StopSignal": "SIGKILL",
         "Healthcheck": {"Test": ["NONE"]},

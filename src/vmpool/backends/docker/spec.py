@@ -162,7 +162,9 @@ def container_config(
         "Cmd": [],
         "Env": [f"PATH={VM_PATH}"],
         "Tty": False,
-        "OpenStdin": False,
+        # A pipe: a runtime hands standard input to the VM's user, and else that would be a /dev/null, with crun
+        # the VM's own, with gVisor the host's.
+        "OpenStdin": True,
         "NetworkDisabled": False,
         "StopSignal": "SIGKILL",
         "Healthcheck": {"Test": ["NONE"]},

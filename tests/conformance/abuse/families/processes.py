@@ -49,7 +49,7 @@ def one():
     return pid
 made = [] if GVISOR else until_refused(one, 100)
 if GVISOR:
-    made = [one() for _ in range(100)]
+    made = [one() for _ in range(20)]
 hold()
 for pid in made:
     os.kill(pid, signal.SIGKILL)
@@ -73,7 +73,7 @@ def one():
     except RuntimeError as error:
         raise OSError(errno.EAGAIN, str(error))
 if GVISOR:
-    [one() for _ in range(100)]
+    [one() for _ in range(20)]
 else:
     until_refused(one, 100)
 held()
