@@ -135,12 +135,16 @@ static void reset_signal(int number) {
   syscall(SYS_rt_sigaction, number, default_action, NULL, KERNEL_SIGNALS / 8);
 }
 
+/* By the call itself: a libc leaves out the signals it uses between threads, and a kernel that does not protect
+ * process 1 (gVisor) ends it by one of those. */
+void set_signal_mask(uint64_t mask) {
+  syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, sizeof mask);
+}
+
 void become_ordinary(void) {
   for (int number = 1; number <= KERNEL_SIGNALS; number++) {
     reset_signal(number);
   }
-  sigset_t none;
-  sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, NULL);
+  set_signal_mask(NO_SIGNAL);
   prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
 }

@@ -44,5 +44,10 @@ ssize_t read_small_file(const char *path, char *text, size_t capacity);
 /* Raise this process's own chance to be the victim when memory runs out (anybody may raise). */
 void set_oom_score(int score);
 
+/* Block these signals, a bit for each, and no other. */
+#define NO_SIGNAL UINT64_C(0)
+#define EVERY_SIGNAL (~UINT64_C(0))
+void set_signal_mask(uint64_t mask);
+
 /* Reset what a program must not inherit of us: signal mask, dispositions.  Also undoes the undumpable flag. */
 void become_ordinary(void);

@@ -127,9 +127,7 @@ static void set_apart(void) {
   forget_environment();
   prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
   prctl(PR_SET_NAME, "vmpool-agent", 0, 0, 0);
-  sigset_t all;
-  sigfillset(&all);
-  sigprocmask(SIG_SETMASK, &all, NULL);
+  set_signal_mask(EVERY_SIGNAL);
   struct rlimit cores = {CORE_BYTES, CORE_BYTES};
   setrlimit(RLIMIT_CORE, &cores); /* before the filter, which keeps it */
   struct rlimit files;

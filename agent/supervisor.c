@@ -75,9 +75,7 @@ static void set_apart(struct supervisor *self, bool reaper) {
   prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
   prctl(PR_SET_NAME, "vmpool-super", 0, 0, 0);
   set_oom_score(OOM_SCORE_OF_SUPERVISOR);
-  sigset_t all;
-  sigfillset(&all);
-  sigprocmask(SIG_SETMASK, &all, NULL);
+  set_signal_mask(EVERY_SIGNAL);
   sigset_t child;
   sigemptyset(&child);
   sigaddset(&child, SIGCHLD);

@@ -18,7 +18,8 @@
     │   ├── NameTaken               409
     │   ├── IllegalTransition       409  the VM's state does not allow this verb
     │   ├── VMNotRunning            409
-    │   └── SnapshotMismatch        409  the snapshot stands on another base
+    │   ├── SnapshotMismatch        409  the snapshot stands on another base
+    │   └── SnapshotTooLarge        409  the VM's files, holes counted as data, are more than its disk
     ├── LimitReached                429  Retry-After
     │   ├── QuotaExceeded           429  the user's own limit
     │   ├── TooManyExecutions       429  the VM's limit of executions in flight
@@ -269,6 +270,20 @@ class SnapshotMismatch(Conflict):
     """The snapshot stood on a base that this host no longer has."""
 
     code: ClassVar[str] = "snapshot_mismatch"
+
+
+class SnapshotTooLarge(Conflict):
+    """The VM's files, holes counted as data, are more than its disk: so much would a snapshot here take."""
+
+    code: ClassVar[str] = "snapshot_too_large"
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(
+            f"a snapshot would take {size} bytes, holes in files included; the VM's disk has {limit}."
+            " Remove large files, such as those made by truncate",
+            size=size,
+            limit=limit,
+        )
 
 
 class LimitReached(VMPoolError):

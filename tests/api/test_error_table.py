@@ -41,6 +41,7 @@ def occurrence(kind: type[errors.VMPoolError]) -> errors.VMPoolError:
         errors.TooManyExecutions: (1, 32),
         errors.RangeNotSatisfiable: ("offset", 7),
         errors.OutputNotKept: (7, "stdout"),
+        errors.SnapshotTooLarge: (200, 100),
         errors.PoolFull: ("memory", 100, 99),
         errors.AgentRefused: ("not_found", "no such program"),
         errors.AgentTooOld: (2, 1),

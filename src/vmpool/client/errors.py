@@ -247,6 +247,12 @@ class SnapshotMismatch(Conflict):
     wire_code = "snapshot_mismatch"
 
 
+class SnapshotTooLarge(Conflict):
+    """The VM's files, holes counted as data, are more than its disk."""
+
+    wire_code = "snapshot_too_large"
+
+
 class LimitReached(APIError):
     """A limit of the caller's own; waiting or deleting helps."""
 

@@ -17,11 +17,11 @@ from tests.conformance.abuse.host import Bait
 from tests.conformance.abuse.prelude import PRELUDE
 from tests.conformance.abuse.table import Trap
 from tests.conformance.backends import Power
-from tests.conformance.box import ENV, HOME, Box, next_id, open_box, shell_spec, source_spec
+from tests.conformance.box import ENV, HOME, Box, limited, next_id, open_box, shell_spec, source_spec
 from vmpool.agent import open_client
 from vmpool.backends.base import MachineKey, SupportsSnapshot
 from vmpool.domain import LANGUAGES
-from vmpool.errors import AgentRefused, InvalidRequest, VMPoolError
+from vmpool.errors import AgentRefused, InvalidRequest, SnapshotTooLarge, VMPoolError
 
 pytestmark = [
     pytest.mark.anyio,
@@ -118,6 +118,24 @@ async def test_files_that_change(arena: Arena) -> None:
         seen = {await read(box, f"{HOME}/changing") for _ in range(100)}
         assert seen <= {b"", b"plain"}
         await box.backend.destroy(box.key)
+
+
+async def test_holes_kept(arena: Arena) -> None:
+    key, spec = MachineKey(next(_KEYS)), limited(arena.world.spec(), disk=64)
+    async with open_box(arena.world, key, spec) as box:
+        assert isinstance(box.backend, SupportsSnapshot)
+        await prepared(arena, box, "holes-kept")
+        try:
+            stored = await box.backend.snapshot(key, "holes")
+            assert stored.size <= spec.limits.disk << 20
+        except SnapshotTooLarge as error:
+            assert error.context["limit"] == spec.limits.disk << 20
+            assert await box.backend.list_snapshots() == []
+        assert await box.output("rm hole-*; echo alive") == "alive"
+        await box.backend.snapshot(key, "whole")
+        for reference in ("holes", "whole"):
+            await box.backend.delete_snapshot(reference)
+        await box.backend.destroy(key)
 
 
 async def test_odd_files_kept(arena: Arena) -> None:

@@ -261,6 +261,16 @@ async def test_limits_hold_and_an_out_of_memory_kill_is_counted(backend: DockerB
     assert usage.cpu_seconds > 0
 
 
+async def test_a_vm_frozen_by_a_server_that_ended_is_thawed(make_backend: MakeBackend, pool_id: str) -> None:
+    async with make_backend() as first:
+        await first.create(KEY, SPEC)
+    async with connected() as client:
+        await client.containers.container(container_name(pool_id, KEY)).pause()
+    async with make_backend() as second, open_client(lambda: second.dial(KEY)) as agent:
+        with anyio.fail_after(30):
+            await agent.ping()
+
+
 async def test_a_snapshot_outlives_its_vm_its_deletion_and_the_server(
     make_backend: MakeBackend, pool_id: str
 ) -> None:

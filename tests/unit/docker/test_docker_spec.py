@@ -44,6 +44,7 @@ def test_a_container_is_described_in_full() -> None:
             "vmpool.base": "sha256:base",
             "vmpool.runtime": "runc",
             "vmpool.disk": "files",
+            "vmpool.disk-limit": "100",
         },
         "HostConfig": {
             "Init": False,

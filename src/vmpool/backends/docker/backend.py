@@ -64,7 +64,7 @@ from vmpool.backends.docker.spec import (
     container_name,
     snapshot_image,
 )
-from vmpool.backends.docker.storage import Storage, storage_of
+from vmpool.backends.docker.storage import Storage, limit_of, storage_of
 from vmpool.errors import AgentUnreachable, BackendFailed, BackendUnreachable, Unsupported
 
 CLEANUP_SECONDS = 15
@@ -104,6 +104,7 @@ class DockerBackend(Backend):
         self._holding = Holding()
         self._claims = Claims()
         self._creating: set[MachineKey] = set()
+        self._keeping: set[MachineKey] = set()
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -330,7 +331,12 @@ class DockerBackend(Backend):
                 if storage_of(labels_of(facts)) is Storage.MEMORY:
                     raise Unsupported("snapshot", self.name, "the VM's files are in memory")
                 await self._disks.put_back(facts)
-                return await snapshots.keep(self._client, self._container(key), name)
+                self._keeping.add(key)
+                try:
+                    limit = limit_of(labels_of(facts))
+                    return await snapshots.keep(self._client, self._container(key), name, limit)
+                finally:
+                    self._keeping.discard(key)
 
     async def delete_snapshot(self, reference: str) -> None:
         """Its name goes; its layers stay for as long as a VM or another snapshot stands on them."""
@@ -407,7 +413,10 @@ class DockerBackend(Backend):
     async def _facts(self, key: MachineKey, **options: bool) -> dict[str, Any] | None:
         """The engine's full answer about the key's container, None if there is none."""
         try:
-            facts = await self._container(key).show(**options)
+            container = self._container(key)
+            facts = await container.show(**options)
+            if key not in self._keeping:
+                facts = await snapshots.thawed(container, facts)
             return facts if self._claims.owner(facts["Id"]) in (None, key) else None
         except DockerError as error:
             if is_missing(error):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
@@ -13,33 +14,76 @@ from aiodocker.exceptions import DockerError
 from vmpool.backends.base import StoredSnapshot
 from vmpool.backends.docker.engine import familiar, find_image
 from vmpool.backends.docker.errors import is_conflict, is_missing
+from vmpool.backends.docker.machines import layer_size
 from vmpool.backends.docker.spec import LABEL_BASE, LABEL_POOL, LABEL_SNAPSHOT
+from vmpool.errors import SnapshotTooLarge
 
 _FORGOTTEN = "vmpool-forgotten/"
 """Prefix of the name a deleted snapshot bears for as long as VMs stand on it."""
 
 
-async def keep(client: Docker, container: DockerContainer, name: str) -> StoredSnapshot:
+async def keep(client: Docker, container: DockerContainer, name: str, limit: int | None) -> StoredSnapshot:
     """Commit the container as image `name`, its processes frozen meanwhile.
 
-    The engine makes the image at once or not at all, and undoes the freeze itself.  The image's labels are
-    the container's, of which pool, template and base matter, and the reference.
+    limit: bytes it may take; SnapshotTooLarge past it.  An image holds a hole in a file as data, so that a
+    VM whose disk is nearly empty could fill the host's.  The engine makes the image at once or not at all.
+    The image's labels are the container's, of which pool, template and base matter, and the reference.
     """
     repository, _, reference = name.rpartition(":")
     stored = await find_image(client, name)
     if stored is None:
         # The engine's own undoing of a half-made image is not ours to interrupt.
         with anyio.CancelScope(shield=True):
-            await container.commit(
-                repository=repository,
-                tag=reference,
-                changes=f"LABEL {LABEL_SNAPSHOT}={reference}",
-                config={},  # Podman wants one to be there
-                pause=True,
-            )
+            async with _frozen(container) as frozen:
+                await _check_size(container, limit)
+                await container.commit(
+                    repository=repository,
+                    tag=reference,
+                    changes=f"LABEL {LABEL_SNAPSHOT}={reference}",
+                    config={},  # Podman wants one to be there
+                    pause=not frozen,
+                )
         stored = await find_image(client, name)
         assert stored is not None, "the engine names what it has just committed"
     return StoredSnapshot(reference, base_of(stored), await _size(client, stored["Id"]))
+
+
+@asynccontextmanager
+async def _frozen(container: DockerContainer) -> AsyncIterator[bool]:
+    """No process goes on meanwhile, where there is one and it can be frozen; whether that is so.
+
+    A server that ends here leaves it frozen: whoever asks for the container next thaws it (`thawed`).
+    """
+    try:
+        await container.pause()
+    except DockerError as error:
+        if is_missing(error):
+            raise
+        yield False  # it does not run, or (Podman without root) cannot be frozen by us
+        return
+    try:
+        yield True
+    finally:
+        await container.unpause()
+
+
+async def _check_size(container: DockerContainer, limit: int | None) -> None:
+    if limit is not None:
+        size = layer_size(await container.show(size=True))
+        if size is not None and size > limit:
+            raise SnapshotTooLarge(size, limit)
+
+
+async def thawed(container: DockerContainer, facts: dict[str, Any]) -> dict[str, Any]:
+    """The engine's answer about a container that no snapshot is being taken of, which so is not frozen."""
+    if not facts["State"].get("Paused"):
+        return facts
+    try:
+        await container.unpause()
+    except DockerError as error:
+        if not is_conflict(error):
+            raise
+    return await container.show()
 
 
 async def delete(client: Docker, name: str) -> None:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from vmpool.backends.base import MachineKey, MachineSpec
-from vmpool.backends.docker.storage import LABEL_DISK, Storage
+from vmpool.backends.docker.storage import LABEL_DISK, LABEL_DISK_LIMIT, Storage
 from vmpool.domain.language import VM_PATH
 from vmpool.domain.limits import (
     CORE_BYTES,
@@ -152,6 +152,7 @@ def container_config(
         LABEL_BASE: base,
         LABEL_RUNTIME: placement.made_with,
         LABEL_DISK: placement.storage.value,
+        LABEL_DISK_LIMIT: str(spec.limits.disk),
     }
     return {
         "Image": image,
@@ -162,8 +163,8 @@ def container_config(
         "Cmd": [],
         "Env": [f"PATH={VM_PATH}"],
         "Tty": False,
-        # A pipe: a runtime hands standard input to the VM's user, and else that would be a /dev/null, with crun
-        # the VM's own, with gVisor the host's.
+        # A pipe: runtimes hand standard input to the VM's user, and else that would be a /dev/null, the VM's
+        # own with crun, the host's with gVisor.
         "OpenStdin": True,
         "NetworkDisabled": False,
         "StopSignal": "SIGKILL",

@@ -7,6 +7,8 @@ from enum import StrEnum
 from typing import Any
 
 LABEL_DISK = "vmpool.disk"
+LABEL_DISK_LIMIT = "vmpool.disk-limit"
+"""MB the VM was made with."""
 
 
 class Storage(StrEnum):
@@ -37,6 +39,12 @@ def storage_of(labels: Mapping[str, str] | None) -> Storage:
         return Storage((labels or {}).get(LABEL_DISK, Storage.FILES))
     except ValueError:
         return Storage.FILES
+
+
+def limit_of(labels: Mapping[str, str]) -> int | None:
+    """Bytes of the disk limit of the container with these labels; None where they do not say."""
+    text = labels.get(LABEL_DISK_LIMIT, "")
+    return int(text) * 2**20 if text.isdecimal() else None
 
 
 def layer_of(facts: Mapping[str, Any]) -> str | None:

@@ -68,6 +68,21 @@ held()
 """,
         ),
         Trap(
+            name="holes-kept",
+            tries="be kept: holes, far larger than the VM's disk, to fill the host's by a snapshot",
+            must=Must.BOUNDED,
+            held_by=HeldBy(
+                bubblewrap="holes stay holes",
+                docker="a snapshot larger than the disk limit is refused, measured while the VM is frozen",
+            ),
+            prepare="""
+for number in range(4):
+    with open(f"hole-{number}", "wb") as file:
+        file.truncate(40 << 20)
+held()
+""",
+        ),
+        Trap(
             name="odd-files-kept",
             tries="be kept and restored: links to the host, pipes, sockets, closed directories",
             must=Must.INSIDE,
