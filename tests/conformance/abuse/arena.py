@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 import anyio
 from anyio import to_thread
 
-from tests.captured import Captured
+from tests.captured import Captured, run
 from tests.conformance.abuse.host import Bait, HostState, laid_bait, still_able, strangers
 from tests.conformance.abuse.prelude import PRELUDE
 from tests.conformance.abuse.table import Abuse
 from tests.conformance.backends import World
-from tests.conformance.box import ENV, HOME, Box, limited, next_id, open_box
-from vmpool.agent import Exit, ProcessSpec
+from tests.conformance.box import ENV, HOME, Box, limited, next_id, open_box, shell_spec
+from vmpool.agent import Exit, ProcessSpec, open_client
 from vmpool.backends.base import MachineKey, MachineState
 from vmpool.backends.bubblewrap.host import Grade
 from vmpool.errors import AgentUnreachable
@@ -127,10 +127,39 @@ async def carry_out(arena: Arena, abuse: Abuse) -> None:
         await _is_well(arena, victim, abuse)
         await arena.host_is_able()
         await arena.neighbour_is_well(usual)
-        assert before.differences(await arena.host_now()) == []
+        changed = before.differences(await arena.host_now())
+        assert changed == []
 
 
 async def _run(arena: Arena, box: Box, abuse: Abuse, token: str, usual: float) -> Captured:
+    """Until it ends, or its VM does."""
+    captured = Captured(Exit(0, 9, False, False, False, 0, 0, 0, 0), b"", b"")
+    async with anyio.create_task_group() as tasks:
+        if arena.kind in abuse.may_stop:
+            tasks.start_soon(_until_stopped, box, tasks.cancel_scope)
+        try:
+            captured = await _watched(arena, box, abuse, token, usual)
+        except AgentUnreachable:
+            if arena.kind not in abuse.may_stop:
+                raise
+        tasks.cancel_scope.cancel()
+    return captured
+
+
+async def _until_stopped(box: Box, running: anyio.CancelScope) -> None:
+    """A client looks for its agent for long; the engine knows at once that there is none any more."""
+    while not await _has_stopped(box):  # noqa: ASYNC110 - the engine is asked, nobody tells
+        await anyio.sleep(1)
+    running.cancel()
+
+
+async def _has_stopped(box: Box) -> bool:
+    machine = await box.backend.inspect(box.key)
+    assert machine is not None
+    return machine.state is MachineState.STOPPED
+
+
+async def _watched(arena: Arena, box: Box, abuse: Abuse, token: str, usual: float) -> Captured:
     number = next_id()
     path = _SCRIPT.format(number)
     spec = ProcessSpec(
@@ -141,45 +170,36 @@ async def _run(arena: Arena, box: Box, abuse: Abuse, token: str, usual: float) -
         timeout=abuse.seconds,
     )
     out, error, watched = bytearray(), bytearray(), not abuse.holds
-    try:
-        process = await box.client.start(number, spec)
-        async for event in process.events():
-            if isinstance(event, Exit):
-                await process.release()
-                assert watched or abuse.may_die, ("it never held anything", bytes(out), bytes(error), event)
-                return Captured(event, bytes(out), bytes(error))
-            kept = out if event.stream == "stdout" else error
-            kept += event.data[: _MOST_OUTPUT - len(kept)]
-            if not watched and b"holding\n" in out:
-                watched = True
-                await arena.host_is_able()
-                await arena.neighbour_is_well(usual)
-                assert await to_thread.run_sync(strangers, token) == []
-                await process.write_stdin(b"\n")
-    except AgentUnreachable:
-        if arena.kind not in abuse.may_stop:
-            raise
-    ended = Exit(0, 9, False, False, False, 0, 0, 0, 0)
-    return Captured(ended, bytes(out), bytes(error))
+    process = await box.client.start(number, spec)
+    async for event in process.events():
+        if isinstance(event, Exit):
+            await process.release()
+            assert watched or abuse.may_die, ("it never held anything", bytes(out), bytes(error), event)
+            return Captured(event, bytes(out), bytes(error))
+        kept = out if event.stream == "stdout" else error
+        kept += event.data[: _MOST_OUTPUT - len(kept)]
+        if not watched and b"holding\n" in out:
+            watched = True
+            await arena.host_is_able()
+            await arena.neighbour_is_well(usual)
+            assert await to_thread.run_sync(strangers, token) == []
+            await process.write_stdin(b"\n")
+    raise AssertionError("events() ended without an Exit")
 
 
 async def _is_well(arena: Arena, box: Box, abuse: Abuse) -> None:
     """It answers; or, where that is allowed, it shows as stopped and can be started."""
-    try:
-        await box.client.ping()
-        if arena.kind == "gvisor" and not abuse.needs_own:
-            return  # the next program says the rest: to start one takes a second there
-        for _ in range(_TRIES):
-            captured = await (box.python("print('alive')") if abuse.needs_own else box.sh("echo alive"))
-            if captured.stdout == b"alive\n":
-                return
-            await anyio.sleep(_PAUSE)
-        raise AssertionError("the VM takes no program any more")
-    except AgentUnreachable:
-        if arena.kind not in abuse.may_stop:
-            raise
-    machine = await box.backend.inspect(box.key)
-    assert machine is not None
-    assert machine.state is MachineState.STOPPED
-    await box.backend.start(box.key)
-    assert await box.output("echo alive") == "alive"
+    if arena.kind in abuse.may_stop and await _has_stopped(box):
+        await box.backend.start(box.key)
+        async with open_client(lambda: box.backend.dial(box.key)) as client:
+            assert (await run(client, next_id(), shell_spec("echo alive"))).stdout == b"alive\n"
+        return
+    await box.client.ping()
+    if arena.kind == "gvisor" and not abuse.needs_own:
+        return  # the next program says the rest: to start one takes a second there
+    for _ in range(_TRIES):
+        captured = await (box.python("print('alive')") if abuse.needs_own else box.sh("echo alive"))
+        if captured.stdout == b"alive\n":
+            return
+        await anyio.sleep(_PAUSE)
+    raise AssertionError("the VM takes no program any more")

@@ -243,15 +243,13 @@ def sweep(word):
     for number in range(0, 470):
         if number in LEAVE:
             continue
-        signal.alarm(0)
-        pid = os.fork() if number % 1 == 0 else 0
+        pid = os.fork()
         if pid == 0:
             signal.alarm(1)
             libc.syscall(ctypes.c_long(number), *[ctypes.c_long(word)] * 6)
             os._exit(0)
         os.waitpid(pid, 0)
-for word in (0, -1):
-    end = time.time() + 8
+for word in (0,) if GVISOR else (0, -1):
     child(lambda: sweep(word))
 held()
 """,

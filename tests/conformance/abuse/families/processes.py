@@ -168,7 +168,7 @@ held()
             must=Must.HARMLESS,
             held_by=HeldBy("the agent wakes a supervisor that was stopped"),
             may_die=True,
-            seconds=5,
+            seconds=2,
             code="os.kill(-1, signal.SIGSTOP)\nheld()\n",
         ),
         Abuse(
