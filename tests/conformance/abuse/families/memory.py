@@ -168,7 +168,7 @@ held()
 libc.mmap.restype = ctypes.c_void_p
 libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int,
     ctypes.c_long]
-size = 64 << 30
+size = (4 if GVISOR else 64) << 30
 address = libc.mmap(None, size, 3, 0x4022, -1, 0)
 if address in (None, ctypes.c_void_p(-1).value):
     print("no such mapping")
@@ -189,7 +189,8 @@ held()
             code="""
 libc.mmap.restype = ctypes.c_void_p
 made = 0
-while made < (20_000 if GVISOR else 200_000) and libc.mmap(None, 4096, made % 2, 0x22, -1, 0) != ctypes.c_void_p(-1).value:
+most = 20_000 if GVISOR else 200_000
+while made < most and libc.mmap(None, 4096, made % 2, 0x22, -1, 0) != ctypes.c_void_p(-1).value:
     made += 1
 print(made)
 held()

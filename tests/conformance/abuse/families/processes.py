@@ -169,7 +169,16 @@ held()
             held_by=HeldBy("the agent wakes a supervisor that was stopped"),
             may_die=True,
             seconds=2,
-            code="os.kill(-1, signal.SIGSTOP)\nheld()\n",
+            code="""
+if GVISOR:  # the bridge to the host is among them, and to find that out takes 20 seconds of silence
+    for name in os.listdir("/proc"):
+        if name.isdecimal() and not readable(f"/proc/{name}/comm").startswith(b"vmpool-agent"):
+            if int(name) != os.getpid():
+                os.kill(int(name), signal.SIGSTOP)
+else:
+    os.kill(-1, signal.SIGSTOP)
+held()
+""",
         ),
         Abuse(
             name="every-signal-to-the-agent",
