@@ -7,10 +7,11 @@ PYTHON  ?= python3
 VENV    ?= .venv
 BIN     := $(VENV)/bin
 REQUIRE ?=
+SECONDS ?= 20
 PIP     := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-user check format agent bench bench-peers constraints bless clean
+.PHONY: help demo test test-user check format fuzz agent bench bench-peers constraints bless clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,8 +26,11 @@ check: $(VENV)/.dev ## formatting, lint, types, layers
 	VENV=$(VENV) scripts/check
 
 format: $(VENV)/.dev ## rewrite the sources in the project's format
-	$(BIN)/ruff format src tests demo bench scripts hatch_build.py
-	$(BIN)/ruff check --fix src tests demo bench scripts hatch_build.py
+	$(BIN)/ruff format src tests demo bench fuzz scripts hatch_build.py
+	$(BIN)/ruff check --fix src tests demo bench fuzz scripts hatch_build.py
+
+fuzz: $(VENV)/.fuzz ## fuzz what reads bytes of VMs, SECONDS (20) for each parser
+	$(BIN)/python -m fuzz --seconds $(SECONDS) $(NAMES)
 
 agent: ## build the guest agent and the launcher with the system's compiler
 	$(MAKE) -C agent
@@ -49,7 +53,8 @@ clean: ## remove what the other targets made
 # One stamp per set of extras, so that `make demo` does not install the developers' tools.
 $(VENV)/.demo: EXTRA = demo
 $(VENV)/.dev: EXTRA = dev
-$(VENV)/.demo $(VENV)/.dev: pyproject.toml constraints.txt hatch_build.py $(wildcard agent/*.c agent/*.h agent/Makefile)
+$(VENV)/.fuzz: EXTRA = fuzz
+$(VENV)/.demo $(VENV)/.dev $(VENV)/.fuzz: pyproject.toml constraints.txt hatch_build.py $(wildcard agent/*.c agent/*.h agent/Makefile)
 	@scripts/make-venv "$(PYTHON)" "$(VENV)"
 	@echo "Installing vmpool[$(EXTRA)] into $(VENV) ..."
 	@$(PIP) install --quiet --constraint constraints.txt --editable '.[$(EXTRA)]'

@@ -64,7 +64,11 @@ class Handshake:
         if not self._greeted:
             answer = self._greeting()
         if self._greeted and self.destination is None:
-            self._request()
+            try:
+                self._request()
+            except BadHandshake as refused:  # the greeting before it, sent along, is answered all the same
+                refused.answer = answer + refused.answer
+                raise
         return answer
 
     def _greeting(self) -> bytes:
