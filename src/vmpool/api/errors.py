@@ -17,6 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 
 from vmpool import errors
@@ -50,6 +51,9 @@ EDGE_CODES: Mapping[int, str] = MappingProxyType(
     }
 )
 """Codes of what HTTP itself refuses, before any part of the pool is asked."""
+
+METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
+"""What a route may take."""
 
 DEFAULT_RETRY_AFTER = 5.0
 """Seconds, where an error that passes by itself names none."""
@@ -91,7 +95,7 @@ class ProblemResponse(Response):
     media_type = MEDIA_TYPE
 
     def __init__(self, problem: Problem, headers: Mapping[str, str]) -> None:
-        super().__init__(problem.model_dump_json(exclude_none=True), problem.status, headers)
+        super().__init__(problem.model_dump_json(), problem.status, headers)
         self._code = problem.code
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -165,12 +169,25 @@ def install(app: FastAPI) -> None:
 
     async def http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
+        headers = dict(error.headers or {})
+        if error.status_code == 405:  # the framework names the methods of the first route of the path only
+            headers["Allow"] = ", ".join(sorted(_methods(app, request.scope)))
         problem = edge_problem(error.status_code, error.detail, request.state.request_id)
-        return respond(problem, error.headers)
+        return respond(problem, headers)
 
     app.add_exception_handler(errors.VMPoolError, vmpool_error)
     app.add_exception_handler(RequestValidationError, validation_error)
     app.add_exception_handler(HTTPException, http_error)
+
+
+def _methods(app: FastAPI, scope: Scope) -> set[str]:
+    """Every method that some route of the path takes."""
+    return {
+        method
+        for method in METHODS
+        for route in app.routes
+        if route.matches({**scope, "method": method})[0] is Match.FULL
+    }
 
 
 def _type_of(code: str) -> str:

@@ -84,7 +84,7 @@ class EventStream(Response, Generic[T]):
             await write(self._failed(error))
 
     def _failed(self, error: VMPoolError) -> bytes:
-        line = problem_of(error, self._request_id).model_dump_json(exclude_none=True)
+        line = problem_of(error, self._request_id).model_dump_json()
         return b"event: error\ndata: %b\n\n" % line.encode()
 
 

@@ -124,9 +124,7 @@ class Once:
                 return  # the work may be done; the key stays taken
             if isinstance(error, InfrastructureFailure) and error.dispatch == "outcome_unknown":
                 problem = problem_of(error, request_id)
-                await self._claims.complete(
-                    *claimed, problem.status, problem.model_dump_json(exclude_none=True)
-                )
+                await self._claims.complete(*claimed, problem.status, problem.model_dump_json())
             else:
                 await self._claims.release(*claimed)
 
@@ -138,7 +136,7 @@ class Once:
 async def settle_interrupted(claims: Idempotency) -> int:
     """At a server's start: requests that an earlier server left unfinished answer Interrupted from now on."""
     problem = problem_of(Interrupted(), "")
-    return await claims.settle_unfinished(problem.status, problem.model_dump_json(exclude_none=True))
+    return await claims.settle_unfinished(problem.status, problem.model_dump_json())
 
 
 def _fingerprint(body: BaseModel | None) -> str:

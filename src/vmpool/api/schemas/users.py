@@ -14,7 +14,7 @@ LONGEST_OVERLAP = 7 * 86_400
 USUAL_OVERLAP = 300
 
 Quota = Annotated[int, Field(ge=0, le=LARGEST)]
-Scopes = Annotated[list[Scope], Field(min_length=1, max_length=len(Scope))]
+Scopes = Annotated[list[Annotated[Scope, Field(strict=False)]], Field(min_length=1, max_length=len(Scope))]
 
 
 class CreateUser(Request):
