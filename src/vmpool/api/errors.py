@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from http import HTTPStatus
 from types import MappingProxyType
 
@@ -17,7 +19,6 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 
 from vmpool import errors
@@ -51,9 +52,6 @@ EDGE_CODES: Mapping[int, str] = MappingProxyType(
     }
 )
 """Codes of what HTTP itself refuses, before any part of the pool is asked."""
-
-METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
-"""What a route may take."""
 
 DEFAULT_RETRY_AFTER = 5.0
 """Seconds, where an error that passes by itself names none."""
@@ -171,7 +169,7 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, HTTPException)
         headers = dict(error.headers or {})
         if error.status_code == 405:  # the framework names the methods of the first route of the path only
-            headers["Allow"] = ", ".join(sorted(_methods(app, request.scope)))
+            headers["Allow"] = ", ".join(sorted(_methods(app, request.url.path)))
         problem = edge_problem(error.status_code, error.detail, request.state.request_id)
         return respond(problem, headers)
 
@@ -180,14 +178,18 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, http_error)
 
 
-def _methods(app: FastAPI, scope: Scope) -> set[str]:
-    """Every method that some route of the path takes."""
-    return {
-        method
-        for method in METHODS
-        for route in app.routes
-        if route.matches({**scope, "method": method})[0] is Match.FULL
-    }
+def _methods(app: FastAPI, path: str) -> set[str]:
+    """Every method that the document has for the path; of two templates that match, a literal one counts."""
+    paths: dict[str, dict[str, object]] = app.openapi()["paths"]
+    found = paths.get(path) or next(
+        (methods for template, methods in paths.items() if _template(template).fullmatch(path)), {}
+    )
+    return {method.upper() for method in found}
+
+
+@cache
+def _template(path: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"\\\{.*?\\\}", "[^/]+", re.escape(path)))
 
 
 def _type_of(code: str) -> str:

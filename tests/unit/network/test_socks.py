@@ -52,7 +52,8 @@ def test_a_handshake_in_any_pieces(request_: bytes, host: str, port: int, piece:
 def test_what_is_not_served_is_answered_as_the_rfc_says(sent: bytes, answer: bytes) -> None:
     with pytest.raises(BadHandshake) as caught:
         Handshake().feed(sent)
-    assert caught.value.answer == answer
+    greeted = bytes((5, 0)) if sent.startswith(GREETING) else b""
+    assert caught.value.answer == greeted + answer
 
 
 @given(st.lists(st.binary(max_size=40), max_size=8), st.booleans())
