@@ -70,7 +70,7 @@ async def test_unknown_paths_and_methods(owner: Caller) -> None:
     problem(await owner.call("GET", "/docs"), 404, "not_found")
     refused = await owner.call("PUT", "/api/vms/box")
     problem(refused, 405, "method_not_allowed")
-    assert refused.headers["allow"] == "DELETE, GET"
+    assert refused.headers["allow"] == "DELETE, GET, PATCH"
 
 
 async def test_too_long_a_body_is_413(owner: Caller, nobody: Caller) -> None:
