@@ -8,10 +8,12 @@ VENV    ?= .venv
 BIN     := $(VENV)/bin
 REQUIRE ?=
 SECONDS ?= 20
+MINUTES ?= 30
+BACKEND ?= bubblewrap
 PIP     := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-user check format fuzz agent bench bench-peers constraints bless clean
+.PHONY: help demo test test-user check format fuzz soak agent bench bench-peers constraints bless clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +30,9 @@ check: $(VENV)/.dev ## formatting, lint, types, layers
 format: $(VENV)/.dev ## rewrite the sources in the project's format
 	$(BIN)/ruff format src tests demo bench fuzz scripts hatch_build.py
 	$(BIN)/ruff check --fix src tests demo bench fuzz scripts hatch_build.py
+
+soak: $(VENV)/.dev ## use a pool for MINUTES (30): nothing may grow; BACKEND=docker for another
+	$(BIN)/python -m bench.soak --minutes $(MINUTES) --backend $(BACKEND)
 
 fuzz: $(VENV)/.fuzz ## fuzz what reads bytes of VMs, SECONDS (20) for each parser
 	$(BIN)/python -m fuzz --seconds $(SECONDS) $(NAMES)
