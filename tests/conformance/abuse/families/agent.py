@@ -231,6 +231,26 @@ held()
 """,
         ),
         Abuse(
+            name="limits-of-the-supervisor",
+            tries="leave its supervisor no descriptors and no memory, and a daemon to be ended",
+            must=Must.HARMLESS,
+            held_by=HeldBy(
+                "the agent, which ends what a supervisor does not once the execution's time is up"
+            ),
+            seconds=2,
+            code="""
+for what, limit in ((resource.RLIMIT_NOFILE, 0), (resource.RLIMIT_AS, 4096)):
+    try:
+        resource.prlimit(os.getppid(), what, (limit, limit))
+    except OSError as error:
+        print(what, error)
+if os.fork() == 0:
+    os.setsid()
+    time.sleep(600)
+held()
+""",
+        ),
+        Abuse(
             name="limits-of-the-agent",
             tries="set the limits of process 1, and raise its own",
             must=Must.REFUSED,
