@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import platform
 import shutil
+import signal
 
 import pytest
 
@@ -145,6 +146,13 @@ def test_the_limit_of_core_dumps_stays(one: Wire, asked: int) -> None:
     )
     result = one.run(1, "/usr/bin/python3", "-c", script)
     assert result.stdout == b"(1, 1)\n", result.outcome
+
+
+def test_process_one_blocks_every_signal_it_can(one: Wire) -> None:
+    """Those too that a libc keeps for itself: not every kernel protects process 1."""
+    blocked = one.run(1, "grep", "^SigBlk:", "/proc/1/status").stdout.split()[1]
+    every = (1 << 64) - 1
+    assert int(blocked, 16) == every & ~(1 << signal.SIGKILL - 1) & ~(1 << signal.SIGSTOP - 1)
 
 
 def test_it_cannot_be_undone(one: Wire) -> None:

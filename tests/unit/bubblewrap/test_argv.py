@@ -10,7 +10,7 @@ import pytest
 
 from vmpool.backends.base import MachineSpec
 from vmpool.backends.bubblewrap.argv import Launch, bubblewrap, first_program, plan, rlimits, tmp_size
-from vmpool.backends.bubblewrap.host import Grade, Programs
+from vmpool.backends.bubblewrap.host import Grade, Host, Programs
 from vmpool.backends.bubblewrap.layout import Record, VMPaths
 from vmpool.backends.bubblewrap.toolchains import Toolchain
 from vmpool.domain import Limits
@@ -127,6 +127,17 @@ def test_devices_come_with_shared_memory_and_terminals_that_have_a_limit(grade: 
     shared = "size=64m,nr_inodes=4096,mode=1777"
     assert said[said.index("devices") :] == ["devices", place, shared, "256", "end"]
     assert "--dev" not in bubblewrap(launch(grade))
+
+
+def test_only_the_host_s_root_as_an_ordinary_user_has_something_to_be_kept_from(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    programs = Programs(Path("/x/bwrap"), Path("/x/bin"), "x86_64")
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    assert "sys" in Host(Grade.USER, False, programs, "0.11").shielded()
+    assert Host(Grade.ROOT, True, programs, "0.11").shielded() == ()
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert Host(Grade.USER, False, programs, "0.11").shielded() == ()
 
 
 def test_the_server_s_root_is_kept_from_the_kernel_s_settings() -> None:
