@@ -1,0 +1,99 @@
+"""Awaits in the functions of the six verbs that no scene has to reach, each with the reason.
+
+Those in an `except` clause need no entry: they are on the way of a failure.  What is here must exist in the
+source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+OFF_THE_WAY: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "a second caller waits for the first one's start": (
+            "vmpool.agent.client:Client.start: await process.wait_started() (2)",
+        ),
+        "a connection that idles, breaks, or is no socket of this host": (
+            "vmpool.agent.connection:Connection._keep_alive: await anyio.sleep(_HEARTBEAT_SECONDS) (2)",
+            "vmpool.agent.connection:Connection._read: await self._stream.receive(_RECEIVE_BYTES)",
+            "vmpool.agent.connection:Connection._flush: await self._stream.send(b''.join(self._outgoing))",
+        ),
+        "a key that was looked up within the last half minute": (
+            "vmpool.api.auth:Authenticator.__call__: await self._look_up(secret, digest)",
+        ),
+        "what is refused, cut short, or no HTTP request": (
+            "vmpool.api.edge:Edge.__call__: await respond(problem)(scope, receive, sending)",
+            "vmpool.api.edge:Edge.__call__: await self._app(scope, receive, send)",
+            (
+                "vmpool.api.shortcut:ExecuteShortcut._execute: "
+                "await self._app(scope, _again(bytes(text), receive), send)"
+            ),
+        ),
+        "no Idempotency-Key, or one that is taken": (
+            "vmpool.api.idempotency:Once.run: await act()",
+            "vmpool.api.idempotency:Once.run: await ahead.wait()",
+            (
+                "vmpool.store.idempotency:Idempotency.claim: "
+                "await self._database.read(partial(_claimed, values))"
+            ),
+        ),
+        "a program that outlives its time, or is killed by the kernel for memory": (
+            "vmpool.pool.executions:Executions._follow: await process.signal(signal.SIGKILL, tree=True)",
+            "vmpool.pool.executions:Executions._follow: await self._consume(run, events, spool) (2)",
+            "vmpool.pool.executions:Executions._oom_killed: await self._context.backend.usage(run.key)",
+        ),
+        "a database that did not take the row": (
+            "vmpool.pool.executions:Executions._record: await anyio.sleep(RECORD_AGAIN)",
+            "vmpool.store.executions:Executions._settle: await self.get(begun.vm_id, begun.id)",
+            (
+                "vmpool.store.vms:VMs.move: "
+                "await self.transition(vm.id, (vm.state,), to, if_generation=vm.generation, **facts)"
+            ),
+        ),
+        "as it happens: whether an execution's end comes before the verb asks for it": (
+            "vmpool.pool.executions:Executions.settled: await run.recorded.wait()",
+        ),
+        "as it happens: whether two write at once": (
+            "vmpool.store.sqlite:SQLite.write: await self._wait_for_turn(pending)",
+        ),
+        "somebody else's VM is being made": ("vmpool.pool.warm:Warmer._give_way: await anyio.sleep(SETTLE)",),
+        "a full pool, or a spare that is given up while it is made": (
+            "vmpool.pool.warm_pool.keeper:WarmPool.claim: await self._make_room()",
+            "vmpool.pool.warm_pool.stock:Stock._make: await self.destroy(key)",
+        ),
+        "an image without our user": (
+            (
+                "vmpool.backends.docker.backend:DockerBackend._create: "
+                "await container.put_archive('/', home_archive())"
+            ),
+        ),
+        "a container that is there already, or is being removed": (
+            "vmpool.backends.docker.backend:DockerBackend._create: await self._start(key)",
+            "vmpool.backends.docker.containers:create_or_find: await client.containers.get(name)",
+            "vmpool.backends.docker.containers:create_or_find: await remove(client, name)",
+        ),
+        "a VM made from a snapshot that was deleted since": (
+            (
+                "vmpool.backends.docker.backend:DockerBackend.destroy: "
+                "await snapshots.drop_if_forgotten(self._client, facts['Image'])"
+            ),
+        ),
+        "as it happens: whether the agent listens at the first try": (
+            "vmpool.backends.docker.dial:wait_for_agent: await anyio.sleep(pause)",
+        ),
+        "a process the server may not end itself": (
+            "vmpool.backends.docker.ending:end: await container.stop(t=0)",
+        ),
+        "the first VM of a pool": (
+            (
+                "vmpool.backends.docker.sources:Sources.agent_volume: "
+                "await fill_agent_volume(self._client, self._pool_id, self._agent, image)"
+            ),
+        ),
+    }
+)
+
+
+def off_the_way() -> frozenset[str]:
+    """All of them."""
+    return frozenset(point for points in OFF_THE_WAY.values() for point in points)

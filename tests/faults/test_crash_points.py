@@ -1,0 +1,142 @@
+"""A real server on real VMs, killed by SIGKILL at every await point of the six verbs.
+
+After each death the next server makes rows and host agree; no acknowledged result is lost, nothing is left
+over, and a program that ran all the while is followed again and its whole output arrives.
+
+The points are generated (`crash_points.py`): the awaits of every coroutine function a verb passes through,
+and (`watch.py`) every change of the host its backend makes in a thread.  On bubblewrap each of them is a
+death.  A docker VM takes ten times as long to make: there each run of the tests takes every third point,
+and which ones rotates with the day of the year.  VMPOOL_CRASH_STRIDE=1 takes all, VMPOOL_CRASH_OFFSET=n
+begins at the n-th.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from tests import docker_engine
+from tests.faults.lives import Lives, lives
+from tests.faults.off_the_way import off_the_way
+from tests.faults.scenes import SCENES
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+LANES = 3
+"""State directories in which servers die at the same time."""
+TRIES = 4
+"""Lives in which a point that was reached once must be reached again."""
+STRIDE = {"bubblewrap": 1, "docker": 3}
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What servers reached that lived.  points: by scene, in order.  listed: the awaits of every function
+    that was entered.  known: every await there is."""
+
+    backend: str
+    points: dict[str, list[str]]
+    listed: frozenset[str]
+    known: frozenset[str]
+
+
+@pytest.fixture(scope="module", params=["bubblewrap", "docker"])
+def backend(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    missing = "it takes root to look at the host" if os.geteuid() != 0 else None
+    if missing is None and name == "docker":
+        missing = docker_engine.why_missing()
+    if missing is not None:
+        if name in request.config.getoption("--require-backend"):
+            pytest.fail(f"{name} is required and not available: {missing}", pytrace=False)
+        pytest.skip(f"{name}: {missing}")
+    return name
+
+
+@pytest.fixture(scope="module")
+def recording(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Recording:
+    """Each scene played once to its end."""
+
+    def record(name: str) -> tuple[list[str], list[str], list[str]]:
+        with lives(tmp_path_factory.mktemp(f"{backend}-{name}") / "state", backend) as servers:
+            told = servers.next(name, SCENES[name].settings)
+        return told["reached"], told["listed"], told["known"]
+
+    told = dict(zip(SCENES, in_lanes(record, SCENES), strict=True))
+    return Recording(
+        backend,
+        points={name: reached for name, (reached, _, _) in told.items()},
+        listed=frozenset(point for _, listed, _ in told.values() for point in listed),
+        known=frozenset(point for _, _, known in told.values() for point in known),
+    )
+
+
+def in_lanes(act: Callable[[T], R], things: Iterable[T]) -> list[R]:
+    """All of them, some at the same time; what fails is raised once all have ended."""
+    with ThreadPoolExecutor(LANES) as lanes:
+        futures = [lanes.submit(act, thing) for thing in things]
+    failures = [error for future in futures if (error := future.exception()) is not None]
+    if failures:
+        raise AssertionError("\n\n".join(str(failure) for failure in failures))
+    return [future.result() for future in futures]
+
+
+@pytest.mark.timeout(300)
+def test_every_await_on_the_way_of_a_verb_is_reached(recording: Recording) -> None:
+    """A new await in a function a verb passes through is a new point by itself; here it is seen to be one
+    that dies.
+
+    If this fails: have a scene reach it, or say in `off_the_way.py` why none can.
+    """
+    reached = {point for points in recording.points.values() for point in points}
+    assert recording.listed - reached - off_the_way() == set()
+    assert off_the_way() - recording.known == set(), "no such await any more"
+    assert {point for point in reached if ": effect " not in point} <= recording.listed
+
+
+@pytest.mark.timeout(1200)
+def test_killed_at_every_point(recording: Recording, tmp_path: Path) -> None:
+    """`--log-cli-level=info` shows how many deaths it was."""
+    started, deaths, numbers = time.monotonic(), count(), count()
+
+    def die(part: tuple[str, list[str]]) -> None:
+        scene, points = part
+        with lives(tmp_path / f"{scene}-{next(numbers)}" / "state", recording.backend) as servers:
+            for point in points:
+                die_at(servers, scene, point)
+                next(deaths)
+
+    parts = list(divided(recording))
+    in_lanes(die, parts)
+    died = next(deaths)
+    assert died == sum(len(points) for _, points in parts) > 0
+    logger.info("%s: %s deaths in %.0f s", recording.backend, died, time.monotonic() - started)
+
+
+def divided(recording: Recording) -> Iterator[tuple[str, list[str]]]:
+    """Scenes with those of their points that are due, in two parts each so that the lanes end together."""
+    stride = int(os.environ.get("VMPOOL_CRASH_STRIDE", STRIDE[recording.backend]))
+    offset = int(os.environ.get("VMPOOL_CRASH_OFFSET", time.localtime().tm_yday)) % stride
+    for scene, points in recording.points.items():
+        due = points[offset::stride]
+        yield from ((scene, due[0::2]), (scene, due[1::2]))
+
+
+def die_at(servers: Lives, scene: str, point: str) -> None:
+    """A server that dies there, after it has checked what came of the one before."""
+    for _ in range(TRIES):
+        if "lived" not in servers.next(scene, SCENES[scene].settings, point):
+            return
+    raise AssertionError(f"{scene}: {TRIES} servers did not reach {point}")
