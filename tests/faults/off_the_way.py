@@ -21,7 +21,14 @@ OFF_THE_WAY: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "a key that was looked up within the last half minute": (
             "vmpool.api.auth:Authenticator.__call__: await self._look_up(secret, digest)",
         ),
+        "traces that nobody collects": (
+            (
+                "vmpool.api.observed:Observed.__call__: "
+                "await self._traced(scope, receive, sending, traceparent)"
+            ),
+        ),
         "what is refused, cut short, or no HTTP request": (
+            "vmpool.api.observed:Observed.__call__: await self._app(scope, receive, send)",
             "vmpool.api.edge:Edge.__call__: await respond(problem)(scope, receive, sending)",
             "vmpool.api.edge:Edge.__call__: await self._app(scope, receive, send)",
             (
@@ -52,6 +59,8 @@ OFF_THE_WAY: Mapping[str, tuple[str, ...]] = MappingProxyType(
         ),
         "as it happens: whether an execution's end comes before the verb asks for it": (
             "vmpool.pool.executions:Executions.settled: await run.recorded.wait()",
+            "vmpool.pool.executions:Executions._record: await executions.lose(execution, failure, outcome)",
+            "vmpool.agent.link:AgentLink._wait_for_demand: await self._demand.wait() (2)",
         ),
         "as it happens: whether two write at once": (
             "vmpool.store.sqlite:SQLite.write: await self._wait_for_turn(pending)",

@@ -245,9 +245,12 @@ class Executions:
         raise AgentUnreachable("the agent did not answer in time", dispatch="outcome_unknown")
 
     async def _follow(self, run: Run, execution: Execution, process: Process, spool: SpooledOutput) -> None:
-        """Take everything the program writes until it ends, then record it and let the agent forget it."""
-        elapsed = (self._context.clock() - execution.executed_at).total_seconds()
-        allowed = max(0.0, execution.timeout - elapsed) + self._context.settings.backstop
+        """Take everything the program writes until it ends, then record it and let the agent forget it.
+
+        The agent enforces the timeout.  What bounds one that does not begins anew when an execution is taken
+        over: how long it ran before only a clock that may have been set could tell.
+        """
+        allowed = execution.timeout + self._context.settings.backstop
         events = process.events()
         exit: Exit | None = None
         with anyio.move_on_after(allowed):
@@ -330,7 +333,7 @@ class Executions:
         dispatched = isinstance(error, InfrastructureFailure) and error.dispatch == "outcome_unknown"
         outcome = None
         if dispatched:
-            remains = run.remains((context.clock() - execution.executed_at).total_seconds())
+            remains = run.remains(run.seconds(context.clock()))
             outcome = await run.keep(remains)
         reason = _ended(run.ended_by) if run.ended_by and dispatched else str(error)
         try:

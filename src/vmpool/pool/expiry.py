@@ -11,6 +11,7 @@ import anyio
 
 from vmpool.domain import VM, VMState
 from vmpool.errors import VMPoolError
+from vmpool.pool.ages import Ages
 from vmpool.pool.context import Context
 from vmpool.pool.executions import Executions
 from vmpool.pool.lifecycle import IN_PROGRESS, Lifecycle
@@ -30,17 +31,24 @@ class Due(Enum):
     DELETE = auto()
 
 
-def due(vm: VM, now: datetime, in_flight: int) -> Due | None:
-    """What is to be done with a VM at this moment.  Pure.  A time to live ends running executions too."""
+def due(vm: VM, age: float, idle: float, in_flight: int) -> Due | None:
+    """What is to be done with a VM at this moment.  Pure.  A time to live ends running executions too.
+
+    age, idle: seconds since its creation, and since it was created, started or used last.
+    """
     if vm.state in IN_PROGRESS:
         return None
-    if vm.ttl is not None and now >= vm.created_at + timedelta(seconds=vm.ttl):
+    if vm.ttl is not None and age >= vm.ttl:
         return Due.DELETE
     if vm.idle_timeout is not None and vm.state is VMState.RUNNING and not in_flight:
-        used = max(at for at in (vm.created_at, vm.started_at, vm.last_used_at) if at is not None)
-        if now >= used + timedelta(seconds=vm.idle_timeout):
+        if idle >= vm.idle_timeout:
             return Due.STOP
     return None
+
+
+def last_used(vm: VM) -> datetime:
+    """The latest of its creation, its start and its last execution."""
+    return max(at for at in (vm.created_at, vm.started_at, vm.last_used_at) if at is not None)
 
 
 class Expiry:
@@ -53,6 +61,7 @@ class Expiry:
         self._executions = executions
         self._lifecycle = lifecycle
         self._status = status
+        self._ages = Ages(context.clock)
         self._pruned_at: float | None = None
 
     async def run(self) -> NoReturn:
@@ -68,10 +77,13 @@ class Expiry:
         """Stop and delete what is due, all at once, and keep the history in bounds."""
         context = self._context
         self._status.forget_absent()
-        now = context.clock()
+        vms = context.registry.all()
+        self._ages.keep({vm.id for vm in vms})
         async with anyio.create_task_group() as tasks:
-            for vm in context.registry.all():
-                what = due(vm, now, self._executions.in_flight(vm.id))
+            for vm in vms:
+                age = self._ages.of(vm.id, "created", vm.created_at)
+                idle = self._ages.of(vm.id, "used", last_used(vm))
+                what = due(vm, age, idle, self._executions.in_flight(vm.id))
                 if what is not None and not context.locks.busy(vm.id):
                     tasks.start_soon(self._act, vm, what)
         await context.registry.flush()
@@ -92,16 +104,18 @@ class Expiry:
         """Remove what is past its retention: history, deleted VMs that have none left, idempotency keys, the
         audit log."""
         settings, store = self._context.settings, self._context.store
+        now = self._ages.now()
         removed = await store.executions.prune(
+            now,
             Retention(
                 age=timedelta(seconds=settings.keep_age),
                 count=settings.keep_executions,
                 size=settings.keep_bytes,
-            )
+            ),
         )
         await self._context.outputs.forgotten(removed.files)
         await self._context.outputs.sweep()
-        await store.network.prune(self._context.clock() - timedelta(seconds=settings.keep_age))
-        await store.vms.purge(self._context.clock() - timedelta(seconds=settings.keep_age))
-        await store.idempotency.prune()
-        await store.audit.prune(self._context.clock() - timedelta(seconds=settings.keep_audit))
+        await store.network.prune(now - timedelta(seconds=settings.keep_age))
+        await store.vms.purge(now - timedelta(seconds=settings.keep_age))
+        await store.idempotency.prune(now)
+        await store.audit.prune(now - timedelta(seconds=settings.keep_audit))

@@ -55,10 +55,9 @@ class Reconciler:
         self._snapshots = snapshots
         self._warm_pool = warm_pool
         self._resizing = resizing
-        self._began = context.clock()
         self._strangers: set[MachineKey] = set()
         self._strange_snapshots: set[str] = set()
-        self._inherited = True
+        self._inherited: frozenset[int] = frozenset()
         self._limiter = anyio.CapacityLimiter(AT_ONCE)
         self._rounds = 0
         self.first_round = anyio.Event()
@@ -84,8 +83,8 @@ class Reconciler:
         await self._warm_pool.sort_out(machines)
         await self._repair_all(machines)
         await self._resizing.finish()
-        if self._inherited:
-            self._inherited = await self._take_over()
+        if self._inherited and not await self._take_over():
+            self._inherited = frozenset()
         await self._destroy_strangers(machines)
         await self._settle_snapshots()
         self._rounds += 1
@@ -188,12 +187,19 @@ class Reconciler:
 
     # -- executions of an earlier server
 
+    async def inherit(self) -> None:
+        """Note which executions an earlier server left running; once, before anything else runs."""
+        running = await self._context.store.executions.running()
+        self._inherited = frozenset(execution.id for execution in running)
+        if not running:
+            await self._context.spool.sweep(())
+
     async def _take_over(self) -> bool:
         """Follow or settle every execution an earlier server left; true while some had to wait."""
         store = self._context.store
         left: dict[int, list[Execution]] = {}
         for execution in await store.executions.running():
-            if execution.executed_at < self._began and not self._executions.holds(execution.id):
+            if execution.id in self._inherited and not self._executions.holds(execution.id):
                 left.setdefault(execution.vm_id, []).append(execution)
         waiting = False
         for vm_id, executions in left.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
+from time import perf_counter
 
 import anyio
 
@@ -73,6 +74,13 @@ class Run:
             text = live.feed(output.data)
             if text:
                 feed.publish(self.vm.id, self.execution.id, output.stream, text, clock_at)
+
+    def seconds(self, now: datetime) -> float:
+        """How long it has run; what was taken over counts by the wall clock, `now`: nothing else is known."""
+        if self.began is not None:
+            return perf_counter() - self.began
+        began = self.execution.executed_at if self.execution is not None else now
+        return max(0.0, (now - began).total_seconds())
 
     def outcome(self, exit: Exit, *, oom_killed: bool) -> Outcome:
         """What the history is to say of a program that ended."""

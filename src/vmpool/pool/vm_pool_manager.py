@@ -127,6 +127,7 @@ class VMPoolManager:
             expiry = Expiry(context, self._executions, self._lifecycle, self._status)
             await context.outputs.begin()
             await context.registry.load()
+            await reconciler.inherit()
             tasks.start_soon(reconciler.run, name="reconciler")
             with anyio.move_on_after(FIRST_ROUND):
                 await reconciler.first_round.wait()

@@ -241,11 +241,11 @@ class Executions:
             found += await self._database.read(partial(_files, statement))
         return found
 
-    async def prune(self, retention: Retention) -> Pruned:
-        """Remove what is past the retention, oldest first."""
+    async def prune(self, now: datetime, retention: Retention) -> Pruned:
+        """Remove what is past the retention, oldest first.  now: naive UTC, for its ages."""
         removed = Pruned()
         if retention.age is not None:
-            oldest = self._clock() - retention.age
+            oldest = now - retention.age
             await self._remove(select(VMExecution.id).where(VMExecution.executed_at < oldest), removed)
         if retention.count is not None:
             rank = func.row_number().over(partition_by=VMExecution.vm_id, order_by=VMExecution.id.desc())

@@ -120,9 +120,9 @@ class Idempotency:
         )
         return await self._database.write(lambda connection: connection.execute(statement).rowcount)
 
-    async def prune(self) -> int:
-        """Forget keys older than a day; how many."""
-        statement = delete(IdempotencyRow).where(IdempotencyRow.created_at <= self._clock() - KEPT)
+    async def prune(self, now: datetime) -> int:
+        """Forget keys older than a day; how many.  now: naive UTC."""
+        statement = delete(IdempotencyRow).where(IdempotencyRow.created_at <= now - KEPT)
         return await self._database.write(lambda connection: connection.execute(statement).rowcount)
 
 

@@ -11,7 +11,7 @@ from vmpool.domain import VM, Census, ExecutionRequest, Limits, VMState
 from vmpool.domain.vm import ARROWS
 from vmpool.errors import InvalidRequest, IsolationUnavailable, PoolFull, QuotaExceeded, VMPoolError
 from vmpool.pool.admission import admit
-from vmpool.pool.expiry import Due, due
+from vmpool.pool.expiry import Due, due, last_used
 from vmpool.pool.repair import Repair, repair
 from vmpool.pool.requests import check_execution, check_limits, chosen_isolation, offered_isolations
 from vmpool.pool.runner import BASE_ENV, RLIMITS, language_of, process_spec
@@ -287,4 +287,6 @@ class TestDue:
         ],
     )
     def test_what_a_vms_times_ask_for(self, vm: VM, after: int, in_flight: int, what: Due | None) -> None:
-        assert due(vm, NOW + timedelta(seconds=after), in_flight) is what
+        now = NOW + timedelta(seconds=after)
+        age, idle = ((now - moment).total_seconds() for moment in (vm.created_at, last_used(vm)))
+        assert due(vm, age, idle, in_flight) is what

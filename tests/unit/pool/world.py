@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -18,7 +19,7 @@ from vmpool.pool.requests import VMRequest
 from vmpool.pool.settings import PoolSettings
 from vmpool.pool.vm_pool_manager import VMPoolManager
 from vmpool.pool.warm_pool.bounds import Bounds
-from vmpool.store import Store
+from vmpool.store import Store, utcnow
 
 T = TypeVar("T")
 
@@ -37,13 +38,14 @@ QUICK = PoolSettings(
 
 @dataclass
 class World:
-    """ada, bob: ids of two users.  backend: the last server's."""
+    """ada, bob: ids of two users.  clock: what every server goes by.  backend: the last server's."""
 
     host: FakeHost
     store: Store
     state_dir: Path
     ada: int
     bob: int
+    clock: Callable[[], datetime] = utcnow
     backend: FakeBackend = field(init=False)
 
     @asynccontextmanager
@@ -54,7 +56,9 @@ class World:
         forgetful = [ForgetOnRestart()] if forgets else []
         async with (
             FakeBackend(*forgetful, host=self.host, **faults) as self.backend,
-            VMPoolManager(self.store, self.backend, settings, state_dir=self.state_dir) as manager,
+            VMPoolManager(
+                self.store, self.backend, settings, state_dir=self.state_dir, clock=self.clock
+            ) as manager,
         ):
             yield manager
 

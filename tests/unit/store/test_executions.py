@@ -8,7 +8,7 @@ import pytest
 
 from vmpool.domain import VM, Execution, ExecutionState, NewVM, Outcome, VMState
 from vmpool.errors import ExecutionNotFound
-from vmpool.store import Retention, Store
+from vmpool.store import Retention, Store, utcnow
 from vmpool.store.executions import Files, WithFile
 
 from .conftest import Clock, admit_all
@@ -112,8 +112,8 @@ async def test_history_past_its_age_is_pruned(store: Store, vm: VM, clock: Clock
     still_running = await store.executions.begin(vm.id, "1", "python", 3)
     clock.advance(days=2)
     young = await run(store, vm)
-    assert (await store.executions.prune(Retention(age=timedelta(days=3)))).rows == 0
-    assert (await store.executions.prune(Retention(age=timedelta(days=1)))).rows == 1
+    assert (await store.executions.prune(clock(), Retention(age=timedelta(days=3)))).rows == 0
+    assert (await store.executions.prune(clock(), Retention(age=timedelta(days=1)))).rows == 1
     assert await store.executions.list(vm.id) == [young, still_running]
 
 
@@ -124,24 +124,24 @@ async def test_history_past_its_count_is_pruned_per_vm(
     still_running = await store.executions.begin(vm.id, "1", "python", 3)
     done = [await run(store, vm) for _ in range(4)]
     elsewhere = [await run(store, other) for _ in range(2)]
-    assert (await store.executions.prune(Retention(count=2))).rows == 2
+    assert (await store.executions.prune(utcnow(), Retention(count=2))).rows == 2
     assert await store.executions.list(vm.id) == [done[3], done[2], still_running]
     assert await store.executions.list(other.id) == elsewhere[::-1]
 
 
 async def test_history_past_its_bytes_is_pruned_oldest_first(store: Store, vm: VM) -> None:
     done = [await run(store, vm, code="x" * 10, output="ü" * 45) for _ in range(5)]  # 100 bytes each
-    assert (await store.executions.prune(Retention(size=500))).rows == 0
-    assert (await store.executions.prune(Retention(size=299))).rows == 3
+    assert (await store.executions.prune(utcnow(), Retention(size=500))).rows == 0
+    assert (await store.executions.prune(utcnow(), Retention(size=299))).rows == 3
     assert await store.executions.list(vm.id) == [done[4], done[3]]
-    assert (await store.executions.prune(Retention())).rows == 0
-    assert (await store.executions.prune(Retention(size=0))).rows == 2
+    assert (await store.executions.prune(utcnow(), Retention())).rows == 0
+    assert (await store.executions.prune(utcnow(), Retention(size=0))).rows == 2
 
 
 async def test_pruning_more_than_one_chunk(store: Store, vm: VM, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vmpool.store.executions.PRUNE_CHUNK", 3)
     done = [await run(store, vm) for _ in range(8)]
-    assert (await store.executions.prune(Retention(count=1))).rows == 7
+    assert (await store.executions.prune(utcnow(), Retention(count=1))).rows == 7
     assert await store.executions.list(vm.id) == [done[-1]]
 
 

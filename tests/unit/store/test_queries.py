@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine.interfaces import DBAPICursor, ExecutionContext
 
 from vmpool.domain import VMState
-from vmpool.store import Store, open_store
+from vmpool.store import Store, open_store, utcnow
 
 from .conftest import Clock
 
@@ -62,7 +62,7 @@ CALLS: dict[str, Callable[[Store], Awaitable[object]]] = {
     "lose running": lambda store: store.executions.lose_running(1, "stopped"),
     "snapshots": lambda store: store.snapshots.list(1),
     "pending snapshots": lambda store: store.snapshots.pending(),
-    "prune keys": lambda store: store.idempotency.prune(),
+    "prune keys": lambda store: store.idempotency.prune(utcnow()),
     "claim": lambda store: store.idempotency.release(1, "k"),
 }
 
