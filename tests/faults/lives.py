@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -12,38 +11,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.faults.host_state import MARK
+LOG_CHARACTERS = 3000
+"""Of the end of a zygote's log, shown with a failure."""
 
 
-class Lives:
-    """The servers of one state directory, one at a time."""
+class Zygote:
+    """One process of `zygote.py`.  log: what its servers log."""
 
-    def __init__(self, state_dir: Path, backend: str, process: subprocess.Popen[str], log: Path) -> None:
-        self._state_dir = state_dir
-        self._backend = backend
+    def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
         self._process = process
         self._log = log
-        self._number = 0
-        self._past: dict[str, Any] = {}
 
-    def next(
-        self, scene: str | None, settings: dict[str, Any] | None = None, point: str | None = None
-    ) -> dict[str, Any]:
-        """All that one server told, from its start until its end.
-
-        It checks what came of the one before; an AssertionError says of which, and what it found.
-        """
-        self._number += 1
-        point_before = self._past.get("point")
-        order = {
-            "state_dir": str(self._state_dir),
-            "backend": self._backend,
-            "scene": scene,
-            "number": self._number,
-            "point": point,
-            "settings": settings or {},
-            "past": self._past,
-        }
+    def live(self, order: dict[str, Any]) -> dict[str, Any]:
+        """All that one server told, from its start until its end."""
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
@@ -51,13 +31,65 @@ class Lives:
         for line in self._process.stdout:
             facts |= json.loads(line)
             if "ended" in facts:
-                break
+                return facts
+        raise AssertionError(f"the zygote ended:\n{self.log()}")
+
+    def log(self) -> str:
+        """The end of it."""
+        return self._log.read_text()[-LOG_CHARACTERS:]
+
+
+@contextmanager
+def zygote(log: Path) -> Iterator[Zygote]:
+    """One that serves until the block ends."""
+    with log.open("ab") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.zygote"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=file,
+            text=True,
+        )
+    with process:
+        yield Zygote(process, log)
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+class Lives:
+    """The servers of one state directory, one at a time."""
+
+    def __init__(self, zygote: Zygote, state_dir: Path, backend: str) -> None:
+        self._zygote = zygote
+        self._common = {"state_dir": str(state_dir), "backend": backend}
+        self._number = 0
+        self._past: dict[str, Any] = {}
+
+    def next(
+        self, scene: str | None, settings: dict[str, Any] | None = None, point: str | None = None
+    ) -> dict[str, Any]:
+        """Have one server live; all that it told.
+
+        It checks what came of the one before; an AssertionError says of which, and what it found.
+        """
+        self._number += 1
+        before = self._past
+        facts = self._zygote.live(
+            {
+                **self._common,
+                "scene": scene,
+                "number": self._number,
+                "point": point,
+                "settings": settings or {},
+                "past": before,
+            }
+        )
         if "failure" in facts:
-            died_at = f"after a death at {point_before}" if "checked" not in facts else "in the scene"
-            raise AssertionError(f"{died_at}:\n{facts['failure']}\n{self._log.read_text()[-3000:]}")
-        assert "ended" in facts, self._log.read_text()[-3000:]
+            late = "checked" in facts or not before
+            where = f"in {scene}" if late else f"in {before['scene']}, after a death at {before['point']}"
+            raise AssertionError(f"{where}:\n{facts['failure']}\n{self._zygote.log()}")
         assert facts["ended"] == (-signal.SIGKILL if point and "lived" not in facts else 0), facts
-        self._past = facts | {"point": point}
+        self._past = {**facts, "point": point} if scene else {}
         return facts
 
     def clear(self) -> None:
@@ -70,29 +102,13 @@ class Lives:
 
 
 @contextmanager
-def lives(state_dir: Path, backend: str) -> Iterator[Lives]:
-    """A zygote for this state directory; it logs beside it."""
-    log = state_dir.with_name("log")
-    with log.open("ab") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.zygote"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=file,
-            text=True,
-            env={**os.environ, MARK: str(state_dir)},
-        )
-    found = Lives(state_dir, backend, process, log)
+def lives(zygote: Zygote, state_dir: Path, backend: str) -> Iterator[Lives]:
+    """The servers of a fresh state directory, which is cleared at the end."""
+    found = Lives(zygote, state_dir, backend)
     try:
         yield found
-        found.clear()
     except BaseException:
         found.forget()
         found.clear()
         raise
-    finally:
-        assert process.stdin is not None
-        process.stdin.close()
-        process.wait(30)
-        assert process.stdout is not None
-        process.stdout.close()
+    found.clear()

@@ -20,7 +20,7 @@ import anyio
 import httpx
 
 from tests.faults.crash_points import Points
-from tests.faults.host_state import HostState
+from tests.faults.host_state import MARK, HostState
 from tests.faults.watch import Watch, beside
 
 PATIENCE = 40.0
@@ -125,6 +125,7 @@ async def opened_site(order: Order) -> AsyncIterator[Site]:
 
 def run(order: Order, points: Points) -> int:
     """One life; an exit status."""
+    os.environ[MARK] = order.state_dir
     try:
         anyio.run(live, order, points, backend_options={"use_uvloop": True})
     except BaseException as error:

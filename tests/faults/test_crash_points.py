@@ -17,15 +17,17 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TypeVar
 
 import pytest
 
 from tests import docker_engine
-from tests.faults.lives import Lives, lives
+from tests.faults.lives import Lives, Zygote, lives, zygote
 from tests.faults.off_the_way import off_the_way
 from tests.faults.scenes import SCENES
 
@@ -65,12 +67,38 @@ def backend(request: pytest.FixtureRequest) -> str:
     return name
 
 
+class Lanes:
+    """A zygote for each lane."""
+
+    def __init__(self, zygotes: list[Zygote]) -> None:
+        self._free: SimpleQueue[Zygote] = SimpleQueue()
+        for one in zygotes:
+            self._free.put(one)
+
+    @contextmanager
+    def lives(self, state_dir: Path, backend: str) -> Iterator[Lives]:
+        """The servers of a state directory, from the zygote of a lane that is free."""
+        one = self._free.get()
+        try:
+            with lives(one, state_dir, backend) as servers:
+                yield servers
+        finally:
+            self._free.put(one)
+
+
 @pytest.fixture(scope="module")
-def recording(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Recording:
+def lanes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lanes]:
+    logs = tmp_path_factory.mktemp("zygotes")
+    with ExitStack() as stack:
+        yield Lanes([stack.enter_context(zygote(logs / f"{number}.log")) for number in range(LANES)])
+
+
+@pytest.fixture(scope="module")
+def recording(backend: str, lanes: Lanes, tmp_path_factory: pytest.TempPathFactory) -> Recording:
     """Each scene played once to its end."""
 
     def record(name: str) -> tuple[list[str], list[str], list[str]]:
-        with lives(tmp_path_factory.mktemp(f"{backend}-{name}") / "state", backend) as servers:
+        with lanes.lives(tmp_path_factory.mktemp(f"{backend}-{name}") / "state", backend) as servers:
             told = servers.next(name, SCENES[name].settings)
         return told["reached"], told["listed"], told["known"]
 
@@ -85,8 +113,8 @@ def recording(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Recordi
 
 def in_lanes(act: Callable[[T], R], things: Iterable[T]) -> list[R]:
     """All of them, some at the same time; what fails is raised once all have ended."""
-    with ThreadPoolExecutor(LANES) as lanes:
-        futures = [lanes.submit(act, thing) for thing in things]
+    with ThreadPoolExecutor(LANES) as threads:
+        futures = [threads.submit(act, thing) for thing in things]
     failures = [error for future in futures if (error := future.exception()) is not None]
     if failures:
         raise AssertionError("\n\n".join(str(failure) for failure in failures))
@@ -107,16 +135,17 @@ def test_every_await_on_the_way_of_a_verb_is_reached(recording: Recording) -> No
 
 
 @pytest.mark.timeout(1200)
-def test_killed_at_every_point(recording: Recording, tmp_path: Path) -> None:
+def test_killed_at_every_point(recording: Recording, lanes: Lanes, tmp_path: Path) -> None:
     """`--log-cli-level=info` shows how many deaths it was."""
     started, deaths, numbers = time.monotonic(), count(), count()
 
     def die(part: tuple[str, list[str]]) -> None:
         scene, points = part
-        with lives(tmp_path / f"{scene}-{next(numbers)}" / "state", recording.backend) as servers:
+        with lanes.lives(tmp_path / f"{scene}-{next(numbers)}", recording.backend) as servers:
             for point in points:
                 die_at(servers, scene, point)
                 next(deaths)
+        logger.info("%s: %s points, %.0f s", scene, len(points), time.monotonic() - started)
 
     parts = list(divided(recording))
     in_lanes(die, parts)
