@@ -169,5 +169,5 @@ def divided(recording: Recording) -> Iterator[tuple[str, list[str]]]:
 
 
 def die_at(servers: Lives, scene: str, point: str) -> bool:
-    """A server that dies there, after it has checked what came of the one before; false if none came there."""
+    """A server that dies there, having checked what came of the one before; false if none came there."""
     return any("lived" not in servers.next(scene, SCENES[scene].settings, point) for _ in range(TRIES))

@@ -35,6 +35,6 @@ class Ages:
         self._seen = {key: seen for key, seen in self._seen.items() if key[0] in vm_ids}
 
     def now(self) -> datetime:
-        """The time now for what removes the old: the wall clock's, or what it would be unset if that is less."""
+        """The time now, for what removes the old: never later than the wall clock would be unset."""
         unset = self._began + timedelta(seconds=anyio.current_time() - self._began_steady)
         return min(self._clock(), unset)
