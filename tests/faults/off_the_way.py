@@ -70,6 +70,12 @@ OFF_THE_WAY: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "vmpool.pool.warm_pool.keeper:WarmPool.claim: await self._make_room()",
             "vmpool.pool.warm_pool.stock:Stock._make: await self.destroy(key)",
         ),
+        "a machine that is made to wait": (
+            (
+                "vmpool.backends.docker.backend:DockerBackend._create: "
+                "await spares.check(self._claims.standing[key])"
+            ),
+        ),
         "an image without our user": (
             (
                 "vmpool.backends.docker.backend:DockerBackend._create: "

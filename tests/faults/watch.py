@@ -18,6 +18,7 @@ from tests.faults.crash_points import Points
 LOOPS = (
     "vmpool.pool.reconciler:Reconciler.run",
     "vmpool.pool.expiry:Expiry.run",
+    "vmpool.pool.warm:Warmer.run",
     "vmpool.pool.warm_pool.keeper:WarmPool.run",
 )
 """What runs beside every verb and is not part of one."""
