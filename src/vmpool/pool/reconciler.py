@@ -58,6 +58,7 @@ class Reconciler:
         self._strangers: set[MachineKey] = set()
         self._strange_snapshots: set[str] = set()
         self._inherited: frozenset[int] = frozenset()
+        self._taking_over = True
         self._limiter = anyio.CapacityLimiter(AT_ONCE)
         self._rounds = 0
         self.first_round = anyio.Event()
@@ -83,8 +84,8 @@ class Reconciler:
         await self._warm_pool.sort_out(machines)
         await self._repair_all(machines)
         await self._resizing.finish()
-        if self._inherited and not await self._take_over():
-            self._inherited = frozenset()
+        if self._taking_over:
+            self._taking_over = await self._take_over()
         await self._destroy_strangers(machines)
         await self._settle_snapshots()
         self._rounds += 1
@@ -191,8 +192,6 @@ class Reconciler:
         """Note which executions an earlier server left running; once, before anything else runs."""
         running = await self._context.store.executions.running()
         self._inherited = frozenset(execution.id for execution in running)
-        if not running:
-            await self._context.spool.sweep(())
 
     async def _take_over(self) -> bool:
         """Follow or settle every execution an earlier server left; true while some had to wait."""

@@ -183,6 +183,6 @@ async def test_rows_name_the_files_that_outputs_lie_in(
     assert left is not None and (left.output_file, left.error_file, left.dropped) == (0, None, 9)
     assert await store.executions.oldest_with_file() == WithFile(done[1].id, other.id, 10)
     clock.advance(days=2)
-    removed = await store.executions.prune(Retention(age=timedelta(days=1)))
+    removed = await store.executions.prune(clock(), Retention(age=timedelta(days=1)))
     assert removed.rows == 4
     assert removed.files == [WithFile(done[1].id, other.id, 10), WithFile(done[2].id, vm.id, 10)]
