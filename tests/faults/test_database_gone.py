@@ -4,77 +4,27 @@ from __future__ import annotations
 
 import sqlite3
 import subprocess
-import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 
 from tests.faults.host_state import HostState
-from tests.server_process import ServerProcess, server
+from tests.faults.use import (
+    ENDS_LATER,
+    SECONDS,
+    assert_store_failed,
+    create,
+    done,
+    execute,
+    serving,
+    until,
+    until_agreed,
+    until_writes,
+)
 from tests.unit.store.databases import SCRIPT
-
-SECONDS = 60.0
-ENDS_LATER = "echo begun; sleep 3; echo ended"
-
-
-@contextmanager
-def serving(state_dir: Path, **settings: str) -> Iterator[ServerProcess]:
-    """A server with VMs, all of which are deleted at the end, and nothing left of them."""
-    with server(
-        state_dir,
-        state_dir.with_name("log"),
-        BACKEND="bubblewrap",
-        PERIODS__RECONCILE_EVERY="0.3",
-        WARM_POOL__MAXIMUM="0",
-        **settings,
-    ) as found:
-        yield found
-        for vm in found.client.get("/api/vms").json():
-            assert found.client.delete(f"/api/vms/{vm['id']}").status_code == 204
-        assert list((state_dir / "bubblewrap" / "vms").iterdir()) == []
-
-
-def create(found: ServerProcess, name: str) -> httpx.Response:
-    return found.client.post("/api/vms/create", json={"name": name, "language": "bash", "disk_limit": 64})
-
-
-def execute(found: ServerProcess, vm: str, command: str) -> httpx.Response:
-    return found.client.post(f"/api/vms/{vm}/execute", json={"command": command})
-
-
-def done(found: ServerProcess, vm: str, command: str) -> str:
-    """What a command that has to succeed writes."""
-    answer = execute(found, vm, command)
-    assert answer.status_code == 200 and answer.json()["exit_code"] == 0, answer.text
-    return str(answer.json()["output"])
-
-
-def until(holds: Any) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not holds():
-        assert time.monotonic() < deadline, "it never became so"
-        time.sleep(0.05)
-
-
-def until_writes(found: ServerProcess, vm: str, text: str) -> None:
-    """Until what runs in the VM has written this."""
-    until(lambda: text in "".join(entry["text"] for entry in found.client.get(f"/api/vms/{vm}/logs").json()))
-
-
-def assert_store_failed(answer: httpx.Response) -> None:
-    assert (answer.status_code, answer.json()["code"]) == (500, "store_failed"), answer.text
-    assert answer.json()["retryable"]
-
-
-@pytest.fixture
-def clients() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(8) as pool:
-        yield pool
 
 
 @pytest.mark.timeout(120)
@@ -84,7 +34,7 @@ def test_locked_by_another_process(tmp_path: Path, clients: ThreadPoolExecutor) 
     with serving(state_dir) as found:
         for name in ("box", "other"):
             assert create(found, name).status_code == 201
-        runs: Future[httpx.Response] = clients.submit(execute, found, "box", ENDS_LATER)
+        runs = clients.submit(execute, found, "box", ENDS_LATER)
         until_writes(found, "box", "begun")
         with closing(sqlite3.connect(state_dir / "vmpool.db", isolation_level=None)) as other:
             other.execute("BEGIN EXCLUSIVE")
@@ -104,7 +54,7 @@ def test_locked_by_another_process(tmp_path: Path, clients: ThreadPoolExecutor) 
             rows = HostState(state_dir, "bubblewrap")
             assert rows.query("SELECT state FROM vm_executions WHERE id = ?", ended["id"]) == [("running",)]
             other.execute("ROLLBACK")
-        until(lambda: rows.differences() == [])
+        until_agreed(rows)
         assert rows.query("SELECT output FROM vm_executions WHERE id = ?", ended["id"]) == [
             (ended["output"],)
         ]
