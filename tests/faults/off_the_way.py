@@ -18,9 +18,6 @@ OFF_THE_WAY: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "vmpool.agent.connection:Connection._read: await self._stream.receive(_RECEIVE_BYTES)",
             "vmpool.agent.connection:Connection._flush: await self._stream.send(b''.join(self._outgoing))",
         ),
-        "a key that was looked up within the last half minute": (
-            "vmpool.api.auth:Authenticator.__call__: await self._look_up(secret, digest)",
-        ),
         "traces that nobody collects": (
             (
                 "vmpool.api.observed:Observed.__call__: "
@@ -95,6 +92,12 @@ OFF_THE_WAY: Mapping[str, tuple[str, ...]] = MappingProxyType(
         ),
         "as it happens: whether the agent listens at the first try": (
             "vmpool.backends.docker.dial:wait_for_agent: await anyio.sleep(pause)",
+        ),
+        "an agent that does not end when it is asked to": (
+            (
+                "vmpool.backends.docker.backend:DockerBackend.stop: "
+                "await end(self._container(key), init, self._isolation_of(facts))"
+            ),
         ),
         "a process the server may not end itself": (
             "vmpool.backends.docker.ending:end: await container.stop(t=0)",
