@@ -92,6 +92,7 @@ OFF_THE_WAY: Mapping[str, tuple[str, ...]] = MappingProxyType(
         ),
         "as it happens: whether the agent listens at the first try": (
             "vmpool.backends.docker.dial:wait_for_agent: await anyio.sleep(pause)",
+            "vmpool.backends.docker.dial:dial_agent: await dial_stub(container)",
         ),
         "an agent that does not end when it is asked to": (
             (
