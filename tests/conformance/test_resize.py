@@ -12,7 +12,7 @@ from tests.conformance.backends import KEY, Power, World
 from tests.conformance.box import Box, limited, next_id, open_box, shell_spec
 from tests.conformance.test_spares import BURNS, FORKS
 from vmpool.agent import Output, open_client
-from vmpool.backends.base import Backend, MachineSpec, MachineState, SupportsResize
+from vmpool.backends.base import Backend, MachineSpec, MachineState, SupportsResize, SupportsSnapshot
 from vmpool.errors import BackendFailed, Unsupported
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
@@ -117,3 +117,19 @@ async def test_a_disk_grows_while_it_is_stopped_and_never_shrinks(world: World) 
             with pytest.raises(Unsupported, match="only grows"):
                 await able(box.backend).resize(box.key, limited(world.spec(), disk=64))
             await able(box.backend).resize(box.key, larger)
+
+
+@host_kernel
+async def test_a_snapshot_of_a_smaller_disk_is_restored_to_the_limit_of_now(world: World) -> None:
+    async with open_box(world, spec=limited(world.spec(), disk=32)) as box:
+        how = box.info.enforcement["disk"]
+        if how == "nothing" or "per file" in how:
+            pytest.skip(f"{world.candidate.name}: nothing holds the disk limit here")
+        assert isinstance(box.backend, SupportsSnapshot)
+        await box.output("echo kept > file")
+        await box.backend.snapshot(box.key, "small")
+        await box.backend.destroy(box.key)
+    async with open_box(world, spec=limited(world.spec(snapshot="small"), disk=96)) as box:
+        assert not any("disk" in warning for warning in box.machine.warnings)
+        assert await box.output("head -c 60000000 /dev/zero > fill; rm fill; cat file") == "kept"
+        assert b"No space" in (await box.sh("head -c 120000000 /dev/zero > fill; rm fill")).stderr

@@ -137,8 +137,12 @@ async def test_refusals(backend: BubblewrapBackend, tmp_path: Path) -> None:
     assert await backend.inspect(NEXT) is None
 
 
-async def test_another_disk_size_keeps_the_snapshots(backend: BubblewrapBackend, grade: Grade) -> None:
+@pytest.mark.parametrize(("asked", "has"), [(16, 32), (64, 64)])
+async def test_a_snapshots_disk_grows_and_never_shrinks(
+    backend: BubblewrapBackend, grade: Grade, asked: int, has: int
+) -> None:
     await backend.create(KEY, SPEC)
     await backend.snapshot(KEY, "small")
-    machine = await backend.create(NEXT, MachineSpec("box", "bash", Limits(disk=64), snapshot="small"))
-    assert any("32 MB" in warning for warning in machine.warnings) is (grade is Grade.ROOT)
+    machine = await backend.create(NEXT, MachineSpec("box", "bash", Limits(disk=asked), snapshot="small"))
+    warned = any("32 MB" in warning for warning in machine.warnings)
+    assert warned is (grade is Grade.ROOT and has > asked)

@@ -189,6 +189,8 @@ class Machines:
                 if snapshot is None:
                     disks.empty_image(source, record.disk)
                 disks.copy_sparse(source / image, paths.image)
+                if paths.image.stat().st_size < record.disk * disks.MB:  # its snapshot's was smaller
+                    disks.grow(paths.image, record.disk)
             elif snapshot is not None:
                 launching.as_root(self.host.programs, *disks.COPY_TREE, str(source / "disk"), str(paths.tree))
             self._launch(key, record)

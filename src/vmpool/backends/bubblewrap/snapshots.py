@@ -51,7 +51,7 @@ def starting_point(machines: Machines, record: Record) -> tuple[Record, Path | N
             snapshot_base=kept.base,
             host_base=machines.base,
         )
-    if kept.image and kept.disk != record.disk:
+    if kept.image and kept.disk > record.disk:  # a smaller one grows
         warning = f"the disk has {kept.disk} MB as in the snapshot, not {record.disk}"
         record = replace(record, disk=kept.disk, warnings=(*record.warnings, warning))
     return record, directory

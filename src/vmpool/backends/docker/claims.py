@@ -84,8 +84,8 @@ class Claims:
 def can_claim(made: MachineSpec, asked: MachineSpec) -> bool:
     """Whether a container made to the first can become the second while it runs.
 
-    The limit of a file's size is one of process 1, which nobody may raise again; network and files are
-    what they are.  The engine's labels too: the caller's own are in the VM's row alone then.
+    The disk has the size it was made with; network and files are what they are.  The engine's labels too: the
+    caller's own are in the VM's row alone then.
     """
     return (
         (made.template, made.network, made.limits.disk) == (asked.template, asked.network, asked.limits.disk)
