@@ -27,7 +27,7 @@ from vmpool.backends.base import (
 )
 from vmpool.backends.docker import snapshots, spares
 from vmpool.backends.docker.agent_volume import agent_binary, drop_agent_volumes, home_archive
-from vmpool.backends.docker.claims import Claims, can_claim, update_body
+from vmpool.backends.docker.claims import Claims, can_claim
 from vmpool.backends.docker.containers import create_or_find, remove
 from vmpool.backends.docker.dial import dial_agent, wait_for_agent
 from vmpool.backends.docker.disk_images import DiskImages
@@ -52,7 +52,7 @@ from vmpool.backends.docker.machines import (
     state_of,
     usage_from_stats,
 )
-from vmpool.backends.docker.resizing import refuse
+from vmpool.backends.docker.resizing import change
 from vmpool.backends.docker.sources import Sources
 from vmpool.backends.docker.spares import as_claimed, can_have_spares, claimed_machine
 from vmpool.backends.docker.spec import (
@@ -358,15 +358,7 @@ class DockerBackend(Backend):
                 facts = await self._facts(key)
                 if facts is None or state_of(facts["State"]["Status"]) is MachineState.CREATING:
                     raise BackendFailed(f"{key} is not there to be changed")
-                isolation, running = self._isolation_of(facts), init_of(facts) is not None
-                disk = await self._disks.size(facts)
-                refuse(facts, spec.limits, isolation, running, disk)
-                if disk is not None and spec.limits.disk > disk:
-                    await self._disks.grow(facts, spec.limits.disk)
-                if body := update_body(facts, spec.limits, isolation):
-                    await self._client._query_json(
-                        f"containers/{facts['Id']}/update", method="POST", data=body
-                    )
+                await change(self._client, self._disks, facts, spec.limits, self._isolation_of(facts))
                 return machine_from_inspection(key, facts, self._engine)
 
     def can_claim(self, made: MachineSpec, asked: MachineSpec) -> bool:

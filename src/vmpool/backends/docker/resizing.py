@@ -1,16 +1,33 @@
-"""What of a container's limits can be changed.  Pure functions of the engine's answers."""
+"""Other limits for a container that is there."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from aiodocker import Docker
+
+from vmpool.backends.docker.claims import update_body
+from vmpool.backends.docker.disk_images import DiskImages
+from vmpool.backends.docker.machines import init_of
 from vmpool.backends.docker.spec import MB, pids_limit
 from vmpool.backends.docker.storage import Storage, storage_of
 from vmpool.domain import Limits
 from vmpool.errors import Unsupported
 
 NAME = "docker"
+
+
+async def change(
+    client: Docker, disks: DiskImages, facts: Mapping[str, Any], asked: Limits, isolation: str
+) -> None:
+    """The engine's own update, and the disk of a container that does not run; see `SupportsResize`."""
+    disk = await disks.size(facts)
+    refuse(facts, asked, isolation, init_of(facts) is not None, disk)
+    if disk is not None and asked.disk > disk:
+        await disks.grow(facts, asked.disk)
+    if body := update_body(facts, asked, isolation):
+        await client._query_json(f"containers/{facts['Id']}/update", method="POST", data=body)
 
 
 def refuse(facts: Mapping[str, Any], asked: Limits, isolation: str, running: bool, disk: int | None) -> None:

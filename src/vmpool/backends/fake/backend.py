@@ -247,9 +247,9 @@ class FakeBackend(Backend):
     async def settle(self, container_id: str, key: MachineKey, spec: MachineSpec) -> None:
         async def act() -> None:
             for found, machine in list(self.host.machines.items()):
-                if machine.container_id == container_id and found != key:  # an earlier server's claim
+                if machine.container_id == container_id:
                     machine.become(key, spec)
-                    self.host.machines[key] = self.host.machines.pop(found)
+                    self.host.machines[key] = self.host.machines.pop(found)  # an earlier server's claim
 
         await self._do("settle", act)
 

@@ -120,23 +120,27 @@ class WarmPool:
         self._context.connections.move(spare.key, key)
         if spare.warm:
             self._warmer.claimed(key, LANGUAGES[spare.spec.template])
-        self._context.tasks.start_soon(self._settle, backend, spare, key, spec)
+        self._context.tasks.start_soon(self._settle, backend, spare, key)
         return machine
 
-    async def _settle(
-        self, backend: SupportsSpares, spare: Spare, key: MachineKey, spec: MachineSpec
-    ) -> None:
-        """Once the row says whose the container is, and nobody is waiting: tell the engine too."""
-        pause = SETTLE_AFTER
+    async def _settle(self, backend: SupportsSpares, spare: Spare, key: MachineKey) -> None:
+        """Once the row says whose the container is, and nobody is waiting: tell the engine too.
+
+        It is told what the row says while the VM is held: limits may have changed since the claim.
+        """
+        context, pause = self._context, SETTLE_AFTER
         while True:
             await anyio.sleep(pause)
-            vm = self._context.registry.get(key.vm_id)
+            vm = context.registry.get(key.vm_id)
             if vm is None or key_of(vm) != key:
                 break
             if vm.container_id != spare.container_id or self._busy():
                 continue
             try:
-                await backend.settle(spare.container_id, key, spec)
+                async with context.locks.holding(key.vm_id):
+                    vm = context.registry.get(key.vm_id)
+                    if vm is not None and key_of(vm) == key:
+                        await backend.settle(spare.container_id, key, machine_spec(vm))
                 break
             except Exception as error:  # also a defect of ours: it ends no server
                 text = "the engine could not be told that %s is %s: %s"

@@ -13,10 +13,12 @@ from vmpool.backends.base import MachineKey
 from vmpool.backends.fake import Fail, Hold, Slow
 from vmpool.domain import VM, Limits, VMState
 from vmpool.errors import BackendFailed, PoolFull, Unsupported, VMNotFound
+from vmpool.pool.requests import LimitsRequest
 from vmpool.pool.settings import PoolSettings
 from vmpool.pool.vm_pool_manager import VMPoolManager
 from vmpool.pool.warm_pool.bounds import Bounds
 from vmpool.pool.warm_pool.figures import Miss, WarmPoolFigures
+from vmpool.pool.warm_pool.keeper import SETTLE_AFTER
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
@@ -64,6 +66,16 @@ async def test_a_create_takes_what_is_ready(world: World) -> None:
         await until_ready(world, pool, 1)
         found = await figures(world, pool)
         assert (found.enabled, found.hits, found.hit_rate, found.made) == (True, 1, 1.0, 2)
+
+
+async def test_limits_changed_before_the_engine_is_told_of_the_claim_stay(world: World) -> None:
+    async with world.server(keeping(1)) as pool:
+        await until_ready(world, pool, 1)
+        vm = await pool.create_vm(world.ada, vm_request("mine"))
+        changed = await pool.change_limits(world.ada, vm.id, LimitsRequest(memory=300))
+        await anyio.sleep(2 * SETTLE_AFTER)
+        (machine,) = (one for key, one in world.host.machines.items() if not key.is_spare)
+        assert machine.spec.limits == changed.limits
 
 
 async def test_demand_fills_the_pool_and_a_dry_one_says_so(
