@@ -61,6 +61,8 @@ async def test_limits_change_while_it_runs_and_while_it_is_stopped(world: World)
         if live:
             await able(box.backend).resize(box.key, small)
             await _small(box)
+            if "cgroup" in box.info.enforcement["cpu"]:
+                assert float((await box.python(BURNS)).stdout) < 0.75
             await able(box.backend).resize(box.key, large)
             await _large(box)
         else:
@@ -75,8 +77,6 @@ async def test_limits_change_while_it_runs_and_while_it_is_stopped(world: World)
 async def _small(box: Box) -> None:
     assert (await box.python("bytearray(200 << 20)")).exit.exit_code != 0
     assert 0 < await box.figure(FORKS) < 20
-    if "cgroup" in box.info.enforcement["cpu"]:
-        assert float((await box.python(BURNS)).stdout) < 0.75
 
 
 async def _large(box: Box) -> None:
