@@ -7,6 +7,7 @@ import fcntl
 import os
 import shutil
 import subprocess
+import threading
 import time
 from pathlib import Path
 from tempfile import mkdtemp
@@ -17,6 +18,8 @@ MB = 1 << 20
 SMALLEST_IMAGE_MB = 8
 FICLONE = 0x40049409
 COPY_CHUNK = 1 << 26
+SIZES_KEPT, COPIED_SECONDS = 16, 60.0
+"""Empty disks that are kept, and how long one is kept in any case, for whoever is about to copy it."""
 RELEASE_SECONDS = 20.0
 E2FSCK_CORRECTED = 2
 """The largest exit status of e2fsck that leaves a whole file system."""
@@ -127,11 +130,17 @@ def _copy_range(reader: int, writer: int, at: int, length: int) -> int:
 
 
 def empty_image(images: Path, megabytes: int) -> Path:
-    """An empty formatted disk of this size, made once and kept."""
+    """An empty formatted disk of this size, made once and kept while few other sizes are asked for.
+
+    It may be gone a minute later: callers copy it at once.
+    """
     megabytes = max(megabytes, SMALLEST_IMAGE_MB)
     target = images / f"{megabytes}.ext4"
-    if target.exists():
-        return target
+    with _KEEPING:
+        if target.exists():
+            target.touch()
+            return target
+        _forget_sizes(images)
     mkfs = mkfs_program()
     if mkfs is None:
         raise BackendFailed("mkfs.ext4 is gone; install e2fsprogs")
@@ -147,6 +156,18 @@ def empty_image(images: Path, megabytes: int) -> Path:
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return target
+
+
+_KEEPING = threading.Lock()
+"""Looking whether a size is in use, and saying that it is."""
+
+
+def _forget_sizes(images: Path) -> None:
+    """Remove sizes that were not asked for in a while: asking for another each time fills no disk."""
+    by_use = sorted((image.stat().st_mtime, image) for image in images.glob("*.ext4"))
+    for used, image in by_use[: max(0, len(by_use) - SIZES_KEPT + 1)]:
+        if used < time.time() - COPIED_SECONDS:
+            image.unlink()
 
 
 def wait_until_released(image: Path, seconds: float = RELEASE_SECONDS) -> None:

@@ -26,6 +26,17 @@ def test_an_empty_image_is_made_once_and_takes_no_room(tmp_path: Path) -> None:
     assert run("e2fsck", "-fn", image) == 0
 
 
+def test_only_some_sizes_are_kept_and_those_in_use(tmp_path: Path) -> None:
+    for megabytes in range(8, 8 + disks.SIZES_KEPT):
+        os.utime(disks.empty_image(tmp_path, megabytes), (0, megabytes))
+    disks.empty_image(tmp_path, 8)  # in use again
+    disks.empty_image(tmp_path, 100)
+    kept = {entry.name for entry in tmp_path.iterdir()}
+    assert len(kept) == disks.SIZES_KEPT
+    assert kept >= {"8.ext4", "100.ext4"}
+    assert "9.ext4" not in kept
+
+
 def test_the_smallest_image(tmp_path: Path) -> None:
     assert disks.empty_image(tmp_path, 1).stat().st_size == disks.SMALLEST_IMAGE_MB << 20
 
