@@ -197,6 +197,28 @@ async def test_facts_are_recorded_without_a_change_of_state(store: Store, vm: VM
         await store.vms.record(vm.id, container_id="d")
 
 
+async def test_wanted_limits_are_an_intent_that_counts_as_the_larger(store: Store, vm: VM) -> None:
+    have, wanted = vm.limits, replace(vm.limits, memory=vm.limits.memory + 100, disk=vm.limits.disk - 50)
+    seen: list[Census] = []
+    announced = await store.vms.intend(vm, wanted, seen.append)
+    assert (announced.limits, announced.wanted) == (have, wanted)
+    assert [(census.memory, census.disk) for census in seen] == [(have.memory, have.disk)]
+    assert await store.vms.get_by_id(vm.id) == announced
+    census = await store.vms.census(vm.user_id)
+    assert (census.memory, census.disk) == (wanted.memory, have.disk)
+    with pytest.raises(IllegalTransition):
+        await store.vms.intend(replace(vm, generation=2), wanted, admit_all)
+    done = await store.vms.record(vm.id, limits=wanted, wanted=None)
+    assert (done.limits, done.wanted) == (wanted, None)
+
+    def refuse(census: Census) -> None:
+        raise PoolFull("memory", 1, census.memory)
+
+    with pytest.raises(PoolFull):
+        await store.vms.intend(done, have, refuse)
+    assert await store.vms.get_by_id(vm.id) == done
+
+
 async def test_last_use_never_moves_back(store: Store, vm: VM, clock: Clock) -> None:
     later = clock.now + timedelta(minutes=5)
     await store.vms.touch(vm.id, later)
