@@ -271,6 +271,18 @@ async def test_a_vm_frozen_by_a_server_that_ended_is_thawed(make_backend: MakeBa
             await agent.ping()
 
 
+async def test_a_container_removed_by_hand_leaves_no_volume_for_good(
+    make_backend: MakeBackend, pool_id: str
+) -> None:
+    async with connected() as client:
+        ours = {"label": [f"vmpool.pool={pool_id}"]}
+        async with make_backend() as backend:
+            await backend.create(KEY, SPEC)
+            await client.containers.container(container_name(pool_id, KEY)).delete(force=True)
+            assert (await client.volumes.list(filters=ours))["Volumes"]
+        assert not (await client.volumes.list(filters=ours))["Volumes"]
+
+
 async def test_a_snapshot_outlives_its_vm_its_deletion_and_the_server(
     make_backend: MakeBackend, pool_id: str
 ) -> None:

@@ -88,6 +88,7 @@ def test_a_container_is_described_in_full() -> None:
                     "Target": "/dev/pts",
                     "VolumeOptions": {
                         "NoCopy": True,
+                        "Labels": {"vmpool.pool": "p1"},
                         "DriverConfig": {
                             "Name": "local",
                             "Options": {

@@ -51,23 +51,6 @@ _OWNER = "uid=1000,gid=1000"
 
 _PAGE = 4096
 """Bytes of the engine host's pages, at least."""
-_TERMINALS: JSONDict = {
-    "Type": "volume",
-    "Target": "/dev/pts",
-    "VolumeOptions": {
-        "NoCopy": True,
-        "DriverConfig": {
-            "Name": "local",
-            "Options": {
-                "type": "devpts",
-                "device": "devpts",
-                "o": f"nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5,max={TERMINALS}",
-            },
-        },
-    },
-}
-"""In the place of the runtime's own mount, which has no limit: terminals are one number for the host."""
-
 _READ_ONLY = (
     *("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"),  # the engine's own list
     "/sys/fs/cgroup",  # a tmpfs without a size where version 1 has a namespace of its own
@@ -220,7 +203,7 @@ def _host_config(spec: MachineSpec, placement: Placement, image_size: int) -> JS
         # A guest kernel has its own.
         config["Sysctls"] = {"kernel.shmall": str(SHARED_MEMORY_MB * MB // _PAGE)}
         if not placement.podman:
-            config["Mounts"].append(_TERMINALS)
+            config["Mounts"].append(_terminals(placement.pool_id))
     if placement.podman:
         # It would ask for a million by itself, which a host without CAP_SYS_RESOURCE refuses; this is as
         # many as it may have itself, for all VMs together.
@@ -244,6 +227,20 @@ def _tmpfs(limits: Limits, placement: Placement) -> JSONDict:
         mounts[HOME] = f"rw,exec,nosuid,nodev,{tmpfs_options(limits.disk_in_memory - beside, '755')},{_OWNER}"
         mounts["/tmp"] = f"rw,exec,nosuid,nodev,{tmpfs_options(beside, '1777')}"
     return {"Tmpfs": mounts}
+
+
+def _terminals(pool_id: str) -> JSONDict:
+    """In the place of the runtime's own mount, which has no limit: terminals are one number for the host.
+
+    The volume is the container's and goes with it; one that stays is found by the pool's label.
+    """
+    options = f"nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5,max={TERMINALS}"
+    driver = {"Name": "local", "Options": {"type": "devpts", "device": "devpts", "o": options}}
+    return {
+        "Type": "volume",
+        "Target": "/dev/pts",
+        "VolumeOptions": {"NoCopy": True, "Labels": {LABEL_POOL: pool_id}, "DriverConfig": driver},
+    }
 
 
 def pids_limit(processes: int, isolation: str) -> int:
