@@ -111,6 +111,9 @@ def _show_log(entries: list[NetworkLogEntry], as_json: bool) -> None:
     if as_json:
         render.show_json(entries)
         return
+    if not entries:
+        render.note("nothing has been asked for yet, or nothing has ended")
+        return
     render.table(
         ("time", "verdict", "host", "port", "address", "via", "up", "down", "rule"),
         (

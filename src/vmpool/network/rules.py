@@ -90,9 +90,11 @@ def _network_rule(text: str, network: str, port: int | None) -> Rule:
     if "%" in network:
         raise BadDestination("must not name a zone")
     try:
-        found = ip_network(network)
-    except ValueError as problem:
-        raise BadDestination(str(problem)) from None
+        found = ip_network(network, strict=False)
+    except ValueError:
+        raise BadDestination("is no address, CIDR or name") from None
+    if "/" in network and parse(network.partition("/")[0]) != plain(found.network_address):
+        raise BadDestination(f"has bits past its length: the network is {found}")
     return Rule(text, network=_plain(found), port=port)
 
 
