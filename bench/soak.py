@@ -12,6 +12,7 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -21,6 +22,8 @@ from bench.server import Server, running_server
 
 WIDTH = 4
 """VMs in use at once."""
+WARM_LIVES = 5
+"""So many of each of them before anything is compared."""
 RESTS = 8
 """Looks at the pool at rest, at least; one at most every `LONGEST_TURN` seconds."""
 LONGEST_TURN = 60.0
@@ -122,8 +125,9 @@ def soak(backend: str, seconds: float) -> list[Held]:
     settings = {"WARM_POOL__MAXIMUM": "0", "PERIODS__RECONCILE_EVERY": "2"}
     lives = failures = 0
     with running_server(backend, settings) as server, ThreadPoolExecutor(WIDTH) as threads:
-        for number in range(3 * WIDTH):  # everything that is made once is made now
-            life(server, f"first-{number}")
+        for place in range(WARM_LIVES):  # everything that is made once is made now
+            names = [f"first-{WIDTH * place + number}" for number in range(WIDTH)]
+            list(threads.map(partial(life, server), names))
         with Client(server.address) as client:
             client.post("/api/vms/create", {"name": "seen", "language": "python"})
             used = held(server)

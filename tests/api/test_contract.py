@@ -165,12 +165,12 @@ usual = partial(settings, deadline=None, suppress_health_check=list(HealthCheck)
 
 
 @schema(edges=True).parametrize()
-@usual(max_examples=12)
+@usual(max_examples=6)
 def test_every_answer_is_documented(case: Case, fake_site: Site) -> None:
     check(fake_site, case)
 
 
 @schema(edges=False).parametrize()
-@usual(max_examples=3)
+@usual(max_examples=2)
 def test_on_real_vms_too(case: Case, real_site: Site) -> None:
     check(real_site, case)
