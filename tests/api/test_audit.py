@@ -75,6 +75,15 @@ async def test_who_did_what(owner: Caller, other: Caller, caller_with: With) -> 
     assert [entry["action"] for entry in await entries(owner, action="stop_vm")] == ["stop_vm"]
 
 
+@pytest.mark.parametrize("body", [{"code": "1"}, {"nonsense": 1}], ids=["well-formed", "the long way"])
+async def test_a_refused_execution_is_there(owner: Caller, caller_with: With, body: object) -> None:
+    key = await owner.ok("POST", "/api/keys", {"scopes": ["read"]}, status=201)
+    reader = caller_with(key["key"])
+    await reader.refused("POST", "/api/vms/1/execute", body, status=403, code="insufficient_scope")
+    newest = (await entries(owner))[0]
+    assert (newest["action"], newest["status"], newest["key_id"]) == ("execute", 403, key["id"])
+
+
 async def test_an_entry_names_its_request(owner: Caller) -> None:
     answer = await owner.call("POST", "/api/vms/gone/stop", headers={"X-Request-ID": "mine-1"})
     assert (await entries(owner))[0]["request_id"] == answer.headers["x-request-id"] == "mine-1"

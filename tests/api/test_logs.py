@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -14,6 +15,7 @@ from .caller import Caller
 from .events import following
 
 pytestmark = pytest.mark.anyio
+With = Callable[[str | None], Caller]
 
 
 async def test_oldest_first(owner: Caller) -> None:
@@ -74,3 +76,24 @@ async def test_follow_ends_when_the_server_does(owner: Caller, services: Service
 
 async def test_follow_of_an_unknown_vm_is_404(owner: Caller) -> None:
     await owner.refused("GET", "/api/vms/none/logs?follow=true", status=404, code="vm_not_found")
+
+
+@pytest.mark.parametrize("how", ["revoked", "disabled", "expired"])
+async def test_follow_ends_with_the_readers_key(
+    how: str, owner: Caller, caller_with: With, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vmpool.api.events.HEARTBEAT_SECONDS", 0.02)
+    made = await owner.ok("POST", "/api/users", {"name": "ada"}, status=201)
+    ada = caller_with(made["key"]["key"])
+    await ada.create("box")
+    async with following(ada, "/api/vms/box/logs?follow=true") as stream:
+        assert await stream.chunk() == b": still here\n\n"
+        if how == "disabled":
+            await owner.ok("PATCH", f"/api/users/{made['id']}", {"disabled": True})
+        elif how == "revoked":
+            await owner.ok("DELETE", f"/api/users/{made['id']}/keys/{made['key']['id']}", status=204)
+        else:
+            await ada.ok("POST", f"/api/keys/{made['key']['id']}/rotate", {"overlap": 0}, status=201)
+        (last,) = [event async for event in stream.named()]
+    assert last.name == "error"
+    assert json.loads(last.data)["code"] == ("user_disabled" if how == "disabled" else "unauthenticated")

@@ -66,19 +66,27 @@ class Authenticator:
         address whose keys were wrong too often.  A key that works is never refused for an address's
         failures: somebody else behind the same proxy may have made them.
         """
-        secret = _secret_of(header)
-        if secret is None:
-            raise self._failure(address)
-        digest = hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
-        known = self._known.get(digest)
-        if known is None or self._clock() >= known.until:
-            known = await self._look_up(secret, digest, address)
+        known = await self._find(header, address)
         rate = self._rates.requests
         if rate is not None:
             wait = known.bucket.take(rate, time.monotonic())
             if wait:
                 raise RateLimited("requests", wait)
         return known.principal
+
+    async def confirm(self, header: str | None) -> None:
+        """Unauthenticated or UserDisabled where who was let in with this key would not be any more."""
+        await self._find(header, None)
+
+    async def _find(self, header: str | None, address: str | None) -> _Known:
+        secret = _secret_of(header)
+        if secret is None:
+            raise self._failure(address)
+        digest = hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
+        known = self._known.get(digest)
+        if known is None or self._clock() >= known.until:
+            return await self._look_up(secret, digest, address)
+        return known
 
     async def _look_up(self, secret: str, digest: bytes, address: str | None) -> _Known:
         epoch = self._epoch

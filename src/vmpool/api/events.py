@@ -32,8 +32,9 @@ class EventStream(Response, Generic[T]):
 
     values: entered when the answer begins.  event: a value, written out.  end: the last event of a stream
     that is complete, from the number of values.  closing: set when a stream without end is to end; without
-    it the stream is a request like others, which the server's end leaves its time.  A failure, and being cut
-    by the server's end, is an event `error` with the problem.
+    it the stream is a request like others, which the server's end leaves its time.  allowed: raises once the
+    reader may not read any more, and is asked at every heartbeat.  A failure, that one included, and being
+    cut by the server's end, is an event `error` with the problem.
     """
 
     media_type = MEDIA_TYPE
@@ -46,6 +47,7 @@ class EventStream(Response, Generic[T]):
         *,
         end: Callable[[int], bytes] | None = None,
         closing: anyio.Event | None = None,
+        allowed: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         super().__init__(headers={"X-Accel-Buffering": "no"})
         del self.headers["content-length"]
@@ -54,6 +56,7 @@ class EventStream(Response, Generic[T]):
         self._request_id = request_id
         self._end = end
         self._closing = closing
+        self._allowed = allowed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
@@ -63,6 +66,8 @@ class EventStream(Response, Generic[T]):
                 ended = tasks.cancel_scope.cancel
                 tasks.start_soon(_when_gone, receive, ended)
                 tasks.start_soon(_heartbeat, write)
+                if self._allowed is not None:
+                    tasks.start_soon(self._while_allowed, self._allowed, write, ended)
                 if self._closing is not None:
                     tasks.start_soon(_when_closing, self._closing, ended)
                 await self._send_all(write)
@@ -83,15 +88,36 @@ class EventStream(Response, Generic[T]):
         except VMPoolError as error:
             await write(self._failed(error))
 
+    async def _while_allowed(
+        self,
+        allowed: Callable[[], Awaitable[None]],
+        write: Callable[[bytes], Awaitable[None]],
+        ended: Callable[[], None],
+    ) -> None:
+        try:
+            while True:
+                await anyio.sleep(HEARTBEAT_SECONDS)
+                await allowed()
+        except VMPoolError as error:
+            await write(self._failed(error))
+            ended()
+
     def _failed(self, error: VMPoolError) -> bytes:
         line = problem_of(error, self._request_id).model_dump_json()
         return b"event: error\ndata: %b\n\n" % line.encode()
 
 
 def log_stream(request: Request, entries: AsyncGenerator[LogEntry, None]) -> Response:
-    """A VM's output as it is written, until the VM is deleted or the server ends."""
-    closing = Services.of(request).closing
-    return EventStream(aclosing(entries), answers.log_event, request.state.request_id, closing=closing)
+    """A VM's output as it is written, until the VM is deleted, the reader's key ends or the server does."""
+    services = Services.of(request)
+    header = request.headers.get("authorization")
+    return EventStream(
+        aclosing(entries),
+        answers.log_event,
+        request.state.request_id,
+        closing=services.closing,
+        allowed=lambda: services.authenticator.confirm(header),
+    )
 
 
 def batch_stream(request: Request, batch: Arrivals) -> Response:
