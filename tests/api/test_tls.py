@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import ssl
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -114,6 +116,21 @@ def test_a_client_believes_the_authority_it_is_given(
     monkeypatch.setenv(local.CA_VARIABLE, str(certificate))
     with Client(running.url, running.key) as client:
         client.list_vms()
+
+
+def test_the_command_believes_the_authority_it_is_given(
+    running: ServerProcess, certificate: Path, tmp_path: Path
+) -> None:
+    env = {**os.environ, local.URL_VARIABLE: running.url, local.KEY_VARIABLE: running.key}
+    vm = Path(sys.executable).with_name("vm")
+
+    def listed(ca: Path) -> subprocess.CompletedProcess[str]:
+        words = [str(vm), "--ca", str(ca), "list", "--json"]
+        return subprocess.run(words, env=env, capture_output=True, text=True, timeout=50, check=False)
+
+    assert listed(certificate).returncode == 0
+    refused = listed(self_signed(tmp_path, "other")[0])
+    assert refused.returncode == 125 and "CERTIFICATE_VERIFY_FAILED" in refused.stderr
 
 
 def test_a_client_believes_nobody_else(running: ServerProcess, files: Path) -> None:

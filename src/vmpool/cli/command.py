@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -25,6 +27,7 @@ from vmpool.cli import (
 )
 from vmpool.cli.status import NOT_DONE
 from vmpool.client.errors import ClientError
+from vmpool.client.local import CA_VARIABLE
 from vmpool.errors import VMPoolError
 
 app = typer.Typer(
@@ -55,6 +58,15 @@ def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
+    ca: Annotated[
+        Path | None,
+        typer.Option(
+            help="PEM file of the only authority an https server may be certified by. Default: VMPOOL_CA.",
+            exists=True,
+            dir_okay=False,
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Run code in isolated virtual machines: up to 10 at once.
 
@@ -65,6 +77,8 @@ def _root(
     vm execute test-vm "print('Hello from VM!')"
     vm delete test-vm
     """
+    if ca is not None:
+        os.environ[CA_VARIABLE] = str(ca.absolute())
 
 
 def run() -> int:
