@@ -9,8 +9,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.types import ASGIApp
 
+from tests.unit.pool.world import eventually
 from vmpool.api.server import create_app
 from vmpool.api.services import Services
+from vmpool.backends.base import MachineKey
+from vmpool.backends.fake import FakeBackend
+from vmpool.errors import BackendFailed
 
 from .caller import Caller
 
@@ -74,6 +78,35 @@ async def test_it_counts_what_happened(owner: Caller) -> None:
 
     await owner.ok("DELETE", f"/api/vms/{box['id']}", status=204)
     assert of(await figures(owner), "vmpool_vms") == 0
+
+
+async def test_what_failed_and_what_was_repaired(
+    owner: Caller, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = services.pool._backend
+    assert isinstance(backend, FakeBackend)
+    box = await owner.create()
+
+    async def fails(*_: object) -> None:
+        raise BackendFailed("no room")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(backend, "create", fails)
+        body = {"name": "other", "language": "bash"}
+        await owner.refused("POST", "/api/vms/create", body, status=502, code="backend_failed")
+    await backend.host.vanish(MachineKey(box["id"]))
+    services.pool._context.suspect()
+
+    async def noticed() -> bool:
+        return bool((await owner.ok("GET", "/api/vms/box"))["status"] == "error")
+
+    await eventually(noticed)
+    found = await figures(owner)
+    assert of(found, "vmpool_vm_creates_total", template="bash", start="cold", result="failed") == 1
+    assert of(found, "vmpool_refusals_total", code="backend_failed") == 1
+    assert of(found, "vmpool_reconciler_repairs_total", repair="mark_gone") == 1
+    assert of(found, "vmpool_vms", state="error") == 1
+    assert of(found, "vmpool_warm_pool_claims_total", result="dry") >= 1
 
 
 async def test_a_callers_words_are_no_label(owner: Caller) -> None:

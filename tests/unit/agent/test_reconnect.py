@@ -12,6 +12,7 @@ from anyio.abc import ByteStream
 from tests.captured import run
 from tests.unit.agent.agents import Agent, cut_on_the_way
 from vmpool.agent import Client, Exit, Output, open_client
+from vmpool.agent.link import LinkEvent
 from vmpool.errors import AgentRefused, AgentUnreachable
 
 pytestmark = pytest.mark.anyio
@@ -46,6 +47,18 @@ async def test_streams_cut_again_and_again(agent: Agent, client: Client) -> None
                 readers.start_soon(collect, client, agent, number, 800)
         tasks.cancel_scope.cancel()
     assert agent.dials > 5
+
+
+async def test_whoever_watches_is_told_of_each_connection(agent: Agent) -> None:
+    seen: list[LinkEvent] = []
+    client = Client(agent.dial, patience=5, watch=seen.append)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(client.run)
+        await client.ping()
+        await agent.cut()
+        await client.ping()
+        await client.aclose()
+    assert seen == [LinkEvent.CONNECTED, LinkEvent.RECONNECTED]
 
 
 async def test_a_stream_cut_in_the_middle_of_any_frame(agent: Agent) -> None:
