@@ -63,8 +63,9 @@ async def test_it_counts_what_happened(owner: Caller) -> None:
     assert of(found, "vmpool_execution_duration_seconds_count", language="python") == 2
     assert of(found, "vmpool_executions_in_flight") == 0
     assert of(found, "vmpool_refusals_total", code="vm_not_found") == 1
-    assert of(found, "vmpool_agent_connections_total", kind="first") == 1
-    assert of(found, "vmpool_agents_connected") == 1
+    # A VM that waits in the warm pool may have been made, and has an agent too.
+    assert of(found, "vmpool_agent_connections_total", kind="first") >= 1
+    assert of(found, "vmpool_agents_connected") >= 1
     assert of(found, "vmpool_reconciler_rounds_total", result="done") >= 1
     assert of(found, "vmpool_database_commit_duration_seconds_count", kind="group") >= 1
     assert of(found, "vmpool_database_commit_duration_seconds_count", kind="behind") >= 4
