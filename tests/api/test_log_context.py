@@ -118,9 +118,9 @@ async def test_a_task_that_stays_is_of_no_request(
         "POST", "/api/vms/create", {"name": "box", "language": "python"}, headers={"X-Request-ID": "first"}
     )
     await owner.call("POST", f"/api/vms/{box.json()['id']}/execute", {"code": "1"})
-    [line] = written.lines(logger="vmpool.test")
-    assert "request_id" not in line
-    assert line["vm_id"] == box.json()["id"]
+    dialled = written.lines(logger="vmpool.test")  # a VM that waits in the warm pool may be among them
+    assert not [line for line in dialled if "request_id" in line]
+    assert [line["vm_id"] for line in dialled if "vm_id" in line] == [box.json()["id"]]
 
 
 async def test_a_path_cannot_write_a_line_of_its_own(owner: Caller, written: Written) -> None:

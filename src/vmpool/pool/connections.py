@@ -50,7 +50,8 @@ class Connections:
 
     async def _keep(self, way: _Way, client: Client) -> None:
         log_context.outside()  # whoever asked first goes, the connection stays
-        log_context.for_vm(way.key.vm_id)
+        if not way.key.is_spare:
+            log_context.for_vm(way.key.vm_id)
         await client.run()
 
     def _watch(self, event: LinkEvent) -> None:
