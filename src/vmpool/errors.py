@@ -6,7 +6,8 @@
     ├── InvalidRequest              422  a field is wrong; `field` names it
     │   ├── IdempotencyMismatch     422  same Idempotency-Key, another body
     │   └── Unsupported             422  this host or backend has no such capability
-    │       └── IsolationUnavailable 422 this server has no such wall; `offered` lists what it has
+    │       ├── IsolationUnavailable 422 this server has no such wall; `offered` lists what it has
+    │       └── LimitsNotHard       422  hard limits were demanded; `soft` lists those this host cannot hold
     ├── Unauthenticated             401
     ├── Forbidden                   403
     │   ├── InsufficientScope       403  the key was made without this scope
