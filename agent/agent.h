@@ -20,6 +20,7 @@ enum {
 struct connection;
 struct execution;
 struct warm;
+struct network;
 
 struct agent {
   struct loop loop;
@@ -36,6 +37,7 @@ struct agent {
   struct link supervised; /* executions whose supervisor is not reaped yet */
   struct chunk_pool chunks;
   struct link warms;
+  struct network *network; /* NULL before it is first needed */
   const char *home;
   uint64_t boot_id;
   uint64_t started_us;
@@ -59,6 +61,9 @@ void connection_wake(struct connection *connection);
 /* The same at the latest in `us` microseconds, together with what comes until then. */
 void connection_wake_within(struct connection *connection, uint64_t us);
 uint64_t connections_next_due(const struct agent *agent);
+/* Whether more may be queued that can wait elsewhere; those that do, to be told when there is. */
+bool connection_has_room(const struct connection *connection);
+struct link *connection_starved(struct connection *connection);
 void connection_greet(struct connection *connection);
 void connection_reply_failed(struct connection *connection, uint64_t channel, const char *reason, const char *message,
                              int error);

@@ -1,5 +1,5 @@
 /* One host connection: frames in, frames out, never more in memory than the bounds below. */
-#include "agent.h"
+#include "network.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,6 +25,7 @@ struct connection {
   struct bytes in, out;
   size_t out_sent;
   struct link attached;
+  struct link starved; /* channels */
   bool greeted;
   bool closing; /* after what is queued has been sent */
   bool awake;   /* something may be to be sent */
@@ -41,6 +42,18 @@ struct agent *connection_agent(struct connection *connection) {
 
 struct link *connection_attached(struct connection *connection) {
   return &connection->attached;
+}
+
+static size_t queued(const struct connection *connection) {
+  return connection->out.size - connection->out_sent;
+}
+
+bool connection_has_room(const struct connection *connection) {
+  return queued(connection) < QUEUE_LOW;
+}
+
+struct link *connection_starved(struct connection *connection) {
+  return &connection->starved;
 }
 
 void connection_wake(struct connection *connection) {
@@ -85,16 +98,13 @@ static void close_connection(struct connection *connection) {
   }
   struct agent *agent = connection->agent;
   executions_detach(connection);
+  network_detach(connection);
   watch_close(&agent->loop, &connection->watch);
   list_remove(&connection->order);
   agent->connection_count--;
   bytes_free(&connection->in);
   bytes_free(&connection->out);
   loop_discard(&agent->loop, &connection->garbage);
-}
-
-static size_t queued(const struct connection *connection) {
-  return connection->out.size - connection->out_sent;
 }
 
 /* Answer every complete frame; false if the connection has to go. */
@@ -172,6 +182,11 @@ static void flush(struct connection *connection) {
   if (!alive || (connection->closing && queued(connection) == 0)) {
     close_connection(connection);
     return;
+  }
+  if (connection_has_room(connection)) {
+    list_each(at, next, &connection->starved) {
+      channel_resume(at);
+    }
   }
   uint32_t events = queued(connection) != 0 ? EPOLLOUT : 0;
   events |= queued(connection) < QUEUE_HIGH && !connection->closing ? EPOLLIN : 0;
@@ -263,6 +278,7 @@ static void listener_ready(struct watch *watch, uint32_t events) {
   connection->watch.fd = take_fd(&fd);
   connection->watch.ready = connection_ready;
   list_init(&connection->attached);
+  list_init(&connection->starved);
   list_append(&agent->connections, &connection->order);
   agent->connection_count++;
   if (!watch_for(&agent->loop, &connection->watch, EPOLLIN)) {

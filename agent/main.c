@@ -6,6 +6,7 @@
  *      --no-seccomp                 for emulators that cannot filter
  *      --no-subreaper               as on kernels without them (orphans.c)
  *   vmpool-agent connect PATH       carry standard input and output to the socket of an agent
+ *   vmpool-agent route [NAMESPACE]  make every address of a network namespace, else of this one, its own
  *   vmpool-agent supervise FD PID FD   what a warm interpreter executes beside a spare it has forked
  *   vmpool-agent --version
  */
@@ -26,7 +27,9 @@
 #include "agent.h"
 #include "bridge.h"
 #include "guard.h"
+#include "network.h"
 #include "program.h"
+#include "route.h"
 #include "seccomp.h"
 #include "supervisor.h"
 #include "warm.h"
@@ -44,7 +47,7 @@ struct options {
 static _Noreturn void usage(void) {
   die(
     "usage: vmpool-agent (--listen-fd N | --socket PATH) [--home PATH] [--no-seccomp] [--no-subreaper]"
-    " | connect PATH | --version");
+    " | connect PATH | route [NAMESPACE] | --version");
 }
 
 static int number(const char *text) {
@@ -174,8 +177,8 @@ static void open_agent(struct agent *agent, const struct options *options, int l
 /* Milliseconds until the next thing to be done without an event; -1 if there is none. */
 static int pause_ms(const struct agent *agent, uint64_t now) {
   uint64_t due = executions_next_due(agent);
-  uint64_t others[] = {warms_next_due(agent), connections_next_due(agent)};
-  for (size_t i = 0; i < 2; i++) {
+  const uint64_t others[] = {warms_next_due(agent), connections_next_due(agent), network_next_due(agent)};
+  for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
     if (others[i] != 0 && (due == 0 || others[i] < due)) {
       due = others[i];
     }
@@ -203,6 +206,7 @@ static void serve(struct agent *agent) {
       killed = true;
       executions_end_all(agent, SIGKILL);
     }
+    network_due(agent, now);
     connections_flush(agent, now);
     warms_due(agent, now);
     if (agent->stopping && (agent->running_count == 0 || now >= agent->stopping_kill_us + STOP_LIMIT_US)) {
@@ -222,6 +226,16 @@ static void sync_files(const char *home) {
   }
 }
 
+/* Who may is the host's root, or the engine's own exec.  `namespace`: NULL for where we are. */
+static int route(const char *namespace) {
+  const char *failed;
+  int result = namespace != NULL ? route_in_namespace(namespace, &failed) : route_every_address_here(&failed);
+  if (result != 0) {
+    die_errno(failed);
+  }
+  return 0;
+}
+
 int main(int argc, char **argv) {
   if (argc == 2 && strcmp(argv[1], "--version") == 0) {
     puts("vmpool-agent " AGENT_VERSION);
@@ -229,6 +243,9 @@ int main(int argc, char **argv) {
   }
   if (argc == 3 && strcmp(argv[1], "connect") == 0) {
     return bridge_run(argv[2]);
+  }
+  if ((argc == 2 || argc == 3) && strcmp(argv[1], "route") == 0) {
+    return route(argv[2]);
   }
   if (argc == 5 && strcmp(argv[1], "supervise") == 0) {
     supervisor_run_warm(number(argv[2]), number(argv[3]), number(argv[4]));

@@ -3,7 +3,7 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include "agent.h"
+#include "network.h"
 #include "tree.h"
 #include "warm.h"
 
@@ -63,7 +63,7 @@ static void reply_empty(struct connection *connection, enum message type, uint64
 
 /* A payload that is not a sequence of fields condemns the connection: nothing after it can be trusted. */
 static bool well_formed(const struct frame *frame) {
-  if (frame->type == MESSAGE_STDIN) {
+  if (frame->type == MESSAGE_STDIN || frame->type == MESSAGE_CHANNEL_DATA) {
     return true;
   }
   struct cursor cursor = cursor_of(frame);
@@ -122,6 +122,16 @@ bool request_answer(struct connection *connection, const struct frame *frame) {
     case MESSAGE_WARM:
       warm_answer(connection, frame);
       break;
+    case MESSAGE_LISTEN:
+      network_listen(connection, frame);
+      break;
+    case MESSAGE_CHANNEL_CONNECT:
+    case MESSAGE_CHANNEL_DATA:
+    case MESSAGE_CHANNEL_CREDIT:
+    case MESSAGE_CHANNEL_EOF:
+    case MESSAGE_CHANNEL_CLOSE:
+    case MESSAGE_CHANNEL_RESET:
+      return channel_answer(connection, frame);
     case MESSAGE_SHUTDOWN:
       reply_empty(connection, MESSAGE_DONE, frame->channel);
       agent_stop(agent, number(frame, SHUTDOWN_GRACE_MS, 0) * 1000);

@@ -153,10 +153,17 @@ async def fake_agent() -> AsyncIterator[Agent]:
         yield Agent(lambda: backend.dial(KEY), restart, "/home/user")
 
 
+def in_own_network(argv: list[str]) -> list[str]:
+    """The same agent in a network namespace as a VM has it."""
+    user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    return ["unshare", *user, "--net", "sh", "-c", '"$0" route && exec "$0" "$@"', *argv]
+
+
 class _Binary:
     """The real agent, not as PID 1: its orphans still come to it, it being a subreaper."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, network: bool) -> None:
+        self._network = network
         self._directory = directory
         self._socket = directory / "agent.sock"
         self._process: subprocess.Popen[bytes] | None = None
@@ -165,6 +172,8 @@ class _Binary:
         home = self._directory / "home"
         home.mkdir(exist_ok=True)
         argv = [str(agent_binary()), "--socket", str(self._socket), "--home", str(home)]
+        if self._network:
+            argv = in_own_network(argv)
         self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, cwd="/")
         for _ in range(500):
             if self._socket.exists():
@@ -190,8 +199,9 @@ class _Binary:
 
 
 @asynccontextmanager
-async def real_agent(directory: Path) -> AsyncIterator[Agent]:
-    binary = _Binary(directory)
+async def real_agent(directory: Path, *, network: bool = False) -> AsyncIterator[Agent]:
+    """network: in a network namespace of its own, where every address leads to it."""
+    binary = _Binary(directory, network=network)
     await anyio.to_thread.run_sync(binary.start)
 
     async def restart() -> None:
