@@ -1,5 +1,6 @@
 /* bubblewrap, from its start to the moment the VM stands alone. */
 #include "launch.h"
+#include "route.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -156,6 +157,16 @@ static pid_t let_go(const struct plan *plan, const struct child *child) {
     return write(child->joined, "1", 1) == 1 ? first : 0;
 }
 
+/* Every address is made the VM's own (route.h): the launcher is root over its namespaces, the VM is not.  Where
+ * the host does not let us the VM stands all the same, and its programs reach the network by its proxy. */
+static void route(pid_t first) {
+    char path[64];
+    const char *failed;
+
+    snprintf(path, sizeof path, "/proc/%d/ns/net", first);
+    route_in_namespace(path, &failed);
+}
+
 /* Waits until the agent runs.  bubblewrap's monitor is then of no more use: the VM's first process is its PID 1
  * and is watched by a pidfd. */
 void run_bubblewrap(const struct plan *plan, struct child *bubblewrap) {
@@ -168,6 +179,7 @@ void run_bubblewrap(const struct plan *plan, struct child *bubblewrap) {
         length += (size_t) got;
     kill(bubblewrap->pid, SIGKILL);
     if (length == 1 && answer[0] == 'R') {
+        route(first);
         waitpid(bubblewrap->pid, NULL, 0);
         close(plan->lock);
         return;

@@ -165,6 +165,8 @@ def test_every_host_message_is_known(wire: Wire) -> None:
         Message.PONG,
         Message.STDIN_ACK,
         Message.OUTPUT,
+        Message.CHANNEL_ACCEPTED,
+        Message.CHANNEL_CONNECTED,
         Message.SHUTDOWN,
     }
     for message in hosts:

@@ -106,6 +106,8 @@ def test_a_container_is_described_in_full() -> None:
                 "/dev/shm": "rw,noexec,nosuid,nodev,size=64m,nr_inodes=4096,mode=1777",
             },
             "ReadonlyRootfs": False,
+            "Dns": ["127.0.0.1"],
+            "DnsSearch": ["."],
         },
     }
 

@@ -54,7 +54,7 @@ GENERATED = {
     "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
     "etc/group": "root:x:0:\nuser:x:1000:\nnogroup:x:65534:\n",
     "etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n",
-    "etc/resolv.conf": "# This VM has no network.\n",
+    "etc/resolv.conf": "nameserver 127.0.0.1\noptions timeout:2 attempts:2\n",
     "etc/timezone": "Etc/UTC\n",
     "etc/profile": "umask 022\n[ -n \"$BASH_VERSION\" ] && PS1='\\u@\\h:\\w\\$ '\n",
     # The VM is the environment: what protects a host's own packages from pip only stands in the way.

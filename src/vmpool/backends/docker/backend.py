@@ -53,6 +53,7 @@ from vmpool.backends.docker.machines import (
     usage_from_stats,
 )
 from vmpool.backends.docker.resizing import change
+from vmpool.backends.docker.route import route_every_address
 from vmpool.backends.docker.sources import Sources
 from vmpool.backends.docker.spares import as_claimed, can_have_spares, claimed_machine
 from vmpool.backends.docker.spec import (
@@ -206,6 +207,7 @@ class DockerBackend(Backend):
         facts = await wait_for_agent(container, isolation)
         if isolation == "container":
             await self._disks.check(facts)
+            await route_every_address(container, facts)
         return facts
 
     async def _undo(self, name: str) -> None:

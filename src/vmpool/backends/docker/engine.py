@@ -162,8 +162,11 @@ class Engine:
         return found
 
     def warnings(self) -> tuple[str, ...]:
-        """One sentence for each limit that is not hard here, and for where the files are if not on a disk."""
-        return (*self.soft_limits().values(), *((IN_MEMORY,) if self.storage is Storage.MEMORY else ()))
+        """One sentence for each limit that is not hard here, and for what else is not as elsewhere."""
+        others = [IN_MEMORY] if self.storage is Storage.MEMORY else []
+        if self.isolation == "gvisor":
+            others.append("network: a client that knows no proxy reaches the world by name, not by address.")
+        return (*self.soft_limits().values(), *others)
 
 
 def engine_facts(info: Mapping[str, Any], runtime: str | None) -> Engine:

@@ -204,6 +204,9 @@ def _host_config(spec: MachineSpec, placement: Placement, image_size: int) -> JS
         config["Sysctls"] = {"kernel.shmall": str(SHARED_MEMORY_MB * MB // _PAGE)}
         if not placement.podman:
             config["Mounts"].append(_terminals(placement.pool_id))
+    if spec.network == "none":
+        config["Dns"], config["DnsSearch"] = ["127.0.0.1"], ["."]  # the agent answers names
+        config.setdefault("Sysctls", {})["net.ipv4.ip_unprivileged_port_start"] = "0"
     if placement.podman:
         # It would ask for a million by itself, which a host without CAP_SYS_RESOURCE refuses; this is as
         # many as it may have itself, for all VMs together.
