@@ -12,7 +12,7 @@
 
 #include "dns.h"
 
-enum { PORT = 53, QUERIES_PER_EVENT = 32, CLIENTS_MAX = 16, CLIENT_US = 5000000, LENGTH_BYTES = 2 };
+enum { PORT = 53, QUERIES_PER_EVENT = 32, CLIENTS_MAX = 16, BACKLOG = 128, CLIENT_US = 5000000, LENGTH_BYTES = 2 };
 
 /* Addresses that lead to us where every address does (route.c), and those that do where there is only `lo`. */
 enum { FIRST_ROUTED = 0xc6120002, ROUTED_COUNT = 131000, FIRST_LOOPBACK = 0x7f400000, LOOPBACK_COUNT = 4194304 };
@@ -161,7 +161,7 @@ static int bound(int type) {
   if (fd < 0 || (type == SOCK_STREAM && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0) ||
       (type == SOCK_DGRAM && setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &on, sizeof on) != 0) ||
       bind(fd, (struct sockaddr *)&address, sizeof address) != 0 ||
-      (type == SOCK_STREAM && listen(fd, CLIENTS_MAX) != 0)) {
+      (type == SOCK_STREAM && listen(fd, BACKLOG) != 0)) {
     return -1;
   }
   return take_fd(&fd);

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.agent.wire import Wire
+from tests.unit.agent.agents import in_own_network
 from vmpool.agent import binary
 
 SOURCES = Path(__file__).resolve().parents[2] / "agent"
@@ -44,7 +45,10 @@ def agent_binary(request: pytest.FixtureRequest) -> Path:
 class Agent:
     """One running agent.  `home` is its home directory, `pid` its process on this side."""
 
-    def __init__(self, program: Path, directory: Path, *options: str, pid_one: bool) -> None:
+    def __init__(
+        self, program: Path, directory: Path, *options: str, pid_one: bool, network: bool = False
+    ) -> None:
+        self.pid_one = pid_one
         self.home = directory / "home"
         self.home.mkdir()
         self.path = directory / "agent.sock"
@@ -54,7 +58,9 @@ class Agent:
         listener.bind(str(self.path))
         listener.listen(128)
         argv = [str(program), "--listen-fd", str(listener.fileno()), "--home", str(self.home), *options]
-        if pid_one:
+        if network:
+            argv = in_own_network(argv)
+        elif pid_one:
             user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
             argv = ["unshare", *user, "--pid", "--fork", "--kill-child", "--mount-proc", *argv]
         self.process = subprocess.Popen(
@@ -73,7 +79,7 @@ class Agent:
     def pid(self) -> int:
         """The agent itself, whichever namespace it is in."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return int(children[0]) if self.process.args[0] == "unshare" and children else self.process.pid  # type: ignore[index]
+        return int(children[0]) if self.pid_one and children else self.process.pid
 
     def connect(self, *, hello: bool = True) -> Wire:
         wire = Wire(self.path, hello=hello)
@@ -86,7 +92,7 @@ class Agent:
     def close(self) -> None:
         self._open.close()
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGKILL if self.process.args[0] == "unshare" else signal.SIGTERM)  # type: ignore[index]
+            self.process.send_signal(signal.SIGKILL if self.pid_one else signal.SIGTERM)
             try:
                 self.process.wait(10)
             except subprocess.TimeoutExpired:
@@ -105,12 +111,12 @@ def launch(tmp_path: Path) -> Iterator[Launch]:
     with ExitStack() as stack:
         count = 0
 
-        def start(program: Path, *options: str, pid_one: bool = False) -> Agent:
+        def start(program: Path, *options: str, pid_one: bool = False, network: bool = False) -> Agent:
             nonlocal count
             count += 1
             directory = tmp_path / f"agent{count}"
             directory.mkdir()
-            agent = Agent(program, directory, *options, pid_one=pid_one)
+            agent = Agent(program, directory, *options, pid_one=pid_one, network=network)
             stack.callback(agent.close)
             return agent
 
@@ -127,6 +133,12 @@ def agent(request: pytest.FixtureRequest, agent_binary: Path, launch: Launch) ->
 @pytest.fixture
 def pid_one(built: Path, launch: Launch) -> Agent:
     return launch(built, pid_one=True)
+
+
+@pytest.fixture
+def netted(agent_binary: Path, launch: Launch) -> Agent:
+    """In a network namespace of its own, where every address leads to it."""
+    return launch(agent_binary, network=True)
 
 
 @pytest.fixture
