@@ -226,7 +226,7 @@ static void sync_files(const char *home) {
   }
 }
 
-/* Who may is the host's root, or the engine's own exec.  `namespace`: NULL for where we are. */
+/* For whoever is root over that namespace.  `namespace`: NULL for where we are. */
 static int route(const char *namespace) {
   const char *failed;
   int result = namespace != NULL ? route_in_namespace(namespace, &failed) : route_every_address_here(&failed);

@@ -4,7 +4,7 @@
 #include "channel.h"
 #include "resolver.h"
 
-enum { DIRECT_MAX = 16, LISTENERS_MAX = DIRECT_MAX + 1 };
+enum { DIRECT_MAX = 64, LISTENERS_MAX = DIRECT_MAX + 1 };
 
 /* direct: for connections to any address at `port`; else the proxy's, on 127.0.0.1. */
 struct listener {

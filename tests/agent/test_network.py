@@ -177,7 +177,7 @@ def test_what_cannot_be_connected_to(net: Wire, channel: int, port: int, reason:
         {"proxy": 70000},
         {"direct": [b"short"]},
         {"direct": [PORT.pack(0)]},
-        {"direct": [PORT.pack(port) for port in range(1, 18)]},
+        {"direct": [PORT.pack(port) for port in range(1, 66)]},
         {"proxy": 80, "direct": [PORT.pack(80)]},
         {"channels": 513},
     ],

@@ -187,11 +187,12 @@ class AgentClient(Protocol):
         command, fixed, fixed_cwd: which executions it stands for, see WARM in `spec/agent-protocol.json`.
         """
 
-    async def open_network(self, listen: NetworkListen) -> None:
+    async def open_network(self, listen: NetworkListen) -> NetworkListen:
         """Listen for exactly this from now on, also after a broken connection; connections made go on.
 
-        Answers once every port is bound.  Raises AgentRefused `not_supported` where a port cannot be bound
-        (the others then are not either), and AgentTooOld.
+        Answers, once every port is bound, what is listened for: `listen`, or its proxy alone where a port of
+        the others cannot be had.  Raises AgentRefused `not_supported` where that cannot be had either, and
+        AgentTooOld.
         """
 
     def guest_connections(self) -> AsyncIterator[GuestConnection]:

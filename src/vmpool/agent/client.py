@@ -18,7 +18,7 @@ from vmpool.agent.base import NetworkListen, ProcessSpec
 from vmpool.agent.channel import AcceptedChannel, Channel
 from vmpool.agent.codec import EXECUTION, Fields, encode, pack
 from vmpool.agent.link import DEFAULT_PATIENCE, AgentLink, Dial, LinkEvent, unwatched
-from vmpool.agent.messages import Message
+from vmpool.agent.messages import Message, Reason
 from vmpool.agent.network import listen_payload
 from vmpool.agent.process import RemoteProcess
 from vmpool.agent.start import environment, start_frame
@@ -166,8 +166,19 @@ class Client:
         )
         await self._link.ask(Message.WARM, payload, Message.DONE)
 
-    async def open_network(self, listen: NetworkListen) -> None:
-        """Listen for exactly this from now on, on this connection and every later one."""
+    async def open_network(self, listen: NetworkListen) -> NetworkListen:
+        """Listen for this from now on, on this connection and every later one; what could be had of it."""
+        try:
+            await self._listen(listen)
+        except AgentRefused as refusal:
+            proxy_only = NetworkListen(listen.proxy, channels=listen.channels)
+            if refusal.reason != Reason.NOT_SUPPORTED or not listen.proxy or listen == proxy_only:
+                raise
+            await self._listen(proxy_only)
+            return proxy_only
+        return listen
+
+    async def _listen(self, listen: NetworkListen) -> None:
         self._link.network.set_listen(listen)
         try:
             await self._link.ask(Message.LISTEN, listen_payload(listen), Message.DONE)

@@ -27,6 +27,29 @@ BASE_ENV: Mapping[str, str] = MappingProxyType(
 )
 """What every execution starts with; the VM's variables and then the request's come on top."""
 
+PROXY_PORT = 3128
+"""Where a VM's agent listens on its loopback for clients that know a proxy."""
+_PROXY = f"http://127.0.0.1:{PROXY_PORT}"
+_NO_PROXY = "localhost,127.0.0.1,::1"
+
+PROXY_ENV: Mapping[str, str] = MappingProxyType(
+    {
+        written: value
+        for name, value in (
+            ("http_proxy", _PROXY),
+            ("https_proxy", _PROXY),
+            # Not SOCKS, though it is spoken there: some clients (httpx) fail without a module for it.
+            ("all_proxy", _PROXY),
+            ("no_proxy", _NO_PROXY),
+        )
+        for written in (name, name.upper())
+    }
+)
+"""What an execution of a VM whose network is filtered has besides.
+
+Programs that know no such variable (the JVM's, Node's fetch) need none: where they go leads to the agent.
+"""
+
 RLIMITS: Mapping[int, tuple[int, int]] = MappingProxyType(
     {
         resource.RLIMIT_CORE: (CORE_BYTES, CORE_BYTES),
@@ -49,7 +72,8 @@ def working_directory(cwd: str | None) -> str:
 
 def standing_environment(vm: VM, language: Language | None) -> Mapping[str, str]:
     """What every execution in this VM starts with, before the request's own variables."""
-    return {**BASE_ENV, **(language.env if language else {}), **vm.env}
+    network = PROXY_ENV if vm.network == "filtered" else {}
+    return {**BASE_ENV, **network, **(language.env if language else {}), **vm.env}
 
 
 def can_be_warm(language: Language, request: ExecutionRequest) -> bool:

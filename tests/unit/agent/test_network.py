@@ -186,6 +186,20 @@ async def test_into_the_machine_by_the_other_family(tmp_path: Path, anyio_backen
             await box.client.connect(LISTEN.proxy)  # the agent's own
 
 
+async def test_where_a_port_is_taken_the_proxy_remains(tmp_path: Path, anyio_backend: str) -> None:
+    async with real_box(tmp_path) as box:
+        await box.client.open_network(NetworkListen())
+        await box.echo(443)
+        had = await box.client.open_network(LISTEN)
+        assert had == NetworkListen(LISTEN.proxy, channels=LISTEN.channels)
+        await box.open("127.0.0.1", LISTEN.proxy)
+        assert (await box.accepted()).listener == "proxy"
+        await box.echo(LISTEN.proxy + 1)
+        with pytest.raises(AgentRefused) as refused:
+            await box.client.open_network(NetworkListen(LISTEN.proxy + 1))
+        assert refused.value.reason == "not_supported"
+
+
 async def test_an_old_agent_has_no_network(anyio_backend: str) -> None:
     async with FakeBackend() as backend:
         await backend.create(KEY, MachineSpec("box", "python"))

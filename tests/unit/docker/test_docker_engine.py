@@ -437,4 +437,4 @@ async def test_a_server_that_may_not_enter_the_container_goes_through_the_engine
         ["setpriv", "--bounding-set=-sys_ptrace", sys.executable, "-W", "error", str(script), pool_id],
         check=False,
     )
-    assert (done.stderr, done.stdout) == (b"", b"ExecStream [7] True\n")
+    assert (done.stderr, done.stdout) == (b"", b"example.org:80\nExecStream [7] True\n")

@@ -100,7 +100,7 @@ def test_a_container_is_described_in_full() -> None:
                     },
                 },
             ],
-            "Sysctls": {"kernel.shmall": "16384"},
+            "Sysctls": {"kernel.shmall": "16384", "net.ipv4.ip_unprivileged_port_start": "0"},
             "Tmpfs": {
                 "/run/vmpool": "rw,noexec,nosuid,nodev,size=64k,mode=1777,nr_inodes=16,uid=1000,gid=1000",
                 "/dev/shm": "rw,noexec,nosuid,nodev,size=64m,nr_inodes=4096,mode=1777",
@@ -158,7 +158,7 @@ def test_a_runtime_is_named_only_when_chosen() -> None:
         KEY, MachineSpec("box", "go"), "i", "b", Placement("p1", "v", "runsc", "gvisor")
     )
     assert config["HostConfig"]["Runtime"] == "runsc"
-    assert "Sysctls" not in config["HostConfig"]
+    assert config["HostConfig"]["Sysctls"].keys() == {"net.ipv4.ip_unprivileged_port_start"}
     assert [mount["Target"] for mount in config["HostConfig"]["Mounts"]] == ["/.vmpool"]
 
 

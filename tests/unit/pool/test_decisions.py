@@ -14,7 +14,7 @@ from vmpool.pool.admission import admit
 from vmpool.pool.expiry import Due, due, last_used
 from vmpool.pool.repair import Repair, repair
 from vmpool.pool.requests import check_execution, check_limits, chosen_isolation, offered_isolations
-from vmpool.pool.runner import BASE_ENV, RLIMITS, language_of, process_spec
+from vmpool.pool.runner import BASE_ENV, PROXY_ENV, RLIMITS, language_of, process_spec
 from vmpool.pool.settings import PoolSettings
 
 NOW = datetime(2026, 1, 2, 3, 4, 5)
@@ -175,6 +175,13 @@ class TestProcessSpec:
         spec = process_spec(vm, ExecutionRequest(code="", env={"B": "request"}), 1)
         assert spec.env == {**BASE_ENV, "A": "vm", "B": "request", "LANG": "vm"}
         assert spec.rlimits == RLIMITS
+
+    def test_a_filtered_network_is_told_to_programs_that_ask_for_a_proxy(self) -> None:
+        vm = a_vm(network="filtered", env={"no_proxy": "vm"})
+        spec = process_spec(vm, ExecutionRequest(code=""), 1)
+        assert spec.env == {**BASE_ENV, **PROXY_ENV, "no_proxy": "vm"}
+        assert spec.env["HTTPS_PROXY"] == spec.env["https_proxy"] == "http://127.0.0.1:3128"
+        assert not PROXY_ENV.keys() & process_spec(a_vm(), ExecutionRequest(code=""), 1).env.keys()
 
     @pytest.mark.parametrize(
         ("env", "warm"),

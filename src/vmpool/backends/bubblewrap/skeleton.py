@@ -36,6 +36,8 @@ ETC_ALLOWED = (
     "ld.so.conf.d",
     "locale.alias",
     "magic",
+    "maven/logging",
+    "maven/m2.conf",
     "mime.types",
     "os-release",
     "perl",

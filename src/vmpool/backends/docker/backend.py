@@ -207,7 +207,7 @@ class DockerBackend(Backend):
         facts = await wait_for_agent(container, isolation)
         if isolation == "container":
             await self._disks.check(facts)
-            await route_every_address(container, facts)
+            await route_every_address(facts)
         return facts
 
     async def _undo(self, name: str) -> None:

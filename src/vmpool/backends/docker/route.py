@@ -1,64 +1,49 @@
 """Making every address a container's own, so that its agent is reached by clients that know no proxy.
 
-It takes CAP_NET_ADMIN over the container's network namespace for a moment, which nothing inside has.  Root on
-the engine's host has it; elsewhere the engine's own exec gives it to one run of the agent's program, which
-the guest can neither replace nor trace.  A kernel that is not the host's (gVisor's) has no such routes.
+It takes CAP_NET_ADMIN over the container's network namespace for a moment.  Nothing inside has it; root on
+the engine's host does.  Elsewhere, and in a kernel of the container's own (gVisor has no such routes), names
+and the proxy still lead to the agent, and only addresses written out as such do not.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from aiodocker.containers import DockerContainer
-from aiodocker.exceptions import DockerError
-from anyio import move_on_after, to_thread
+from anyio import to_thread
 
 from vmpool.backends.docker.agent_volume import agent_binary
-from vmpool.backends.docker.errors import NO_CONNECTION
 from vmpool.backends.docker.local import Init, NotLocal, pinned
 from vmpool.backends.docker.machines import init_of
-from vmpool.backends.docker.spec import AGENT
 from vmpool.errors import BackendFailed
+
+logger = logging.getLogger(__name__)
 
 SECONDS = 10
 
 
-async def route_every_address(container: DockerContainer, facts: Mapping[str, Any]) -> None:
-    """Do it in a running container that shares the host's kernel and has no network of the engine's.
-
-    Where it is not to be had nothing fails: names and the proxy still lead to the agent.
-    """
+async def route_every_address(facts: Mapping[str, Any]) -> None:
+    """Do it, where it is to be had, in a running container that has no network of the engine's."""
     init = init_of(facts)
     if init is None or facts["HostConfig"]["NetworkMode"] != "none":
         return
     try:
-        await to_thread.run_sync(_from_here, init)
-    except NotLocal:
-        await _by_engine(container)
+        await to_thread.run_sync(_route, init)
+    except NotLocal as why:
+        logger.info("container %s has no route for addresses: %s", init.container_id, why)
 
 
-def _from_here(init: Init) -> None:
-    """Blocking.  NotLocal where the container's namespace is not to be entered."""
-    try:
-        program = agent_binary(os.uname().machine)
-    except BackendFailed as error:
-        raise NotLocal(error.message) from error
+def _route(init: Init) -> None:
+    """Blocking.  NotLocal where the container's namespace is not to be entered from here."""
     with pinned(init) as process:
         try:
+            program = agent_binary(os.uname().machine)
             namespace = os.open("ns/net", os.O_RDONLY | os.O_CLOEXEC, dir_fd=process)
-        except OSError as error:
-            raise NotLocal(f"its network is not to be seen: {error.strerror}") from error
-    try:
-        _run(program, namespace)
-    finally:
-        os.close(namespace)
-
-
-def _run(program: Path, namespace: int) -> None:
+        except (OSError, BackendFailed) as error:
+            raise NotLocal(f"its network is not to be entered: {error}") from error
     try:
         done = subprocess.run(
             (program, "route", f"/proc/self/fd/{namespace}"),
@@ -69,17 +54,7 @@ def _run(program: Path, namespace: int) -> None:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise NotLocal(f"the agent's program does not run here: {error}") from error
+    finally:
+        os.close(namespace)
     if done.returncode != 0:
         raise NotLocal(done.stderr.decode(errors="replace").strip())
-
-
-async def _by_engine(container: DockerContainer) -> None:
-    try:
-        with move_on_after(SECONDS):
-            command = await container.exec((AGENT, "route"), user="0", privileged=True, workdir="/")
-            async with command.start(detach=False) as stream:
-                while await stream.read_out() is not None:
-                    pass
-    except DockerError as error:
-        if error.status == NO_CONNECTION:
-            raise

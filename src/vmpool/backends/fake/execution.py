@@ -16,6 +16,7 @@ from vmpool.backends.fake.shell import run_program
 Send = Callable[[bytes], None]
 _SIGKILL = 9
 _MAX_RSS = 8 << 20
+_OUTPUT_FRAME_BYTES = 8 << 10
 _IGNORED_SIGNALS = frozenset({0, 17, 18, 23, 28})  # 0 is a probe; CHLD, CONT, URG and WINCH do nothing
 
 
@@ -84,7 +85,13 @@ class Execution:
             view = view[len(piece) :]
             offset = out.end
             out.data += piece
-            self._send(encode(Message.OUTPUT, self.id, piece, stream=stream, offset=offset))
+            self._deliver(stream, piece, offset)
+
+    def _deliver(self, stream: int, data: bytes, offset: int) -> None:
+        """In frames as small as a real agent's: of a connection that breaks early some come over."""
+        for at in range(0, len(data), _OUTPUT_FRAME_BYTES):
+            piece = data[at : at + _OUTPUT_FRAME_BYTES]
+            self._send(encode(Message.OUTPUT, self.id, piece, stream=stream, offset=offset + at))
 
     async def read(self, much: Much = "all") -> bytes:
         collected = bytearray()
@@ -168,7 +175,7 @@ class Execution:
         send(encode(Message.STARTED, self.id, pack(Message.STARTED, pid=self.pid, already=int(already))))
         for (stream, out), start in zip(self._outs.items(), starts, strict=True):
             if rest := bytes(out.data[start - out.base :]):
-                send(encode(Message.OUTPUT, self.id, rest, stream=stream, offset=start))
+                self._deliver(stream, rest, start)
         if self._stdin_open and self._stdin_read:
             send(encode(Message.STDIN_ACK, self.id, offset=self._stdin_read))
         if self._ended is not None:
