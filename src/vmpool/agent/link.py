@@ -216,7 +216,8 @@ class AgentLink:
             if not process.ended:
                 for frame in process.resume():
                     connection.send(frame)
-        if self.network.listen and connection.generation >= SINCE[Message.LISTEN]:
+        asked = any(request.message == Message.LISTEN for request in self._requests.values())
+        if self.network.listen and not asked and connection.generation >= SINCE[Message.LISTEN]:
             listen = listen_payload(self.network.listen)
             connection.send(encode(Message.LISTEN, next(self._channels), listen))
         for request in list(self._requests.values()):
