@@ -35,13 +35,12 @@ from vmpool.network.relay import Stream
 from vmpool.network.resolver import Lookup, Resolver, system_lookup
 from vmpool.pool.context import Context, key_of
 from vmpool.pool.requests import check_policy
+from vmpool.pool.runner import PROXY_PORT
 from vmpool.telemetry import log_context
 from vmpool.telemetry.instruments import Family, Sample, gauge
 
 logger = logging.getLogger(__name__)
 
-PROXY_PORT = 3128
-"""On the VM's loopback."""
 WRITE_EVERY = 1.0
 """Seconds between two writings of what brokers have noted."""
 AGAIN = 5.0
@@ -129,12 +128,16 @@ class Networks:
             if not self._stands(key):
                 break
             try:
-                await self._context.connections.get(key).open_network(self._listen)
+                had = await self._context.connections.get(key).open_network(self._listen)
             except (AgentRefused, AgentTooOld):
                 raise
             except InfrastructureFailure as problem:
                 logger.info("the network of %s cannot be opened yet: %s", key, problem)
             else:
+                if had != self._listen:
+                    logger.warning(
+                        "VM %s: a port is taken; programs that know no proxy reach nothing", key.vm_id
+                    )
                 return True
         return False
 
