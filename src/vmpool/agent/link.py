@@ -212,16 +212,23 @@ class AgentLink:
         for frame in self._last_words:
             connection.send(frame)
         self._last_words.clear()
+        self._listen(connection)
         for process in self._processes.values():
             if not process.ended:
                 for frame in process.resume():
                     connection.send(frame)
-        asked = any(request.message == Message.LISTEN for request in self._requests.values())
+        for request in list(self._requests.values()):
+            if request.message != Message.LISTEN:
+                self._put(connection, request)
+
+    def _listen(self, connection: Connection) -> None:
+        """Before any program starts on this connection, which might ask for a name at once."""
+        asked = [request for request in self._requests.values() if request.message == Message.LISTEN]
+        for request in asked:
+            self._put(connection, request)
         if self.network.listen and not asked and connection.generation >= SINCE[Message.LISTEN]:
             listen = listen_payload(self.network.listen)
             connection.send(encode(Message.LISTEN, next(self._channels), listen))
-        for request in list(self._requests.values()):
-            self._put(connection, request)
 
     def _needed(self) -> bool:
         return bool(self._requests or self._last_words) or any(
