@@ -102,6 +102,27 @@ while True:
     assert more == 7
 
 
+def test_while_the_host_does_not_read_what_programs_send_waits_with_them(net: Wire, netted: Agent) -> None:
+    before = resident_kib(netted)
+    code = """
+held = [connect() for _ in range(48)]
+for one in held:
+    one.sendall(bytes(65536))
+time.sleep(60)
+"""
+    python(net, 1, code)
+    eventually(lambda: resident_kib(netted) - before > 256)  # more than the socket holds has come
+    assert resident_kib(netted) - before < 2048  # and not the three megabytes there are
+    received: dict[int, int] = {}
+    while sum(received.values()) < 48 * 65536:
+        frame = net.receive()
+        if frame.type == Message.CHANNEL_DATA:
+            assert frame.offset == received.get(frame.channel, 0)
+            received[frame.channel] = frame.offset + len(frame.payload)
+    assert set(received.values()) == {65536}
+    net.signal(1, 9)
+
+
 def test_programs_that_never_read_cost_a_window_each(net: Wire, netted: Agent) -> None:
     python(net, 1, "held = [connect() for _ in range(32)]\ntime.sleep(60)")
     before = resident_kib(netted)
