@@ -84,10 +84,9 @@ class Run:
 
     def outcome(self, exit: Exit, *, oom_killed: bool) -> Outcome:
         """What the history is to say of a program that ended."""
-        return replace(
-            self._written(),
-            exit_code=exit.exit_code,
-            execution_time=exit.duration,
+        return self._outcome(
+            exit.exit_code,
+            exit.duration,
             timed_out=exit.timed_out,
             oom_killed=oom_killed,
             cpu_time=exit.user_seconds + exit.system_seconds,
@@ -96,17 +95,31 @@ class Run:
 
     def remains(self, seconds: float) -> Outcome:
         """What the history is to say of one that was lost after `seconds`."""
-        return replace(self._written(), execution_time=seconds)
+        return self._outcome(KILLED, seconds)
 
-    def _written(self) -> Outcome:
+    def _outcome(
+        self,
+        exit_code: int,
+        seconds: float,
+        *,
+        timed_out: bool = False,
+        oom_killed: bool = False,
+        cpu_time: float = 0.0,
+        max_memory: int = 0,
+    ) -> Outcome:
+        """The same with what was written; a stream that its text does not say is said to have a file."""
         output, whole = self.stdout.held()
         error, error_whole = self.stderr.held()
         return Outcome(
             output=output,
             error=error,
-            exit_code=KILLED,
-            execution_time=0.0,
+            exit_code=exit_code,
+            execution_time=seconds,
+            timed_out=timed_out,
+            oom_killed=oom_killed,
             truncated=self.stdout.truncated or self.stderr.truncated,
+            cpu_time=cpu_time,
+            max_memory=max_memory,
             output_bytes=self.stdout.total,
             error_bytes=self.stderr.total,
             output_file=None if whole else 0,
