@@ -61,6 +61,15 @@ class HostState:
             Row(vm, name, status, str(MachineKey(vm, generation))) for vm, name, status, generation in found
         ]
 
+    def first_process(self, key: str) -> int:
+        """Process 1 of a running machine, as the host numbers it."""
+        if self.backend == "docker":
+            name = f"vmpool-{self.pool_id}-{key}"
+            (pid,) = _docker("inspect", "--format", "{{.State.Pid}}", name)
+            return int(pid)
+        (file,) = (self.state_dir / "bubblewrap" / "vms" / key).glob("pid.*")
+        return int(file.read_text(encoding="ascii").split()[0])
+
     def differences(self, *, still_running: frozenset[int] = frozenset()) -> list[str]:
         """Where rows and host do not agree, one sentence each.
 
@@ -116,18 +125,17 @@ class HostState:
         found = _differ(
             "directories of VMs", {e.name for e in (home / "vms").iterdir()} - spares, {r.key for r in rows}
         )
-        images = {str(image) for key in alive if (image := home / "vms" / key / "disk.ext4").exists()}
-        held = _loop_files()
-        attached = {image for image in images if _file_id(image) in held}
-        found += _differ("loop devices", attached | set(mounted_images(self.state_dir)), images)
+        images = {str(home / "vms" / key / "disk.ext4") for key in alive}
+        if any((home / "vms" / key / "disk.ext4").exists() for key in alive):
+            found += _differ("loop devices", set(mounted_images(self.state_dir)), images)
         found += _differ("control groups", set(self._groups()), groups)
         found += _differ("control groups with processes", set(_members(self.pool_id).values()), groups)
         found += _differ("snapshots", {e.name for e in (home / "snapshots").iterdir()}, self._references())
         found += _differ("half-made images", {str(e) for e in (home / "images").glob(".new-*")}, set())
         sockets = {str(e.relative_to(home)) for e in home.rglob("*.sock")}
         found += _differ("sockets", sockets, {f"vms/{e.name}/agent.sock" for e in (home / "vms").iterdir()})
-        stopped = [key for key in alive if (home / "vms" / key / "held").exists()]
-        return found + [f"machine {key} is held" for key in stopped]
+        held = [key for key in alive if (home / "vms" / key / "held").exists()]
+        return found + [f"machine {key} is held" for key in held]
 
     def _group(self, home: Path, key: str) -> str:
         """What a machine's control groups are called: one that was claimed keeps the name it was made
@@ -179,22 +187,6 @@ def _differ(what: str, found: set[str], wanted: set[str]) -> list[str]:
 def _docker(*arguments: str) -> list[str]:
     done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True)
     return done.stdout.split("\n")[:-1]
-
-
-def _loop_files() -> set[str]:
-    """What loop devices hold, as `_file_id` says it: names are as their mount namespace sees them."""
-    columns = ["--noheadings", "--output", "BACK-INO,BACK-MAJ:MIN"]
-    done = subprocess.run(["losetup", "--list", *columns], capture_output=True, text=True, check=True)
-    return {" ".join(line.split()) for line in done.stdout.splitlines()}
-
-
-def _file_id(path: str) -> str:
-    """Inode and device; empty where there is no file."""
-    try:
-        status = Path(path).stat()
-    except FileNotFoundError:
-        return ""
-    return f"{status.st_ino} {os.major(status.st_dev)}:{os.minor(status.st_dev)}"
 
 
 def _parents() -> dict[int, int]:
