@@ -158,6 +158,7 @@ class Reconciler:
             case Repair.MARK_STOPPED:
                 await self._disconnect(vm)
                 vm = await context.registry.move(vm, VMState.STOPPING)
+                await context.backend.stop(key)  # removes what a machine that ended by itself leaves
                 await context.registry.move(vm, VMState.STOPPED, error="it stopped without being asked to")
             case Repair.MARK_GONE:
                 await self._disconnect(vm)
@@ -182,6 +183,7 @@ class Reconciler:
                 vm, VMState.RUNNING, started_at=vm.started_at, stopped_at=vm.stopped_at
             )
         elif found is Repair.MARK_STOPPED:
+            await context.backend.stop(key_of(vm))
             await context.registry.move(vm, VMState.STOPPED, stopped_at=vm.stopped_at or context.clock())
         else:
             await self._act(vm, found)
