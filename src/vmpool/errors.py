@@ -5,6 +5,7 @@
     VMPoolError
     ├── InvalidRequest              422  a field is wrong; `field` names it
     │   ├── IdempotencyMismatch     422  same Idempotency-Key, another body
+    │   ├── RangeNotSatisfiable     416  bytes past the end of an output
     │   └── Unsupported             422  this host or backend has no such capability
     │       ├── IsolationUnavailable 422 this server has no such wall; `offered` lists what it has
     │       └── LimitsNotHard       422  hard limits were demanded; `soft` lists those this host cannot hold
@@ -14,7 +15,7 @@
     │   └── UserDisabled            403
     ├── NotFound                    404  (also for what belongs to somebody else)
     │   ├── VMNotFound · ExecutionNotFound · SnapshotNotFound · TemplateNotFound · KeyNotFound
-    │   └── UserNotFound
+    │   └── UserNotFound · OutputNotKept
     ├── Conflict                    409
     │   ├── NameTaken               409
     │   ├── IllegalTransition       409  the VM's state does not allow this verb
