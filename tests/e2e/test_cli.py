@@ -69,7 +69,7 @@ def test_more_than_an_answer_holds_and_what_is_no_text(site: Site) -> None:
     assert in_bytes(site, "execute", "a", code) == whole
     with Client(site.url, site.key) as client:
         (execution,) = client.list_executions("a")
-        assert b"".join(client.output("a", execution, offset=size - 100)) == whole[size - 100 :]
+        assert b"".join(client.output("a", execution, offset=1_000_000)) == whole[1_000_000:]
         assert execution.truncated and execution.output_bytes == len(whole)
     number = str(execution.id)
     assert in_bytes(site, "output", "a", number, "--offset", "1000") == whole[1000:]
