@@ -18,12 +18,8 @@ OFF_THE_WAY: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "vmpool.agent.connection:Connection._read: await self._stream.receive(_RECEIVE_BYTES)",
             "vmpool.agent.connection:Connection._flush: await self._stream.send(b''.join(self._outgoing))",
         ),
-        "traces that nobody collects, figures that nobody counts": (
+        "traces that nobody collects": (
             "vmpool.api.observed:Observed.__call__: await self._app(scope, receive, sending)",
-            (
-                "vmpool.api.observed:Observed.__call__: "
-                "await self._traced(scope, receive, sending, traceparent)"
-            ),
         ),
         "what is refused, cut short, or no HTTP request": (
             "vmpool.api.observed:Observed.__call__: await self._app(scope, receive, send)",
