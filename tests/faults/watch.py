@@ -87,6 +87,7 @@ class Watch:
         if not self._on or _beside.get():
             return
         if point == self._point:
+            self._on = False  # the signal is an effect too
             os.kill(os.getpid(), signal.SIGKILL)
         if point not in self.reached:  # what comes again and again, as in a loop, keeps no verb from ending
             self.reached[point] = None

@@ -57,6 +57,11 @@ class Snapshots:
         except VMPoolError:
             self._context.suspect()  # its row still says PENDING or DELETING
 
+    async def delete(self, user_id: int, vm: VM, reference: int | str) -> None:
+        """Remove one by id or name, with the VM held: what nobody works on, the reconciler removes itself."""
+        async with self._lifecycle.verb(vm):
+            await self.remove(await self._context.store.snapshots.get(user_id, vm.id, reference))
+
     async def remove(self, snapshot: Snapshot) -> None:
         """Remove it from the backend and from the rows, whatever state it is in."""
         rows = self._context.store.snapshots

@@ -305,7 +305,7 @@ class VMPoolManager:
     async def delete_snapshot(self, user_id: int, reference: Reference, snapshot_id: int | str) -> None:
         """Remove a snapshot; the VM stays as it is."""
         vm = self._standing(user_id, reference)
-        await self._snapshots.remove(await self._store.snapshots.get(user_id, vm.id, snapshot_id))
+        await self._snapshots.delete(user_id, vm, snapshot_id)
 
     # -- the network
 

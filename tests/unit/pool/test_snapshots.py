@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
 import anyio
 import pytest
 
 from vmpool.backends.base import MachineKey
-from vmpool.backends.fake import Fail, FakeBackend, Hold
+from vmpool.backends.fake import Fail, FakeBackend, Hold, Slow
 from vmpool.domain import ExecutionState, VMState
 from vmpool.errors import (
     BackendFailed,
@@ -20,6 +23,8 @@ from vmpool.pool.vm_pool_manager import VMPoolManager
 from .world import QUICK, World, command, eventually, pending, vm_request
 
 pytestmark = pytest.mark.anyio
+
+T = TypeVar("T")
 
 
 async def output(pool: VMPoolManager, user_id: int, vm_id: int, text: str) -> str:
@@ -165,6 +170,27 @@ async def test_a_snapshot_can_be_deleted_alone(world: World, pool: VMPoolManager
 
 class WithoutSnapshots(FakeBackend):
     snapshot = None  # type: ignore[assignment]
+
+
+async def test_a_snapshot_is_deleted_by_one_at_a_time(world: World) -> None:
+    """The reconciler, which finishes deletions nobody works on, leaves this one alone."""
+    slow = Counted(20 * QUICK.reconcile_every)
+    async with world.server(delete_snapshot=slow) as pool:
+        vm = await pool.create_vm(world.ada, vm_request())
+        kept = await pool.snapshot(world.ada, vm.id, "before")
+        await pool.delete_snapshot(world.ada, vm.id, kept.id)
+        assert slow.count == 1
+        assert await world.store.snapshots.all() == []
+
+
+class Counted(Slow):
+    """Slow, and how often it was asked."""
+
+    count = 0
+
+    async def apply(self, act: Callable[[], Awaitable[T]]) -> T:
+        self.count += 1
+        return await super().apply(act)
 
 
 async def test_a_backend_without_the_power_says_so(world: World) -> None:
