@@ -20,32 +20,30 @@ CHUNK = 1 << 20
 
 
 def pack(directory: Path, target: Path) -> None:
-    """Write everything below `directory` to `target`: whole, on disk and private, or not at all."""
-    staged = target.with_name(f".{target.name}.partial")
-    try:
-        with os.fdopen(
-            os.open(staged, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "r+b"
-        ) as file:
-            packed = subprocess.run(
-                ["tar", "--create", "--sparse", "--format=gnu", "--directory", directory, "."],
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.PIPE,
-                check=False,
-            )
-            if packed.returncode != 0:
-                raise BackendFailed(
-                    f"tar could not write the backup: {packed.stderr.decode(errors='replace')}"
-                )
-            file.seek(0)
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            file.seek(0, os.SEEK_END)
-            file.write(MARK + digest.encode("ascii") + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        staged.rename(target)
-    finally:
-        staged.unlink(missing_ok=True)
+    """Write everything below `directory` to `target`: whole, on disk and private, or not at all.
+
+    The file is made beside `directory`, whose parent only the caller may write to: where `target` lies others
+    may be able to, and could have put a link or a file of theirs in the way.
+    """
+    staged = directory.with_name("packed")
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(staged, flags, 0o600), "r+b") as file:
+        packed = subprocess.run(
+            ["tar", "--create", "--sparse", "--format=gnu", "--directory", directory, "."],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+        if packed.returncode != 0:
+            raise BackendFailed(f"tar could not write the backup: {packed.stderr.decode(errors='replace')}")
+        file.seek(0)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(0, os.SEEK_END)
+        file.write(MARK + digest.encode("ascii") + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    staged.rename(target)
 
 
 def verify(source: Path) -> None:

@@ -23,7 +23,7 @@ def sealed(path: Path, content: bytes) -> None:
 
 @pytest.fixture
 def packed(tmp_path: Path) -> Path:
-    source = tmp_path / "source"
+    source = tmp_path / "staging" / "source"
     (source / "sub").mkdir(parents=True)
     (source / "sub" / "note").write_text("kept")
     with (source / "disk").open("wb") as disk:
@@ -43,7 +43,23 @@ def test_what_is_packed_comes_back(packed: Path, tmp_path: Path) -> None:
     assert disk.read_bytes()[-3:] == b"end"
     assert disk.stat().st_size == (64 << 20) + 3
     assert disk.stat().st_blocks * 512 < 1 << 20
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "out", "source"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "out", "staging"]
+    assert [path.name for path in (tmp_path / "staging").iterdir()] == ["source"]
+
+
+def test_a_link_where_the_backup_is_written_is_not_followed(tmp_path: Path) -> None:
+    source, theirs = tmp_path / "staging" / "source", tmp_path / "theirs"
+    source.mkdir(parents=True)
+    theirs.write_text("theirs")
+    for name in ("file", ".file.partial"):
+        (tmp_path / name).symlink_to(theirs)
+    archive.pack(source, tmp_path / "file")
+    assert theirs.read_text() == "theirs"
+    assert not (tmp_path / "file").is_symlink()
+    archive.verify(tmp_path / "file")
+    (source.parent / "packed").symlink_to(theirs)
+    with pytest.raises(FileExistsError):
+        archive.pack(source, tmp_path / "other")
 
 
 @pytest.mark.parametrize("at", [0, 0.5, 0.999])
