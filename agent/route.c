@@ -5,10 +5,12 @@
 #include <fcntl.h>
 #include <net/if.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* The kernel's interface, written out: a libc of its own (musl) comes without the kernel's headers. */
@@ -159,10 +161,20 @@ int route_every_address_here(const char **failed) {
   return result;
 }
 
+/* Whether it is another network namespace than the one we are in; false with errno where it is not. */
+static bool leads_elsewhere(int namespace) {
+  struct stat there, here;
+  if (fstat(namespace, &there) != 0 || stat("/proc/self/ns/net", &here) != 0) {
+    return false;
+  }
+  errno = EINVAL;
+  return there.st_dev != here.st_dev || there.st_ino != here.st_ino;
+}
+
 int route_in_namespace(const char *path, const char **failed) {
   *failed = path;
   int fd = open(path, O_RDONLY | O_CLOEXEC);
-  int result = fd >= 0 && setns(fd, CLONE_NEWNET) == 0 ? 0 : -1;
+  int result = fd >= 0 && leads_elsewhere(fd) && setns(fd, CLONE_NEWNET) == 0 ? 0 : -1;
   int error = errno;
   if (fd >= 0) {
     close(fd);

@@ -8,5 +8,6 @@
    whatever, and `getsockname` tells which.  Where there is IPv6 it is so too. */
 int route_every_address_here(const char **failed);
 
-/* The same in the network namespace `path` leads to; this process stays there. */
+/* The same in the network namespace `path` leads to; this process stays there.  EINVAL where that is the one it is
+   in already: then `path` does not lead to a VM (any more), and every address of the host would be its own. */
 int route_in_namespace(const char *path, const char **failed);

@@ -62,13 +62,19 @@ class HostState:
         ]
 
     def first_process(self, key: str) -> int:
-        """Process 1 of a running machine, as the host numbers it."""
+        """Process 1 of a running machine, as the host numbers it.
+
+        Never 0, which docker says of a container that does not run, and which to kill(2) is our own group.
+        """
         if self.backend == "docker":
             name = f"vmpool-{self.pool_id}-{key}"
-            (pid,) = _docker("inspect", "--format", "{{.State.Pid}}", name)
-            return int(pid)
-        (file,) = (self.state_dir / "bubblewrap" / "vms" / key).glob("pid.*")
-        return int(file.read_text(encoding="ascii").split()[0])
+            (said,) = _docker("inspect", "--format", "{{.State.Pid}}", name)
+        else:
+            (file,) = (self.state_dir / "bubblewrap" / "vms" / key).glob("pid.*")
+            said = file.read_text(encoding="ascii").split()[0]
+        pid = int(said)
+        assert pid > 1, f"machine {key} does not run"
+        return pid
 
     def differences(self, *, still_running: frozenset[int] = frozenset()) -> list[str]:
         """Where rows and host do not agree, one sentence each.

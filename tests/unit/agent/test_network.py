@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import os
+import subprocess
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 from tests.unit.agent.agents import KEY
 from tests.unit.agent.programs import LISTEN, Box, Program, both, fake_box, read_all, real_box
 from vmpool.agent import NetworkListen, NetworkStream, open_client
+from vmpool.agent.binary import path as agent_binary
 from vmpool.agent.messages import CHANNEL_WINDOW_BYTES
 from vmpool.backends.base import MachineSpec
 from vmpool.backends.fake import FakeBackend
@@ -23,6 +26,26 @@ from vmpool.errors import AgentRefused, AgentTooOld
 async def box(request: pytest.FixtureRequest, tmp_path: Path, anyio_backend: str) -> AsyncIterator[Box]:
     async with fake_box() if request.param == "fake" else real_box(tmp_path) as opened:
         yield opened
+
+
+def test_no_route_where_the_namespace_is_our_own() -> None:
+    """A pid that is somebody else's by now may lead to the host's, and every address would be the host's own.
+
+    All of it in a namespace of its own, as nothing may come of it here.
+    """
+    tried = """
+        "$0" route /proc/self/ns/net && exit 90
+        grep 198.18.0.1 /proc/net/fib_trie && exit 91
+        unshare --net sleep 60 & other=$!
+        until [ "$(readlink /proc/$other/ns/net)" != "$(readlink /proc/$$/ns/net)" ]; do sleep 0.01; done
+        "$0" route /proc/$other/ns/net || { kill $other; exit 92; }
+        kill $other
+    """
+    user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    command = ["unshare", *user, "--net", "sh", "-c", tried, str(agent_binary())]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    assert "Invalid argument" in done.stderr
 
 
 async def reset(program: Program) -> None:

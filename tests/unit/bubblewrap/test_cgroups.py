@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -138,6 +141,47 @@ def test_version_2_freezing(tmp_path: Path) -> None:
     assert (made / "cgroup.freeze").read_text() == "1"
     tree.thaw("vm-1-1")
     assert (made / "cgroup.freeze").read_text() == "0"
+
+
+def sleeper() -> subprocess.Popen[bytes]:
+    """A process in a group of its own, so that what ends its group does not end this one."""
+    return subprocess.Popen(["sleep", "60"], start_new_session=True)
+
+
+def test_what_is_left_in_a_group_is_killed_and_nobody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """0 is the kernel's word for a process outside our PID namespace; kill(2) takes it for our group."""
+    killed: list[int] = []
+    real = os.kill
+
+    def kill(pid: int, number: int) -> None:
+        killed.append(pid)
+        if pid > 0:  # else this very process would end
+            real(pid, number)
+
+    monkeypatch.setattr(os, "kill", kill)
+    member = sleeper()
+    try:
+        made = group(tmp_path / "vm-1-1", cgroup__procs=f"0\n{member.pid}\n0\n")
+        cgroups._kill_members(str(made))
+        assert member.wait(10) == -signal.SIGKILL
+    finally:
+        member.kill()
+        member.wait()
+    assert killed == [member.pid]
+
+
+def test_version_2_kills_a_group_at_once(tmp_path: Path) -> None:
+    bystander = sleeper()
+    try:
+        made = group(tmp_path / "vm-1-1", cgroup__kill="", cgroup__procs=f"{bystander.pid}\n")
+        cgroups._kill_members(str(made))
+        assert (made / "cgroup.kill").read_text() == "1"
+        assert bystander.poll() is None
+    finally:
+        bystander.kill()
+        bystander.wait()
 
 
 @pytest.mark.parametrize(("cpu", "quota"), [(0.5, "50000"), (0.001, "1000"), (4.0, "400000")])

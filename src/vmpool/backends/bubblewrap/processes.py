@@ -83,6 +83,9 @@ def _all_of(process: ProcessId) -> list[psutil.Process]:
     """Every process of the VM: what is in its PID namespace descends from the first one."""
     try:
         first = psutil.Process(process.pid)
+        # From here on psutil knows this process from a later one of its pid; it may be one already.
+        if not process.alive:
+            return []
         return [first, *first.children(recursive=True)]
     except psutil.NoSuchProcess:
         return []
