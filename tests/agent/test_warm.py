@@ -147,7 +147,7 @@ def run(agent: Agent, wire: Wire, number: int, program: str | bytes, **fields: A
 
 def run_warm(agent: Agent, wire: Wire, program: str | bytes, first: int = 1, **fields: Any) -> Result:
     """Until a spare was ready."""
-    for number in range(first, first + 400):
+    for number in range(first, first + 1500):
         result = run(agent, wire, number, program, **fields)
         if result.warm:
             return result
