@@ -18,6 +18,7 @@ import socket
 import stat
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -223,18 +224,24 @@ def _in_use(device: str) -> bool:
 
 
 def _fill(mount: int, layer: Path) -> None:
-    """What overlay2 looks for in a layer's directory, with its owners and modes.  Idempotent."""
+    """What overlay2 looks for in a layer's directory, with its owners and modes.  Idempotent.
+
+    A directory is there only with what it has to have: the VM may have given its root other modes since.
+    """
     own = layer.stat()
     for name in _LINKS:
         if (layer / name).exists():
             _write(mount, name, (layer / name).read_bytes())
     for name in _DIRECTORIES:
-        try:
-            os.mkdir(name, 0o700, dir_fd=mount)
-        except FileExistsError:
+        with suppress(FileNotFoundError):
+            os.stat(name, dir_fd=mount, follow_symlinks=False)
             continue
+        made = f"{name}.new"
+        with suppress(FileExistsError):  # a killed server's
+            os.mkdir(made, 0o700, dir_fd=mount)
         like = (layer / name).stat() if (layer / name).exists() else own
-        _dress(mount, name, like)
+        _dress(mount, made, like)
+        os.rename(made, name, src_dir_fd=mount, dst_dir_fd=mount)
     _dress(mount, ".", own)
 
 
