@@ -48,6 +48,7 @@ def restore(file: FileArgument, state_dir: StateOption = None, as_json: JSONOpti
     """Make a state directory from a backup; it must not exist yet, or be empty.
 
     A damaged file is refused before anything is written.  Every VM is stopped afterwards, with its files.
+    The server it was saved from must not run any more: both would be one pool, and remove each other's VMs.
 
     \b
     vm server restore /srv/backup/vmpool-monday
@@ -60,6 +61,9 @@ def restore(file: FileArgument, state_dir: StateOption = None, as_json: JSONOpti
     with render.busy("restoring ..."):
         manifest = put_back(file.absolute(), directory)
     _show(manifest, f"{directory}: restored", as_json)
+    render.note(
+        f"it is the pool {manifest.pool_id}, as is the server it was saved from: they must never run at once"
+    )
 
 
 def _show(manifest: Manifest, what: str, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""The directory all of a server's state lies in, and the lock that makes the server its only one."""
+"""The directory all of a server's state lies in, and the locks that make the server its only one."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ import fcntl
 import json
 import os
 import secrets
+import socket
 from pathlib import Path
 from typing import Self
 
 from vmpool.errors import Conflict, InvalidRequest
+from vmpool.store.pool_lock import lock_pool
 
 
 class StateDirectory:
-    """A context manager: within it this process is the one server of the directory.
+    """A context manager: within it this process is the directory's one server, and its pool's on this host.
 
-    Entering makes the directory (mode 0700, with its parents) and takes an exclusive lock, which ends with
-    the process however that ends; machines started by it do not inherit it.  Raises Conflict, with the
-    holder's process id where known, if another server has it, and InvalidRequest if the directory cannot
-    be used.
+    Entering makes the directory (mode 0700, with its parents) and takes two exclusive locks, which end with
+    the process however that ends; machines started by it do not inherit them.  Raises Conflict, with the
+    holder's process id where known, if another server has the directory or, from another directory, the
+    pool, and InvalidRequest if the directory cannot be used.
 
     ==============  ==========================================================================
     `lock`          held by the server; contains its process id
@@ -32,6 +34,7 @@ class StateDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
         self._lock: int | None = None
+        self._pool: socket.socket | None = None
 
     def __enter__(self) -> Self:
         try:
@@ -50,8 +53,13 @@ class StateDirectory:
                 " stop it, or set VMPOOL_STATE_DIR to another directory",
                 pid=int(holder) if holder.isdecimal() else None,
             ) from failure
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode("ascii"), 0)
+        try:
+            self._pool = lock_pool(self.pool_id)
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, f"{os.getpid()}\n".encode("ascii"), 0)
+        except BaseException:
+            os.close(lock)
+            raise
         self._lock = lock
         return self
 
@@ -63,6 +71,9 @@ class StateDirectory:
         os.ftruncate(self._lock, 0)
         os.close(self._lock)
         self._lock = None
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
 
     @property
     def pool_id(self) -> str:

@@ -74,6 +74,30 @@ def test_the_lock_ends_with_a_killed_server_though_its_machines_live_on(tmp_path
             os.kill(machine, signal.SIGKILL)
 
 
+def test_of_two_directories_of_one_pool_one_has_a_server(tmp_path: Path) -> None:
+    old, restored = tmp_path / "old", tmp_path / "restored"
+    with StateDirectory(old) as state:
+        restored.mkdir()
+        (restored / "pool_id").write_text(state.pool_id + "\n")
+    command = [sys.executable, "-c", HOLDER, str(old)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        machine = int(holder.stdout.readline())
+        try:
+            for _ in range(200):  # a service manager may try for ever
+                with pytest.raises(Conflict, match=f"runs the pool {state.pool_id}") as caught:
+                    StateDirectory(restored).__enter__()
+                assert caught.value.context["pid"] in {holder.pid, None}
+            assert not (restored / "lock").read_text()
+            holder.send_signal(signal.SIGKILL)
+            holder.wait()
+            os.kill(machine, 0)
+            with StateDirectory(restored), pytest.raises(Conflict, match=f"process {os.getpid()}, user"):
+                StateDirectory(old).__enter__()
+        finally:
+            os.kill(machine, signal.SIGKILL)
+
+
 def test_a_place_that_cannot_be_used_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InvalidRequest, match="state_dir"):
