@@ -55,6 +55,7 @@ def make(name: str, settings: Settings, directory: StateDirectory) -> Backend:
             runtime=settings.docker.runtime,
             host=settings.docker.host,
             image_prefix=settings.docker.image_prefix,
+            full_network=settings.network.full,
             disk_in_memory=settings.limits.disk_in_memory,
         )
     if name == "bubblewrap":

@@ -136,6 +136,8 @@ class BackendInfo:
     much this host lets it do.  templates: those that can be created now.  enforcement: for "cpu",
     "memory", "disk", "processes" and "network", what holds the limit here ("cgroup v2", "tmpfs size",
     "RLIMIT_DATA per process", "nothing").  isolations: all that can be asked for here; at least its own.
+    capabilities: what of the optional it can do here: "snapshot", "spares", "resize", and "network:full":
+    VMs in isolation "container" may be on a network of its own.
     soft_limits: by isolation, which of "cpu", "memory", "disk" and "processes" are not hard here.
     """
 

@@ -108,6 +108,13 @@ def refused_range(address: Address) -> Range | None:
     return found
 
 
+def readings(address: Address) -> tuple[Address, ...]:
+    """All that it may be delivered to: the address in its plain form, and an IPv4 one it carries."""
+    address = plain(address)
+    inner = _carried(address) if isinstance(address, IPv6Address) else None
+    return (address,) if inner is None else (address, inner)
+
+
 def _carried(address: IPv6Address) -> IPv4Address | None:
     """The IPv4 address that NAT64 (RFC 6052) or ISATAP (RFC 5214) would lead to."""
     number = int(address)

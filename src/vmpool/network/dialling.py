@@ -91,10 +91,18 @@ def _alternating(addresses: Sequence[Address]) -> list[Address]:
 def is_own(address: Address) -> bool:
     """Whether an address is one of this host's: the kernel would reach it from that very address.
 
-    Asked anew each time, because addresses come and go.  Nothing is sent.
+    Asked anew each time, because addresses come and go.  Nothing is sent.  OSError where it cannot be asked.
     """
+    if address.is_loopback or address.is_unspecified:
+        return True  # the kernel answers from one address for all of these
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+    try:
+        probe = socket.socket(family, socket.SOCK_DGRAM)
+    except OSError as failure:
+        if failure.errno != errno.EAFNOSUPPORT:
+            raise  # out of descriptors: not known is not allowed
+        return False  # a kernel without IPv6 has no such address
+    with probe:
         probe.setblocking(False)
         try:
             probe.connect((str(address), 9))

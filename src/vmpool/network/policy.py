@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from vmpool.domain.network import NetworkPolicy
-from vmpool.network.addresses import Address, refused_range
+from vmpool.network.addresses import Address, readings, refused_range
 from vmpool.network.destinations import Destination
 from vmpool.network.rules import Rule, admissions, parse_rules
 
@@ -35,6 +35,7 @@ class Refused:
 
 
 BY_OPERATOR = "Only the server's operator can admit it (network.admit)."
+HOST_BY_OPERATOR = "Only the server's operator can admit it, by the address itself (network.admit)."
 BY_OWNER = "Change the VM's lists with 'vm network' or PUT /api/vms/{id}/network."
 DEFAULT = "public"
 """The rule that allowed a connection where the VM has no allow list."""
@@ -64,11 +65,12 @@ class Policy:
         denied = self._denied_name(to) or self._denied_address(to, address)
         if denied is not None:
             return denied
-        admitted = next((rule for rule in self._admit if rule.covers_address(address, to.port)), None)
-        if admitted is None:
-            refused = self._never(to, address)
-            if refused is not None:
-                return refused
+        admitted = self._admitted(to, address)
+        refused = None if admitted is not None else self._range(to, address)
+        if admitted is None or not admitted.is_exact:
+            refused = refused or self._host(to, address)
+        if refused is not None:
+            return refused
         if self._allow:
             allowed = self._allowed_name(to) or self._allowed_address(to, address)
             return _not_listed(to) if allowed is None else Allowed(f"allow {allowed}")
@@ -78,22 +80,36 @@ class Policy:
         """Whether it may reach a VM of its group by this name: being in the group allows it."""
         return self._denied_name(to) or Allowed("group")
 
-    def _never(self, to: Destination, address: Address) -> Refused | None:
-        """What no VM reaches unless the operator admits it."""
+    def _admitted(self, to: Destination, address: Address) -> Rule | None:
+        """The operator's rule for it, an exact one before others."""
+        found = [rule for rule in self._admit if rule.covers_address(address, to.port)]
+        return max(found, key=lambda rule: rule.is_exact, default=None)
+
+    def _range(self, to: Destination, address: Address) -> Refused | None:
+        """What is not public: no VM reaches it unless the operator admits it."""
         found = refused_range(address)
-        if found is not None:
-            why = f"{to.host} is {address}, which is in {found}" if to.address is None else f"is in {found}"
-            return Refused(f"range {found.network}", f"{_subject(to, why)}.", BY_OPERATOR)
-        if self._is_own(address):
-            why = _subject(to, f"{address} is an address of the host the server runs on")
-            return Refused("host", f"{why}.", BY_OPERATOR)
-        return None
+        if found is None:
+            return None
+        why = f"{to.host} is {address}, which is in {found}" if to.address is None else f"is in {found}"
+        return Refused(f"range {found.network}", f"{_subject(to, why)}.", BY_OPERATOR)
+
+    def _host(self, to: Destination, address: Address) -> Refused | None:
+        """The host's own: a network that is admitted has not opened it, only an exact rule does."""
+        own = next((one for one in readings(address) if self._is_own(one)), None)
+        if own is None:
+            return None
+        why = _subject(to, f"{own} is an address of the host the server runs on")
+        return Refused("host", f"{why}.", HOST_BY_OPERATOR)
 
     def _denied_name(self, to: Destination) -> Refused | None:
         return _denied(to, next((rule for rule in self._deny if rule.covers_name(to)), None))
 
     def _denied_address(self, to: Destination, address: Address) -> Refused | None:
-        return _denied(to, next((rule for rule in self._deny if rule.covers_address(address, to.port)), None))
+        for one in readings(address):
+            for rule in self._deny:
+                if rule.covers_address(one, to.port):
+                    return _denied(to, rule)
+        return None
 
     def _allowed_name(self, to: Destination) -> Rule | None:
         return next((rule for rule in self._allow if rule.covers_name(to)), None)

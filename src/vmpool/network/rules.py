@@ -62,6 +62,11 @@ class Rule:
         """Whether it covers an address by itself."""
         return self.network is not None and self.port in (None, port) and plain(address) in self.network
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether who wrote it knew each address it stands for: a single one, or loopback."""
+        return self.network is not None and (self.network.num_addresses == 1 or self.network.is_loopback)
+
 
 def parse_rule(text: str) -> Rule:
     """One rule; BadDestination says in a clause what is wrong with it."""

@@ -113,6 +113,15 @@ def check_policy(policy: NetworkPolicy) -> None:
         raise InvalidRequest("network_policy.group", "must be 1 to 63 characters of a-z, 0-9 and '-'")
 
 
+def check_full_network(info: BackendInfo, isolation: str) -> None:
+    """Unsupported unless VMs in this isolation may be on the backend's own network."""
+    if "network:full" not in info.capabilities:
+        remedy = "'full' needs backend docker, an engine with its bridge, and the operator's network.full"
+        raise Unsupported("network", info.name, remedy)
+    if isolation != "container":
+        raise Unsupported("network", info.name, f"'full' needs isolation 'container', not '{isolation}'")
+
+
 def check_limits(limits: Limits, settings: PoolSettings, host_cpus: int, host_memory: int) -> None:
     """InvalidRequest for a limit no VM on this host could have.  host_memory: MB."""
     max_cpu = settings.max_cpu or float(host_cpus)
@@ -156,8 +165,6 @@ def settle(
             raise InvalidRequest(name, f"{seconds} must be at least 1 second")
     if asked.network not in tuple(NetworkMode):
         raise InvalidRequest("network", f"'{asked.network}' is not one of {', '.join(NetworkMode)}")
-    if asked.network == "full" and "network:full" not in info.capabilities:
-        raise Unsupported("network", info.name, "'full' needs a backend with a network of its own")
     check_policy(asked.network_policy)
     if asked.network != NetworkMode.FILTERED and asked.network_policy != NetworkPolicy():
         raise InvalidRequest("network_policy", f"needs network 'filtered', not '{asked.network}'")
@@ -166,6 +173,8 @@ def settle(
     if template not in info.templates:
         raise TemplateNotFound(template)
     isolation = chosen_isolation(asked.isolation, info, settings)
+    if asked.network == NetworkMode.FULL:
+        check_full_network(info, isolation)
     strict = settings.strict_limits if asked.strict_limits is None else asked.strict_limits
     if strict and (soft := info.soft_limits.get(isolation)):
         raise LimitsNotHard(info.name, soft)

@@ -278,10 +278,15 @@ class Network(Section):
     mode: NetworkMode = Field(
         default=NetworkMode.FILTERED, description="A VM's network when the request names none."
     )
+    full: bool = Field(
+        default=False,
+        description="Let VMs ask for network `full`, docker's own bridge: nobody checks what they reach "
+        "there, one another and this host included.",
+    )
     admit: tuple[str, ...] = Field(
         default=(),
         description="Addresses and CIDRs, each with `:port` if need be, that VMs may reach though they are "
-        "not public: package mirrors on a private network.",
+        "not public: package mirrors on a private network. A CIDR opens no address of this host.",
     )
     direct_ports: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = Field(
         default=(80, 443), max_length=64, description="Ports at which programs that know no proxy are served."

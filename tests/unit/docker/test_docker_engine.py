@@ -80,6 +80,21 @@ async def test_the_vm_is_held_in_on_every_side(backend: DockerBackend, pool_id: 
     assert facts["Config"]["Env"][0].startswith("PATH=/home/user/.local/bin:")
 
 
+async def test_on_the_engines_bridge_where_the_operator_offers_it(
+    make_backend: MakeBackend, backend: DockerBackend
+) -> None:
+    assert "network:full" not in (await backend.describe()).capabilities
+    async with make_backend(full_network=True) as offering, connected() as client:
+        capable = "network:full" in (await offering.describe()).capabilities
+        names = {one["Name"] for one in await client.networks.list()}
+        assert capable == ("bridge" in names)
+        if not capable:
+            return
+        await offering.create(KEY, MachineSpec("box", "bash", network="full"))
+        async with agent_of(offering, KEY) as agent:
+            assert await shell(agent, "ls /sys/class/net") == "eth0\nlo\n"
+
+
 async def test_many_at_once_with_one_key_are_one_container(backend: DockerBackend, pool_id: str) -> None:
     made = []
 

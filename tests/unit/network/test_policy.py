@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from vmpool.domain.network import NetworkPolicy
 from vmpool.errors import InvalidRequest
-from vmpool.network.addresses import Address, plain, refused_range
+from vmpool.network.addresses import Address, plain, readings, refused_range
 from vmpool.network.destinations import BadDestination, Destination
 from vmpool.network.limits import NetworkLimits, Rate
 from vmpool.network.policy import Allowed, Policy
@@ -63,6 +63,13 @@ def rule_at(of: Policy, asked: str, address: str) -> str:
         ([], ["1.1.1.1"], "example.org:80", PUBLIC, "-deny 1.1.1.1"),
         ([], ["::ffff:1.1.1.1"], "example.org:80", PUBLIC, "-deny ::ffff:1.1.1.1"),
         (["example.org"], ["1.0.0.0/8"], "example.org:80", PUBLIC, "-deny 1.0.0.0/8"),
+        ([], ["1.0.0.0/8"], "[64:ff9b::1.1.1.1]:80", "64:ff9b::1.1.1.1", "-deny 1.0.0.0/8"),
+        ([], ["1.0.0.0/8"], "example.org:80", "64:ff9b::1.1.1.1", "-deny 1.0.0.0/8"),
+        ([], ["1.1.1.1:25"], "example.org:80", "64:ff9b::1.1.1.1", "public"),
+        ([], ["1.1.1.1"], "example.org:80", "2606:4700::5efe:101:101", "-deny 1.1.1.1"),
+        ([], ["64:ff9b::/96"], "example.org:80", "64:ff9b::1.1.1.1", "-deny 64:ff9b::/96"),
+        ([], [], "example.org:80", f"64:ff9b::{HOSTS}", "-host"),
+        ([], [], "example.org:80", f"::ffff:{HOSTS}", "-host"),
     ],
 )
 def test_decisions(allow: list[str], deny: list[str], asked: str, address: str, decides: str) -> None:
@@ -87,8 +94,25 @@ def test_the_operator_admits_addresses_and_the_vms_lists_hold(
     assert judged == decides
 
 
-def test_the_operator_admits_the_hosts_own_address() -> None:
-    assert rule_at(policy(admit=(HOSTS,)), f"{HOSTS}:80", HOSTS) == f"admit {HOSTS}"
+@pytest.mark.parametrize(
+    ("admit", "decides"),
+    [
+        ([HOSTS], f"admit {HOSTS}"),
+        ([f"{HOSTS}/32"], f"admit {HOSTS}/32"),
+        ([f"{HOSTS}:80"], f"admit {HOSTS}:80"),
+        ([f"{HOSTS}:81"], "-host"),
+        (["9.9.9.0/24"], "-host"),
+        (["0.0.0.0/0"], "-host"),
+        (["9.9.9.0/24", HOSTS], f"admit {HOSTS}"),
+    ],
+)
+def test_only_an_address_by_itself_admits_the_hosts_own(admit: list[str], decides: str) -> None:
+    assert rule_at(policy(admit=tuple(admit)), f"{HOSTS}:80", HOSTS) == decides
+
+
+def test_admitting_loopback_can_only_mean_the_host() -> None:
+    of = Policy(NetworkPolicy(), admissions("network.admit", ("127.0.0.0/8",)), lambda _: True)
+    assert rule_at(of, "127.0.0.1:80", "127.0.0.1") == "admit 127.0.0.0/8"
 
 
 addresses = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6))
@@ -98,7 +122,9 @@ addresses = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6))
 def test_no_list_of_a_user_opens_a_closed_address(address: Address, port: int, allow: list[str]) -> None:
     of = policy((*allow, str(address), "*", "example.org"))
     judged = of.at(Destination.of("example.org", port), address)
-    assert isinstance(judged, Allowed) == (refused_range(address) is None and str(address) != HOSTS)
+    assert isinstance(judged, Allowed) == (
+        refused_range(address) is None and HOSTS not in map(str, readings(address))
+    )
 
 
 @given(addresses.map(plain), st.integers(0, 128))

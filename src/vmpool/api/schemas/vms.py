@@ -27,6 +27,8 @@ Labels = Annotated[
     ],
     Field(max_length=MAX_LABELS),
 ]
+Mode = Annotated[NetworkMode, Field(strict=False)]
+"""By its value: JSON has no enumerations, which a strict model would want."""
 
 
 class CreateVM(Request):
@@ -54,10 +56,10 @@ class CreateVM(Request):
         default=None, gt=0, le=LARGEST, description="Processes and threads. Default: the server's, 512."
     )
     env: Variables = Field(default_factory=dict, description="Variables every execution starts with.")
-    network: NetworkMode | None = Field(
+    network: Mode | None = Field(
         default=None,
         description="none: nothing; filtered: through the server, which checks and logs; full: the backend's "
-        "own NAT, unchecked, where it has one. Default: the server's, filtered.",
+        "own NAT, unchecked, where the operator offers it. Default: the server's, filtered.",
     )
     network_policy: NetworkPolicy = Field(
         default_factory=NetworkPolicy, description="What it may reach; with network `filtered`."

@@ -37,6 +37,7 @@ from vmpool.backends.docker.engine import (
     connected,
     engine_facts,
     engine_host,
+    has_bridge,
     machine_of,
     template_images,
 )
@@ -81,7 +82,8 @@ class DockerBackend(Backend):
     runtime: an OCI runtime's name ("runc", "crun", "runsc", "kata"), None for the engine's default.
     host: the engine's address, None for DOCKER_HOST or the usual sockets.  image_prefix: template `name`
     is the image `<image_prefix>name`.  agent: another build of the guest agent.  state_dir: of the backend's
-    own; in it are only empty disks, formatted ahead: the engine holds everything else.
+    own; in it are only empty disks, formatted ahead: the engine holds everything else.  full_network: whether
+    VMs may be on the engine's bridge, where it has one.
     """
 
     name = "docker"
@@ -96,11 +98,13 @@ class DockerBackend(Backend):
         image_prefix: str = "vmpool/",
         agent: Path | None = None,
         disk_in_memory: bool = False,
+        full_network: bool = False,
     ) -> None:
         self._pool_id = checked_pool_id(pool_id)
         self._runtime, self._host, self._prefix = runtime, host, image_prefix
         self._agent = agent
         self._disk_in_memory = disk_in_memory
+        self._full_network = full_network
         self._images = Path(state_dir) / "images"
         self._holding = Holding()
         self._claims = Claims()
@@ -115,7 +119,8 @@ class DockerBackend(Backend):
             self._client: Docker = await stack.enter_async_context(connected(host))
             with docker_errors("ask the engine what it is"):
                 info = await self._client.system.info()
-            engine = engine_facts(info, self._runtime)
+                bridge = self._full_network and await has_bridge(self._client)
+            engine = replace(engine_facts(info, self._runtime), bridge=bridge)
             self._disks = DiskImages(host, self._images, self._disk_in_memory)
             self._engine: Engine = replace(engine, storage=await self._disks.settle(engine))
             agent = self._agent
@@ -152,6 +157,7 @@ class DockerBackend(Backend):
                 *(() if self._engine.storage is Storage.MEMORY else ("snapshot",)),
                 *(() if self._engine.podman else ("resize",)),
                 *(("spares",) if can_have_spares(self._engine) else ()),
+                *(("network:full",) if self._engine.bridge else ()),
             ),
         )
 

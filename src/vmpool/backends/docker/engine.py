@@ -91,6 +91,7 @@ class Engine:
     runtime: the one in use.  isolation: the wall it builds.  memory, swap, cpu, pids: whether the engine
     can limit them.  cgroup: "1" or "2".  podman: it is Podman in Docker's clothes.  driver: how it stores
     layers.  data_root: where, on its host.  storage: what holds the disk limit of a new container.
+    bridge: VMs may be on its bridge.
     """
 
     version: str
@@ -105,6 +106,7 @@ class Engine:
     data_root: str = ""
     storage: Storage = Storage.FILES
     swap: bool = True
+    bridge: bool = False
 
     @property
     def isolation(self) -> str:
@@ -213,6 +215,17 @@ async def template_images(client: Docker, prefix: str) -> dict[str, str]:
             if name.startswith(prefix) and version == "latest":
                 found[name.removeprefix(prefix)] = image["Id"]
     return dict(sorted(found.items()))
+
+
+async def has_bridge(client: Docker) -> bool:
+    """Whether the engine has its default network: it may be switched off, and Podman's has another name."""
+    try:
+        await client.networks.get("bridge")
+    except DockerError as error:
+        if error.status == 404:
+            return False
+        raise
+    return True
 
 
 async def find_image(client: Docker, name: str) -> dict[str, Any] | None:
