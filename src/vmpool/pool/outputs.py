@@ -2,7 +2,8 @@
 
 A row of `vm_executions` names the streams that have a file (`output_file`, `error_file`).  The file is
 complete before its row says so, and is removed after the row has ceased to; what is cut off in between, the
-sweep removes.  Where there is no room, the oldest outputs go first: a VM's own, then anybody's.
+sweep removes.  Where there is no room, the oldest outputs go: the VM's own, then those of its user's other
+VMs.  Another user's stay whatever anybody writes; what then does not fit is dropped.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ class Outputs:
     def spool(self, vm: VM, execution_id: int) -> SpooledOutput:
         """Where the output of an execution goes."""
         limit = (vm.limits.disk << 20) if self._vm_limit is None else self._vm_limit
-        return self._spool.open(execution_id, partial(self._make_room, vm.id, limit))
+        return self._spool.open(execution_id, partial(self._make_room, vm, limit))
 
     def recovered(self, vm: VM, spool: SpooledOutput) -> None:
         """Count what an earlier server had put on disk of an execution that goes on."""
@@ -101,15 +102,16 @@ class Outputs:
         if gone:
             self._room.give(vm.id, gone)
 
-    async def _make_room(self, vm_id: int, limit: int, count: int) -> bool:
-        """Whether `count` bytes more of this VM's output may go to the disk; older ones may go for them."""
+    async def _make_room(self, vm: VM, limit: int, count: int) -> bool:
+        """Whether `count` bytes more of this VM's output may go to the disk; its user's older ones may go for
+        them."""
         room = self._room
-        while not room.take(vm_id, limit, count):
-            whose = None if room.fits_vm(vm_id, limit, count) else vm_id
+        while not room.take(vm.id, limit, count):
+            whose = vm.user_id if room.fits_vm(vm.id, limit, count) else None
             async with self._evicting:
-                if room.fits_vm(vm_id, limit, count) and room.fits_all(count):
+                if room.fits_vm(vm.id, limit, count) and room.fits_all(count):
                     continue
-                oldest = await self._store.executions.oldest_with_file(whose)
+                oldest = await self._store.executions.oldest_with_file(vm.id, whose)
                 if oldest is None:
                     return False
                 await self._store.executions.forget_files(oldest.id)

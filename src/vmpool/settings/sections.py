@@ -175,7 +175,7 @@ class Output(Section):
     total_limit: int = Field(
         default=16 << 30,
         ge=0,
-        description="Bytes of whole outputs on disk, of all VMs; the oldest make room.",
+        description="Bytes of whole outputs on disk, of all VMs; the oldest of the writer's user make room.",
     )
     min_free: int = Field(
         default=256 << 20,

@@ -30,7 +30,7 @@ from sqlalchemy.sql.dml import ReturningDelete
 from vmpool.domain import Execution, ExecutionState, Outcome
 from vmpool.errors import ExecutionNotFound
 from vmpool.store.database import Database
-from vmpool.store.models import Base, VMExecution
+from vmpool.store.models import Base, VirtualMachine, VMExecution
 from vmpool.store.statement import Statement
 from vmpool.store.text import storable, stored_size
 
@@ -213,14 +213,17 @@ class Executions:
             lambda connection: {vm_id: int(size) for vm_id, size in connection.execute(statement)}
         )
 
-    async def oldest_with_file(self, vm_id: int | None = None) -> WithFile | None:
-        """The oldest execution that has a file.  vm_id: None means of any VM."""
+    async def oldest_with_file(self, vm_id: int, user_id: int | None = None) -> WithFile | None:
+        """The VM's oldest execution that has a file.  user_id: else the oldest in all of this user's VMs."""
         statement = select(VMExecution.id, VMExecution.vm_id, _IN_FILES).where(_HAS_FILE)
-        if vm_id is not None:
-            statement = statement.where(VMExecution.vm_id == vm_id)
-        statement = statement.order_by(VMExecution.id).limit(1)
+        if user_id is None:
+            statement = statement.where(VMExecution.vm_id == vm_id).order_by(VMExecution.id)
+        else:
+            theirs = select(VirtualMachine.id).where(VirtualMachine.user_id == user_id)
+            own_first = case((VMExecution.vm_id == vm_id, 0), else_=1)
+            statement = statement.where(VMExecution.vm_id.in_(theirs)).order_by(own_first, VMExecution.id)
         return await self._database.read(
-            lambda connection: next((WithFile(*row) for row in connection.execute(statement)), None)
+            lambda connection: next((WithFile(*row) for row in connection.execute(statement.limit(1))), None)
         )
 
     async def forget_files(self, execution_id: int) -> None:

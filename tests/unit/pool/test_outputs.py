@@ -154,15 +154,35 @@ async def test_the_oldest_of_a_vm_makes_room_for_the_newest(world: World) -> Non
         assert files(world) == [f"{one.id}.stdout" for one in done[1:]]
 
 
-async def test_past_the_bound_of_all_the_oldest_goes_whosever_it_is(world: World) -> None:
-    async with one_vm(world, replace(SMALL, keep_output=5000)) as (pool, vm_id):
+async def test_past_the_bound_of_all_the_writer_s_own_go_and_nobody_else_s(world: World) -> None:
+    write = code("print('a' * 1999)")
+    async with one_vm(world, replace(SMALL, keep_output=9000)) as (pool, vm_id):
+        second = await pool.create_vm(world.ada, vm_request("second"))
         other = await pool.create_vm(world.bob, vm_request())
-        first = await pool.execute(world.ada, vm_id, code("print('a' * 1999)"))
-        await pool.execute(world.bob, other.id, code("print('b' * 1999)"))
-        last = await pool.execute(world.bob, other.id, code("print('b' * 1999)"))
+        bobs = await pool.execute(world.bob, other.id, write)
+        first, *_ = [await pool.execute(world.ada, one, write) for one in (second.id, vm_id, vm_id)]
+        oldest_here = (await pool.list_executions(world.ada, vm_id))[-1]
+        await pool.execute(world.ada, vm_id, write)  # in the writer's own VM there is one to take
+        with pytest.raises(OutputNotKept):
+            await read(pool, world.ada, oldest_here)
+        assert len(await read(pool, world.ada, first)) == 2000
+        third = await pool.create_vm(world.ada, vm_request("third"))
+        await pool.execute(world.ada, third.id, write)  # in the user's other VMs
         with pytest.raises(OutputNotKept):
             await read(pool, world.ada, first)
-        assert await read(pool, world.bob, last) == b"b" * 1999 + b"\n"
+        assert len(await read(pool, world.bob, bobs)) == 2000  # the oldest of all
+
+
+async def test_what_only_another_user_could_make_room_for_is_dropped_and_said(world: World) -> None:
+    async with one_vm(world, replace(SMALL, keep_output=5000)) as (pool, vm_id):
+        other = await pool.create_vm(world.bob, vm_request())
+        kept = [await pool.execute(world.ada, vm_id, code("print('a' * 1999)")) for _ in range(2)]
+        late = await pool.execute(world.bob, other.id, code("print('b' * 1999)"))
+        assert late.outcome is not None and late.outcome.dropped == 2000
+        assert late.outcome.output.startswith("bbb")
+        with pytest.raises(OutputNotKept):
+            await read(pool, world.bob, late)
+        assert [len(await read(pool, world.ada, one)) for one in kept] == [2000, 2000]
 
 
 async def test_what_alone_is_too_much_is_kept_from_its_beginning(world: World) -> None:

@@ -168,8 +168,13 @@ async def test_rows_name_the_files_that_outputs_lie_in(
     assert (await store.executions.get(vm.id, done[0].id)).outcome == outcome
     assert [what.dropped for what in (outcome, both)] == [2, 2]
     assert await store.executions.bytes_in_files() == {vm.id: 17, other.id: 10}
-    assert await store.executions.oldest_with_file() == WithFile(done[0].id, vm.id, 7)
-    assert await store.executions.oldest_with_file(other.id) == WithFile(done[1].id, other.id, 10)
+    first, second = WithFile(done[0].id, vm.id, 7), WithFile(done[1].id, other.id, 10)
+    assert await store.executions.oldest_with_file(vm.id) == first
+    assert await store.executions.oldest_with_file(other.id) == second
+    assert await store.executions.oldest_with_file(other.id, vm.user_id) == second
+    assert await store.executions.oldest_with_file(other.id + 1) is None
+    assert await store.executions.oldest_with_file(other.id + 1, vm.user_id) == first
+    assert await store.executions.oldest_with_file(other.id + 1, vm.user_id + 1) is None
     running = await store.executions.begin(vm.id, "1", "python", 3)
     ids = [plain.id, done[0].id, done[1].id, running.id, running.id + 1]
     assert await store.executions.files_of(ids) == [
@@ -181,7 +186,7 @@ async def test_rows_name_the_files_that_outputs_lie_in(
     await store.executions.forget_files(done[0].id)
     left = (await store.executions.get(vm.id, done[0].id)).outcome
     assert left is not None and (left.output_file, left.error_file, left.dropped) == (0, None, 9)
-    assert await store.executions.oldest_with_file() == WithFile(done[1].id, other.id, 10)
+    assert await store.executions.oldest_with_file(other.id + 1, vm.user_id) == second
     clock.advance(days=2)
     removed = await store.executions.prune(clock(), Retention(age=timedelta(days=1)))
     assert removed.rows == 4
