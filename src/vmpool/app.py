@@ -29,7 +29,7 @@ from vmpool.backend_choice import open_backend
 from vmpool.domain import Limits
 from vmpool.domain.rate import Rate
 from vmpool.errors import InvalidRequest, VMPoolError
-from vmpool.http_server import HTTPServer, listen, url_of
+from vmpool.http_server import HTTPServer, listen, raise_open_files, url_of
 from vmpool.network.limits import NetworkLimits
 from vmpool.network.rules import admissions
 from vmpool.pool.settings import NetworkSettings, PoolSettings
@@ -52,16 +52,23 @@ OWNER = "owner"
 
 def serve(settings: Settings) -> None:
     """Run a server until SIGTERM or SIGINT.  Raises VMPoolError where it cannot start."""
+    open_files = raise_open_files()
     with (
         StateDirectory(settings.state_dir) as directory,
         listen(settings.listen.host, settings.listen.port) as listener,
     ):
         tls = server_context(settings.listen)
-        anyio.run(_serve, settings, directory, listener, tls, backend_options={"use_uvloop": True})
+        anyio.run(
+            _serve, settings, directory, listener, tls, open_files, backend_options={"use_uvloop": True}
+        )
 
 
 async def _serve(
-    settings: Settings, directory: StateDirectory, listener: socket.socket, tls: ssl.SSLContext | None
+    settings: Settings,
+    directory: StateDirectory,
+    listener: socket.socket,
+    tls: ssl.SSLContext | None,
+    open_files: int,
 ) -> None:
     url, manager = url_of(listener, tls=tls is not None), ServiceManager()
     async with opened(settings, directory) as services:
@@ -70,6 +77,8 @@ async def _serve(
             app,
             services.closing,
             drain=settings.listen.drain,
+            # the other half is for VMs, the database and files
+            max_connections=min(settings.listen.max_connections, open_files // 2),
             tls=tls,
             trusted_proxies=settings.listen.trusted_proxies,
         )

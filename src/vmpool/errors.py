@@ -162,8 +162,11 @@ class UserDisabled(Forbidden):
 
     code: ClassVar[str] = "user_disabled"
 
-    def __init__(self) -> None:
+    def __init__(self, user_id: int, key_id: int) -> None:
+        # Who it was: for the audit log, not for the answer.
         super().__init__("your user is disabled on this server; ask its administrator")
+        self.user_id = user_id
+        self.key_id = key_id
 
 
 class NotFound(VMPoolError):

@@ -6,17 +6,19 @@ import asyncio
 import contextlib
 import math
 import os
+import resource
 import signal
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, cast
 
 import anyio
 import anyio.lowlevel
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from vmpool.api.edge import headers_of_every_answer
 from vmpool.api.errors import edge_problem, respond
@@ -28,8 +30,25 @@ KEEP_ALIVE_SECONDS = 75
 BACKLOG = 1024
 HEAD_BYTES = 128 << 10
 """Of a request's line and headers, or of its trailers, beyond the piece in which they begin."""
+HEAD_SECONDS = 20.0
+"""How long a request's head may take to arrive whole; for a connection's first one, from its beginning."""
 HELD_BYTES = 64 << 10
 """Of an answer, until they are written without waiting for more."""
+OPEN_FILES = 65_536
+"""What the soft limit of open files is raised to where the hard one allows; the unit asks for the same."""
+
+
+def raise_open_files() -> int:
+    """Raise this process's soft limit of open files, as 1024 connections would use up the usual one.
+
+    The limit there is then.  Children inherit it; a VM's processes have limits of their own.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return max(soft, wanted)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -60,7 +79,8 @@ class HTTPServer:
     """Serves one application on one socket until SIGINT or SIGTERM.
 
     tls: what connections are accepted with; None: plain HTTP.  trusted_proxies: addresses and networks whose
-    X-Forwarded-For and X-Forwarded-Proto are believed.
+    X-Forwarded-For and X-Forwarded-Proto are believed.  max_connections: open at once; new ones beyond it
+    are closed.
 
     At the end it stops accepting, sets `closing`, gives requests in progress `drain` seconds and then
     cancels them.  A second signal cancels them at once.
@@ -72,13 +92,15 @@ class HTTPServer:
         closing: anyio.Event,
         *,
         drain: float,
+        max_connections: int,
         tls: ssl.SSLContext | None = None,
         trusted_proxies: Sequence[str] = (),
     ) -> None:
         config = uvicorn.Config(
             app,
             loop="none",
-            http=_Protocol,
+            # uvicorn calls it and asks no more of it
+            http=cast("type[asyncio.Protocol]", partial(_Protocol, max_connections=max_connections)),
             ws="none",
             lifespan="off",
             log_config=None,
@@ -109,21 +131,64 @@ class HTTPServer:
 
 
 class _Protocol(HttpToolsProtocol):
-    """Bounds what is gathered of a head, for which no key is asked; a body's bound is in `api.edge`."""
+    """Bounds what takes no key: the number of connections, and the bytes and time of a head.
+
+    A body's bound is in `api.edge`.
+    """
 
     _gathered = 0
     _moved = False
+    _in_head = False
+    _patience: asyncio.TimerHandle | None = None
+
+    def __init__(self, *args: Any, max_connections: int, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._max_connections = max_connections
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Answers go out through a transport that sends head and body as one piece."""
         gathering = _Gathering(cast("asyncio.Transport", transport))  # uvloop's have no base class
         super().connection_made(cast("asyncio.Transport", gathering))
+        if len(self.connections) > self._max_connections:
+            self.transport.abort()
+        else:
+            self._wait_for_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing is waited for any more."""
+        self._arrived()
+        super().connection_lost(exc)
+
+    def _wait_for_head(self) -> None:
+        if self._patience is None:
+            self._patience = self.loop.call_later(HEAD_SECONDS, self._give_up)
+
+    def _arrived(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    def _give_up(self) -> None:
+        """Close a connection whose head did not come; one that is owed an answer gets it first."""
+        self._patience = None
+        cycle = cast("RequestResponseCycle | None", self.cycle)  # None before the first request
+        if cycle is not None and not cycle.response_complete:
+            self._wait_for_head()
+        else:
+            self.transport.close()
 
     def data_received(self, data: bytes) -> None:
-        """Hand a piece to the parser; one that ended no head and brought no body is being gathered."""
+        """Hand a piece to the parser; one that ended no head or body and brought none is being gathered."""
         self._moved = False
         super().data_received(data)
-        if self._moved or self.transport.is_closing():
+        if self._in_head or not self._moved:
+            self._gather(data)
+
+    def _gather(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        self._wait_for_head()
+        if self._moved:
             return
         self._gathered += len(data)
         if self._gathered > HEAD_BYTES:
@@ -142,16 +207,24 @@ class _Protocol(HttpToolsProtocol):
         self.transport.close()
 
     def on_message_begin(self) -> None:
-        self._moved = True
+        self._moved = self._in_head = True
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        self._moved, self._gathered = True, 0
+        self._moved, self._in_head, self._gathered = True, False, 0
+        if self._patience is not None:
+            self._arrived()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         self._moved, self._gathered = True, 0
         super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._moved, self._gathered = True, 0
+        if self._patience is not None:
+            self._arrived()
+        super().on_message_complete()
 
 
 class _Gathering:

@@ -57,7 +57,7 @@ async def test_who_did_what(owner: Caller, other: Caller, caller_with: With) -> 
         (entry["action"], entry["status"], entry["user"], entry["target"], entry["facts"]) for entry in found
     ]
     assert told == [
-        ("authenticate", 403, None, None, {}),
+        ("authenticate", 403, "somebody", None, {}),
         ("update_user", 200, "owner", f"user_id={vm['user_id']}", {"disabled": True, "max_vms": 3}),
         ("authenticate", 401, None, None, {}),
         ("rotate_key", 201, "somebody", f"key_id={key['id']}", {"new_key_id": new["id"], "overlap": 0}),

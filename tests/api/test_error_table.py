@@ -32,7 +32,7 @@ def occurrence(kind: type[errors.VMPoolError]) -> errors.VMPoolError:
         errors.LimitsNotHard: ("fake", ("disk",)),
         errors.InvalidRequest: ("name", "must be short"),
         errors.Unauthenticated: (),
-        errors.UserDisabled: (),
+        errors.UserDisabled: (1, 2),
         errors.RateLimited: ("requests", 0.5),
         errors.NameTaken: ("box",),
         errors.IllegalTransition: (1, "running", "creating"),

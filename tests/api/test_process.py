@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import socket
 import stat
@@ -14,6 +15,7 @@ import httpx
 import pytest
 
 from tests.server_process import server, spawn
+from vmpool.http_server import OPEN_FILES
 
 
 @pytest.fixture
@@ -168,6 +170,24 @@ def test_a_head_without_end_is_cut(state_dir: Path, output: Path, endless: bytes
                     sent += client.send(endless)
         assert sent < 16 << 20  # what the kernel's buffers took, too
         assert running.client.get("/api/vms").status_code == 200
+
+
+def test_the_limit_of_open_files_is_raised(state_dir: Path, output: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, hard), hard))
+    try:
+        process = spawn(state_dir, output, BACKEND="fake")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    try:
+        while not (state_dir / "server.json").exists():
+            assert process.poll() is None, output.read_text()
+            time.sleep(0.02)
+        raised, _ = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+        assert raised == min(OPEN_FILES, hard)
+    finally:
+        process.terminate()
+        process.wait(30)
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,19 @@ async def test_wrong_keys_are_counted_by_address(services: Services, app: ASGIAp
     assert sorted(str(entry.act.address) for entry in kept) == [*["192.0.2.1"] * 3, "192.0.2.2"]
 
 
+async def test_a_disabled_user_is_counted_by_address_and_named(services: Services, app: ASGIApp) -> None:
+    user = await services.store.users.create("ada")
+    key, secret = await services.store.keys.create(user.id, "k")
+    await services.store.users.change(user.id, disabled=True)
+    async with calling(app, "192.0.2.1", secret) as disabled:
+        for _ in range(3):
+            problem(await disabled.call("GET", "/api/vms"), 403, "user_disabled")
+        for _ in range(3):
+            problem(await disabled.call("POST", "/api/vms/box/execute", {"code": "1"}), 429, "rate_limited")
+    kept = await services.store.audit.list(limit=100)
+    assert [(entry.user, entry.act.key_id, entry.act.status) for entry in kept] == [("ada", key.id, 403)] * 3
+
+
 async def test_what_is_remembered_of_callers_is_bounded(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,7 +32,7 @@ LONGEST_SECRET = 512
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """How fast a user may ask, and an address may be wrong about its key; None: as fast as they like."""
+    """How fast a user may ask, and an address may send keys that do not work; None: as fast as they like."""
 
     requests: Rate | None = None
     failures: Rate | None = None
@@ -63,8 +63,8 @@ class Authenticator:
         """Who has this key.  address: where the request comes from.
 
         Unauthenticated for anything else, UserDisabled, and RateLimited for a user who asks too fast or an
-        address whose keys were wrong too often.  A key that works is never refused for an address's
-        failures: somebody else behind the same proxy may have made them.
+        address whose keys were wrong, or of disabled users, too often.  A key that works is never refused for
+        an address's failures: somebody else behind the same proxy may have made them.
         """
         known = await self._find(header, address)
         rate = self._rates.requests
@@ -81,7 +81,7 @@ class Authenticator:
     async def _find(self, header: str | None, address: str | None) -> _Known:
         secret = _secret_of(header)
         if secret is None:
-            raise self._failure(address)
+            raise self._failure(address, Unauthenticated())
         digest = hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
         known = self._known.get(digest)
         if known is None or self._clock() >= known.until:
@@ -93,9 +93,9 @@ class Authenticator:
         principal = await self._keys.authenticate(secret)
         if principal is None:
             self._known.pop(digest, None)
-            raise self._failure(address)
+            raise self._failure(address, Unauthenticated())
         if principal.user.disabled_at is not None:
-            raise UserDisabled
+            raise self._failure(address, UserDisabled(principal.id, principal.key.id))
         until = self._clock() + REMEMBERED
         bucket = _bucket(self._of_users, principal.id)
         known = _Known(principal, min(until, principal.key.expires_at or until), bucket)
@@ -107,14 +107,14 @@ class Authenticator:
                 self._known.popitem(last=False)
         return known
 
-    def _failure(self, address: str | None) -> VMPoolError:
-        """What an address is told that has sent no key that works."""
+    def _failure(self, address: str | None, refusal: VMPoolError) -> VMPoolError:
+        """What an address is told that has sent no key that works: `refusal`, or to slow down."""
         rate = self._rates.failures
         if rate is not None and address is not None:
             wait = _bucket(self._of_addresses, network_of(address)).take(rate, time.monotonic())
             if wait:
-                return RateLimited("requests without a valid API key", wait)
-        return Unauthenticated()
+                return RateLimited("requests without an API key that works", wait)
+        return refusal
 
     def forget(self) -> None:
         """Look every key up again: call it after a key or a user has changed."""

@@ -97,6 +97,8 @@ class Edge:
             bounded = _bounded(headers, receive, self._max_body)
             await self._app(scope, bounded, sending)
         except errors.VMPoolError as error:
+            if isinstance(error, errors.UserDisabled):
+                state["refused"] = error
             await respond_to(error, request_id)(scope, receive, sending)
         except HTTPException as error:
             await respond(edge_problem(error.status_code, error.detail, request_id))(scope, receive, sending)

@@ -7,6 +7,8 @@ its entry.  Running code is not recorded here, so the way of an execution does n
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from typing import Any
 
 import anyio
 from starlette.requests import Request
@@ -15,7 +17,7 @@ from starlette.types import Scope
 from vmpool.api.scopes import AUDITED, NEEDED
 from vmpool.domain import Principal
 from vmpool.domain.audit import Act
-from vmpool.errors import StoreFailed
+from vmpool.errors import StoreFailed, UserDisabled
 from vmpool.store.audit import Audit
 
 log = logging.getLogger(__name__)
@@ -43,7 +45,7 @@ def act_of(scope: Scope, status: int) -> Act | None:
     operation = state.get("operation")
     if status not in REFUSED and (operation is None or NEEDED[operation] not in AUDITED):
         return None
-    principal: Principal | None = state.get("caller")
+    user_id, key_id = _who(state)
     parameters = scope.get("path_params") or {}
     named = ", ".join(f"{name}={value}" for name, value in parameters.items())
     target = state.get("target") or named
@@ -52,12 +54,21 @@ def act_of(scope: Scope, status: int) -> Act | None:
         action=operation or "authenticate",
         status=status,
         request_id=state["request_id"],
-        user_id=None if principal is None else principal.id,
-        key_id=None if principal is None else principal.key.id,
+        user_id=user_id,
+        key_id=key_id,
         address=None if client is None else client[0],
         target=target[:LONGEST_TARGET] or None,
         facts=state.get("facts") or {},
     )
+
+
+def _who(state: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    """User and key of whoever was let in, or was not because they are disabled."""
+    principal: Principal | None = state.get("caller")
+    if principal is not None:
+        return principal.id, principal.key.id
+    disabled: UserDisabled | None = state.get("refused")
+    return (None, None) if disabled is None else (disabled.user_id, disabled.key_id)
 
 
 class Recorder:

@@ -41,6 +41,10 @@ class Listen(Section):
     drain: float = Field(
         default=10, ge=0, allow_inf_nan=False, description="Seconds requests in progress get at the end."
     )
+    max_connections: Count = Field(
+        default=4096,
+        description="Connections at once, at most half the files it may open; new ones beyond are closed.",
+    )
     max_body: Count = Field(default=32 << 20, description="Bytes of a request's body.")
     tls_certificate: Path | None = Field(
         default=None, description="PEM file with the certificate and its chain; with it, TLS only."
