@@ -24,12 +24,13 @@ class HostFigures:
 
 
 class Host:
-    """Measures the host.  directory: whose file system counts as the host's disk."""
+    """Measures the host.  directory: whose file system counts as the host's disk.  memory, disk: MB."""
 
     def __init__(self, directory: Path = Path("/")) -> None:
         self._directory = str(directory)
         self.cpus = psutil.cpu_count() or 1
         self.memory = psutil.virtual_memory().total // MB
+        self.disk = psutil.disk_usage(self._directory).total // MB
         psutil.cpu_percent(None)  # the first look has nothing to compare with
 
     def look(self) -> HostFigures:

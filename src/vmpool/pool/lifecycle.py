@@ -93,7 +93,7 @@ class Lifecycle:
         context = self._context
         settings, host = context.settings, context.host
         memory = settings.host_memory or host.memory
-        new: NewVM = settle(user_id, asked, context.info, settings, host.cpus, memory)
+        new: NewVM = settle(user_id, asked, context.info, settings, host.cpus, memory, host.disk)
         tracer, making = context.telemetry.tracer, Making(context.telemetry.metrics, new.template)
         with tracer.span("admission"):
             vm = await context.registry.insert(new, lambda now: admit(now, new.limits, settings, memory))

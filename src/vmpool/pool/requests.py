@@ -8,7 +8,16 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from vmpool.backends.base import BackendInfo, MachineSpec
-from vmpool.domain import VM, ExecutionRequest, Limits, NetworkMode, NetworkPolicy, NewVM, language_named
+from vmpool.domain import (
+    DEFAULT_DISK_LIMIT,
+    VM,
+    ExecutionRequest,
+    Limits,
+    NetworkMode,
+    NetworkPolicy,
+    NewVM,
+    language_named,
+)
 from vmpool.domain.isolation import at_least
 from vmpool.errors import InvalidRequest, IsolationUnavailable, LimitsNotHard, TemplateNotFound, Unsupported
 from vmpool.network.policy import check as check_rules
@@ -122,20 +131,24 @@ def check_full_network(info: BackendInfo, isolation: str) -> None:
         raise Unsupported("network", info.name, f"'full' needs isolation 'container', not '{isolation}'")
 
 
-def check_limits(limits: Limits, settings: PoolSettings, host_cpus: int, host_memory: int) -> None:
-    """InvalidRequest for a limit no VM on this host could have.  host_memory: MB."""
+def check_limits(
+    limits: Limits, settings: PoolSettings, host_cpus: int, host_memory: int, host_disk: int
+) -> None:
+    """InvalidRequest for a limit no VM on this host could have.  host_memory, host_disk: MB."""
     max_cpu = settings.max_cpu or float(host_cpus)
     max_memory = settings.max_memory or host_memory
+    # never below what a VM gets that asks for none: a small disk under a large engine must not refuse those
+    max_disk = settings.max_disk or max(host_disk, DEFAULT_DISK_LIMIT)
     _between("cpu_limit", limits.cpu, MIN_CPU, max_cpu, "cores")
     _between("memory_limit", limits.memory, MIN_MEMORY, max_memory, "MB")
-    _between("disk_limit", limits.disk, MIN_DISK, settings.max_disk, "MB")
+    _between("disk_limit", limits.disk, MIN_DISK, max_disk, "MB")
     _between("process_limit", limits.processes, 4, MAX_PROCESSES, "processes")
 
 
-def _between(name: str, value: float, low: float, high: float | None, unit: str) -> None:
+def _between(name: str, value: float, low: float, high: float, unit: str) -> None:
     if not low <= value < float("inf"):  # also refuses NaN
         raise InvalidRequest(name, f"{_number(value)} must be at least {low:g} {unit}")
-    if high is not None and value > high:
+    if value > high:
         raise InvalidRequest(name, f"{_number(value)} must be at most {_number(high)} {unit} here")
 
 
@@ -151,6 +164,7 @@ def settle(
     settings: PoolSettings,
     host_cpus: int,
     host_memory: int,
+    host_disk: int,
 ) -> NewVM:
     """The same VM with language and template by their canonical names, everything checked.
 
@@ -158,7 +172,7 @@ def settle(
     give, IsolationUnavailable.
     """
     check_name(asked.name)
-    check_limits(asked.limits, settings, host_cpus, host_memory)
+    check_limits(asked.limits, settings, host_cpus, host_memory, host_disk)
     check_env("env", asked.env)
     for name, seconds in (("ttl", asked.ttl), ("idle_timeout", asked.idle_timeout)):
         if seconds is not None and seconds < 1:

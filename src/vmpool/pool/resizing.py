@@ -52,7 +52,7 @@ class Resizing:
             if vm.state not in RESIZABLE:
                 raise Conflict(f"VM {vm.id} is {vm.state}; limits change while it is running or stopped")
             wanted = asked.over(vm.limits)
-            check_limits(wanted, settings, host.cpus, memory)
+            check_limits(wanted, settings, host.cpus, memory, host.disk)
             if wanted == vm.limits and vm.wanted is None:
                 return vm
             have = vm.limits

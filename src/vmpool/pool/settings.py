@@ -41,7 +41,8 @@ class PoolSettings:
     memory_overcommit: the sum of all VMs' memory limits may reach this many times the host's memory.
     disk_capacity: MB that all VMs' disk limits may sum up to; None: no bound.
     host_memory: MB; None measures the host.  max_cpu, max_memory, max_disk: the largest limit one VM may
-    ask for (cores, MB, MB); None means the host's own figure for the first two and no bound for disk.
+    ask for (cores, MB, MB); None means the host's own figure, for disk that of the state
+    directory's file system, at least DEFAULT_DISK_LIMIT.
     default_timeout, max_timeout: seconds an execution may take.  max_in_flight: executions at once in one
     VM.  max_output: bytes of each stream that an execution's text shows.  keep_output_of_vm, keep_output:
     bytes of whole outputs on disk, of one VM (None: its disk limit) and of all.  keep_free: bytes these leave

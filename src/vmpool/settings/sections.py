@@ -120,7 +120,9 @@ class LimitSettings(Section):
         default=None, description="Most MB of memory a VM may ask for; default: the host's."
     )
     max_disk_limit: Count | None = Field(
-        default=None, description="Most MB of disk a VM may ask for; default: no bound."
+        default=None,
+        description="Most MB of disk a VM may ask for; default: those of the state directory's file system,"
+        f" at least {DEFAULT_DISK_LIMIT}.",
     )
     default_timeout: Seconds = Field(
         default=DEFAULT_TIMEOUT, description="Seconds of an execution that names none."
@@ -143,7 +145,7 @@ class LimitSettings(Section):
     )
     disk_capacity: Count | None = Field(
         default=None,
-        description="MB the disk limits of all VMs may sum up to; default: no bound.",
+        description="MB the disk limits of all VMs may sum up to; default: no bound on the sum.",
     )
     host_memory: Count | None = Field(
         default=None, description="MB to count the host as having; default: measured."

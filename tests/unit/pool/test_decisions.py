@@ -223,9 +223,27 @@ def test_a_wrong_field_of_an_execution_is_named(field: str, request_: ExecutionR
     assert refusal.value.context["field"] == field
 
 
-def test_a_limit_beyond_the_host_is_refused_with_all_its_digits() -> None:
-    with pytest.raises(InvalidRequest, match="1234567890 must be at most 24105 MB here"):
-        check_limits(Limits(memory=1_234_567_890), PoolSettings(), host_cpus=2, host_memory=24105)
+@pytest.mark.parametrize(
+    ("asked", "settings", "said"),
+    [
+        (Limits(memory=1_234_567_890), PoolSettings(), "1234567890 must be at most 24105 MB here"),
+        (Limits(disk=50_000_000), PoolSettings(), "50000000 must be at most 258020 MB here"),
+        (Limits(disk=258_021), PoolSettings(), "258021 must be at most 258020 MB here"),
+        (Limits(disk=5000), PoolSettings(max_disk=4999), "5000 must be at most 4999 MB here"),
+    ],
+)
+def test_a_limit_beyond_the_host_is_refused_with_all_its_digits(
+    asked: Limits, settings: PoolSettings, said: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=said):
+        check_limits(asked, settings, host_cpus=2, host_memory=24105, host_disk=258_020)
+
+
+def test_limits_up_to_the_host_s_or_the_operator_s_are_allowed() -> None:
+    check_limits(Limits(disk=258_020), PoolSettings(), host_cpus=2, host_memory=24105, host_disk=258_020)
+    wide = PoolSettings(max_disk=50_000_000)
+    check_limits(Limits(), PoolSettings(), host_cpus=2, host_memory=24105, host_disk=192)
+    check_limits(Limits(disk=50_000_000), wide, host_cpus=2, host_memory=24105, host_disk=258_020)
 
 
 def machine(state: MachineState) -> Machine:

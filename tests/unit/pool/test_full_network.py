@@ -19,7 +19,7 @@ def info(name: str, *capabilities: str, isolation: str = "container") -> Backend
 
 def test_where_it_is_offered() -> None:
     request = vm_request(network="full")
-    new = settle(1, request, info("docker", "network:full"), PoolSettings(), 4, 64_000)
+    new = settle(1, request, info("docker", "network:full"), PoolSettings(), 4, 64_000, 64_000)
     assert (new.network, new.isolation) == ("full", "container")
 
 
@@ -33,5 +33,5 @@ def test_where_it_is_offered() -> None:
 )
 def test_where_it_is_not(of: BackendInfo, isolation: str | None, why: str) -> None:
     with pytest.raises(Unsupported, match=why) as refused:
-        settle(1, vm_request(network="full", isolation=isolation), of, PoolSettings(), 4, 64_000)
+        settle(1, vm_request(network="full", isolation=isolation), of, PoolSettings(), 4, 64_000, 64_000)
     assert refused.value.context["field"] == "network"
