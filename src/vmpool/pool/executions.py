@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
 from time import perf_counter
 
@@ -87,9 +87,19 @@ class Executions:
         """How many run in all VMs."""
         return sum(map(self.in_flight, self._runs))
 
-    def newest(self, row: Execution) -> Execution:
-        """The execution as its caller knows it: an answer may be a moment ahead of its row."""
-        return self._settling.get(row.id, row)
+    def ahead(self) -> Mapping[int, Execution]:
+        """Executions whose end is known and not in their rows yet: to be asked for before rows are read."""
+        return dict(self._settling)
+
+    def newest(self, row: Execution, ahead: Mapping[int, Execution]) -> Execution:
+        """The execution as its caller knows it: an answer may be a moment ahead of its row.
+
+        ahead: what was so before the row was read.  Since then the end may have been written, and so be
+        neither in the row as it was read nor here.
+        """
+        if row.state is not ExecutionState.RUNNING:
+            return row
+        return self._settling.get(row.id) or ahead.get(row.id, row)
 
     def spool_of(self, execution: Execution) -> SpooledOutput | None:
         """Where the output of one that runs goes; None for one that has ended or is not this server's."""

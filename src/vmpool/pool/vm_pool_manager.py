@@ -246,13 +246,15 @@ class VMPoolManager:
     ) -> list[Execution]:
         """A VM's history, newest first; by id also of a VM the user has deleted."""
         vm = await self._known(user_id, reference)
+        ahead = self._executions.ahead()
         rows = await self._store.executions.list(vm.id, limit=limit, before_id=before_id)
-        return [self._executions.newest(row) for row in rows]
+        return [self._executions.newest(row, ahead) for row in rows]
 
     async def get_execution(self, user_id: int, reference: Reference, execution_id: int) -> Execution:
         """One execution of a VM, running or settled; ExecutionNotFound."""
         vm = await self._known(user_id, reference)
-        return self._executions.newest(await self._store.executions.get(vm.id, execution_id))
+        ahead = self._executions.ahead()
+        return self._executions.newest(await self._store.executions.get(vm.id, execution_id), ahead)
 
     async def output(
         self, user_id: int, reference: Reference, execution_id: int, stream: Stream
