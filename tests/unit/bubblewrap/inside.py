@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import json
+import os
+import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,13 +62,23 @@ def processes_of(state_dir: Path) -> list[str]:
 
 
 def mounted_images(state_dir: Path) -> list[str]:
-    """Files below the state directory that a loop device holds."""
+    """Files below the state directory that a loop device holds.
+
+    They are known by device and inode: where the directory is a mount of its own, the kernel's name for a
+    file that was opened in another mount namespace begins there.
+    """
+    images = {}
+    for path in state_dir.rglob("*.ext4"):
+        with suppress(FileNotFoundError):
+            facts = path.stat()
+            device = f"{os.major(facts.st_dev)}:{os.minor(facts.st_dev)}"
+            images[device, str(facts.st_ino)] = str(path)
+    command = ["losetup", "--list", "--json", "--output", "BACK-MAJ:MIN,BACK-INO,BACK-FILE"]
+    listed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     found = []
-    for backing in Path("/sys/block").glob("loop*/loop/backing_file"):
-        try:
-            name = backing.read_text(encoding="utf-8").strip()
-        except OSError:  # detached meanwhile
-            continue
-        if name.startswith(str(state_dir)):
-            found.append(name)
+    for loop in json.loads(listed)["loopdevices"] if listed else ():
+        device, inode, name = (str(loop[column]) for column in ("back-maj:min", "back-ino", "back-file"))
+        known = images.get((device.strip(), inode))
+        if known or name.startswith(str(state_dir)):
+            found.append(known or name)
     return found
