@@ -288,7 +288,7 @@ def test_users_and_keys(here: Site) -> None:
 
 def test_administration(here: Site) -> None:
     with Client() as owner:
-        made = owner.admin.create_user("ada", max_vms=1)
+        made = owner.admin.create_user("ada-of-the-sdk", max_vms=1)
         assert owner.admin.get_user(made.id).max_vms == 1
         with Client(here.url, made.key.key) as ada:
             ada.create_vm("hers", "bash")
