@@ -29,7 +29,7 @@ class NetworkPolicy(Request):
     allow: Rules = Field(
         default_factory=list,
         description=f"Rules: {RULES}. None: every public address.",
-        examples=[["pypi.org"]],
+        examples=[["api.example.org"]],
     )
     deny: Rules = Field(default_factory=list, description="Rules that win over `allow`.")
     group: Annotated[str, StringConstraints(min_length=1, max_length=63)] | None = Field(
