@@ -32,8 +32,8 @@ def forward(*lines: str) -> Forward:
 @pytest.mark.parametrize(
     ("target", "host", "port"),
     [
-        ("api.example.org:443", "api.example.org", 443),
-        ("PyPI.org.:443", "api.example.org", 443),
+        ("abc.test:443", "abc.test", 443),
+        ("PyPI.org.:443", "abc.test", 443),
         ("1.2.3.4:22", "1.2.3.4", 22),
         ("[2606:4700::1111]:443", "2606:4700::1111", 443),
         ("[::ffff:10.0.0.1]:80", "10.0.0.1", 80),

@@ -13,7 +13,7 @@ NAME = b"\x05\x01\x00\x03\x08PyPI.org\x01\xbb"
 @pytest.mark.parametrize(
     ("request_", "host", "port"),
     [
-        (NAME, "api.example.org", 443),
+        (NAME, "abc.test", 443),
         (b"\x05\x01\x00\x01\x01\x02\x03\x04\x00\x50", "1.2.3.4", 80),
         (b"\x05\x01\x00\x04" + bytes(15) + b"\x01\x00\x50", "::1", 80),
         (b"\x05\x01\x00\x04" + bytes(10) + b"\xff\xff\x0a\x00\x00\x01\x00\x50", "10.0.0.1", 80),
