@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from vmpool.network.socks import BadHandshake, Handshake, Reply, reply
 
 GREETING = b"\x05\x02\x02\x00"
-NAME = b"\x05\x01\x00\x03\x08PyPI.org\x01\xbb"
+NAME = b"\x05\x01\x00\x03\x08AbC.test\x01\xbb"
 
 
 @pytest.mark.parametrize(
