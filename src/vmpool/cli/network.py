@@ -43,7 +43,7 @@ def network(
 
     \b
     vm network test-vm
-    vm network test-vm --allow api.example.org --allow "*.pythonhosted.org:443"
+    vm network test-vm --allow api.example.org --allow "*.example.net:443"
     vm network test-vm --remove api.example.org --deny 1.2.3.0/24
     vm network test-vm --log
     """

@@ -77,7 +77,7 @@ def create(
     vm create test-vm python
     vm create big nodejs --cpu 2 --memory 2048 --env NODE_ENV=test
     vm create brief bash --ttl 600
-    vm create careful python --allow api.example.org --allow "*.pythonhosted.org"
+    vm create careful python --allow api.example.org --allow "*.example.net"
     """
     from vmpool.client import Client
 
