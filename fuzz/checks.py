@@ -87,11 +87,14 @@ def _reserved(whole: bytes, again: bytes) -> bool:
 
 
 def _payload(frame: Frame) -> None:
-    if frame.type not in KNOWN:
-        return
-    message = Message(frame.type)
+    if frame.type in KNOWN:
+        fields_or_refusal(Message(frame.type), frame.payload)
+
+
+def fields_or_refusal(message: Message, payload: bytes) -> None:
+    """Any bytes as a message's payload are refused, or every field has its own kind."""
     try:
-        fields = unpack(message, frame.payload)
+        fields = unpack(message, payload)
     except ProtocolError:
         return
     for name, field in FIELDS[message].items():
