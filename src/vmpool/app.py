@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import anyio
 from anyio import to_thread
 
-from vmpool import server_log
+from vmpool import allocator, server_log
 from vmpool.api.auth import Authenticator, Rates
 from vmpool.api.idempotency import Once, settle_interrupted
 from vmpool.api.requests import Defaults
@@ -291,6 +291,7 @@ def _greet(url: str, directory: StateDirectory, services: Services) -> None:
 def main() -> int:
     """Run a server with the settings of the environment and the configuration file; an exit status."""
     try:
+        allocator.tune()
         settings = load_settings()
         server_log.configure(settings.log)
         serve(settings)
