@@ -1,4 +1,4 @@
-"""What a large output took is given back: measured in processes of their own, with the settings and without."""
+"""What a large output took is given back: measured in own processes, with the settings and without."""
 
 from __future__ import annotations
 
