@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import NoReturn
 
 import anyio
 
 from vmpool.backends.base import Machine, MachineKey, SupportsSnapshot
 from vmpool.domain import VM, Execution, Snapshot, SnapshotState, VMState
-from vmpool.errors import BackendUnreachable, InfrastructureFailure, VMPoolError
+from vmpool.errors import BackendFailed, BackendUnreachable, InfrastructureFailure, VMPoolError
 from vmpool.pool.context import Context, key_of
 from vmpool.pool.executions import Executions
 from vmpool.pool.lifecycle import Lifecycle
@@ -123,19 +124,31 @@ class Reconciler:
     async def _look_again(self, vm: VM) -> None:
         """With the VM held: is it still so, and if it is, act."""
         try:
-            machine = await self._context.backend.inspect(key_of(vm))
-            what = repair(vm.state, machine)
-            if what is not None:
-                logger.info("VM %s is %s in its row: %s", vm.id, vm.state.value, what.name)
-                self._context.telemetry.metrics.repairs.add(what.name.lower())
-                await self._act(vm, what)
+            try:
+                await self._agree(vm)
+            except BackendUnreachable:
+                raise
+            except InfrastructureFailure as error:
+                await self._give_up(vm, error)
         except BackendUnreachable:
             logger.warning("VM %s: the backend does not answer; the next round tries again", vm.id)
-        except InfrastructureFailure as error:
-            await self._give_up(vm, error)
+
+    async def _agree(self, vm: VM) -> None:
+        machine = await self._context.backend.inspect(key_of(vm))
+        what = repair(vm.state, machine)
+        if what is not None:
+            logger.info("VM %s is %s in its row: %s", vm.id, vm.state.value, what.name)
+            self._context.telemetry.metrics.repairs.add(what.name.lower())
+            await self._act(vm, what)
 
     async def _give_up(self, seen: VM, error: InfrastructureFailure) -> None:
-        """What cannot be finished is an ERROR that says why; a delete is tried again for ever."""
+        """What cannot be finished is an ERROR that says why; a delete is tried again for ever.
+
+        BackendUnreachable where nothing answers any more: what fails on an engine's way down says nothing of
+        the VM.
+        """
+        with suppress(BackendFailed):
+            await self._context.backend.inspect(key_of(seen))
         logger.warning("VM %s could not be repaired: %s", seen.id, error)
         vm = self._context.registry.get(seen.id)
         if vm is not None and vm.state not in (VMState.DELETING, VMState.ERROR):
@@ -150,16 +163,19 @@ class Reconciler:
                 await self._lifecycle.running(vm, await self._lifecycle.start_machine(vm))
             case Repair.FINISH_STOP:
                 await self._lifecycle.end_processes(vm, "stopped")
-                await context.registry.move(vm, VMState.STOPPED)
+                await context.registry.move(vm, VMState.STOPPED, error=vm.error)
             case Repair.FINISH_DELETE:
                 await self._lifecycle.destroy(vm, error=vm.error)
             case Repair.UNDO_RESTORE:
                 await self._undo_restore(vm)
             case Repair.MARK_STOPPED:
                 await self._disconnect(vm)
-                vm = await context.registry.move(vm, VMState.STOPPING)
+                # Said at once: what cannot be finished now a later round finishes as any other stop.
+                vm = await context.registry.move(
+                    vm, VMState.STOPPING, error="it stopped without being asked to"
+                )
                 await context.backend.stop(key)  # removes what a machine that ended by itself leaves
-                await context.registry.move(vm, VMState.STOPPED, error="it stopped without being asked to")
+                await context.registry.move(vm, VMState.STOPPED, error=vm.error)
             case Repair.MARK_GONE:
                 await self._disconnect(vm)
                 await context.registry.move(vm, VMState.ERROR, error="its machine and files are gone")

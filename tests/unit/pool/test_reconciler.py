@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import TypeVar
 
 import anyio
 import pytest
 
 from vmpool.backends.base import MachineKey, MachineState
-from vmpool.backends.fake import Fail, Hold, LoseAfterCreate, Never, Slow
+from vmpool.backends.fake import Fail, FakeHost, Hold, LoseAfterCreate, Never, Slow
 from vmpool.domain import ExecutionState, VMState
 from vmpool.errors import BackendFailed, BackendUnreachable
 from vmpool.pool.vm_pool_manager import VMPoolManager
@@ -16,6 +18,19 @@ from vmpool.pool.vm_pool_manager import VMPoolManager
 from .world import QUICK, World, code, command, eventually, vm_request
 
 pytestmark = pytest.mark.anyio
+
+T = TypeVar("T")
+
+
+class GoesDown:
+    """The verb meets an engine on its way down, which fails it and then answers nothing more."""
+
+    def __init__(self, host: FakeHost) -> None:
+        self._host = host
+
+    async def apply(self, act: Callable[[], Awaitable[T]]) -> T:
+        self._host.engine_up = False
+        raise BackendFailed("the engine is going down")
 
 
 class TestFaults:
@@ -167,6 +182,22 @@ class TestDrift:
             assert (await pool.get_vm(world.ada, vm.id)).state is VMState.RUNNING
             world.host.engine_up = True
             assert (await pool.execute(world.ada, vm.id, command("true"))).outcome is not None
+
+    async def test_a_machine_that_ended_with_its_engine_is_stopped_once_the_engine_answers(
+        self, world: World, pool: VMPoolManager
+    ) -> None:
+        vm = await pool.create_vm(world.ada, vm_request())
+        world.backend.faults["stop"] = GoesDown(world.host)
+        await world.host.kill(MachineKey(vm.id))
+        await world.until_state(pool, vm.id, VMState.STOPPING)
+        await anyio.sleep(0.3)
+        assert not world.host.engine_up
+        assert (await pool.get_vm(world.ada, vm.id)).state is VMState.STOPPING
+        world.host.engine_up = True
+        del world.backend.faults["stop"]
+        stopped = await world.until_state(pool, vm.id, VMState.STOPPED)
+        assert stopped.error == "it stopped without being asked to"
+        assert (await pool.start_vm(world.ada, vm.id)).state is VMState.RUNNING
 
 
 class TestTakingOver:

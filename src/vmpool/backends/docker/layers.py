@@ -25,7 +25,7 @@ from typing import TypeVar
 
 from vmpool.backends import disks, kernel, loops
 from vmpool.backends.docker.local import Init, NotLocal, pinned
-from vmpool.errors import BackendFailed
+from vmpool.errors import BackendFailed, BackendUnreachable
 
 T = TypeVar("T")
 
@@ -163,13 +163,16 @@ class Layers:
 
 
 def engine_process(socket_path: str) -> int:
-    """The process that listens at the engine's socket; NotLocal where it is not one of this host's."""
+    """The process that listens at the engine's socket.
+
+    NotLocal where it is not one of this host's, BackendUnreachable where nobody listens.
+    """
     try:
         with socket.socket(socket.AF_UNIX) as asked:
             asked.connect(socket_path)
             answer = asked.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
     except OSError as error:
-        raise NotLocal(f"the engine's socket does not answer: {error}") from error
+        raise BackendUnreachable(f"the Docker engine's socket does not answer: {error}") from error
     pid: int = _UCRED.unpack(answer)[0]
     try:
         name = Path(f"/proc/{pid}/comm").read_text().strip()
