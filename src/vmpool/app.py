@@ -171,6 +171,7 @@ def pool_settings(settings: Settings) -> PoolSettings:
         max_output=settings.output.inline_limit,
         keep_output_of_vm=settings.output.vm_limit,
         keep_output=settings.output.total_limit,
+        keep_output_share=settings.output.user_share,
         keep_free=settings.output.min_free,
         warm_spares=settings.warm.spares,
         warm_start=settings.warm.start,

@@ -217,7 +217,7 @@ def test_every_setting_of_the_pool_reaches_it(tmp_path: Path) -> None:
             host_memory=13,
             disk_capacity=36,
         ),
-        output=Output(inline_limit=14, vm_limit=33, total_limit=34, min_free=35),
+        output=Output(inline_limit=14, vm_limit=33, total_limit=34, user_share=0.375, min_free=35),
         warm=Warm(spares=25, start=WarmStart.CREATE, idle_seconds=26),
         warm_pool=WarmPool(
             maximum=27, minimum={"python": 28}, memory=29, interpreters=30, remember=31, at_once=32

@@ -3,7 +3,8 @@
 A row of `vm_executions` names the streams that have a file (`output_file`, `error_file`).  The file is
 complete before its row says so, and is removed after the row has ceased to; what is cut off in between, the
 sweep removes.  Where there is no room, the oldest outputs go: the VM's own, then those of its user's other
-VMs.  Another user's stay whatever anybody writes; what then does not fit is dropped.
+VMs.  Another user's stay whatever anybody writes; what then does not fit is dropped.  So that one user cannot
+have all the room, each has at most a share of it.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class Outputs:
         self._store = store
         self._spool = spool
         self._vm_limit = settings.keep_output_of_vm
-        self._room = Room(settings.keep_output)
+        self._room = Room(settings.keep_output, settings.keep_output_share)
         self._evicting = anyio.Lock()
 
     async def begin(self) -> None:
@@ -94,7 +95,7 @@ class Outputs:
 
     def recovered(self, vm: VM, spool: SpooledOutput) -> None:
         """Count what an earlier server had put on disk of an execution that goes on."""
-        self._room.add(vm.id, spool.on_disk)
+        self._room.add(vm.id, vm.user_id, spool.on_disk)
 
     async def settled(self, vm: VM, spool: SpooledOutput, keep: Iterable[Stream] = ()) -> None:
         """The row says how it ended: remove all but the streams in `keep`."""
@@ -106,10 +107,10 @@ class Outputs:
         """Whether `count` bytes more of this VM's output may go to the disk; its user's older ones may go for
         them."""
         room = self._room
-        while not room.take(vm.id, limit, count):
+        while not room.take(vm.id, vm.user_id, limit, count):
             whose = vm.user_id if room.fits_vm(vm.id, limit, count) else None
             async with self._evicting:
-                if room.fits_vm(vm.id, limit, count) and room.fits_all(count):
+                if room.fits_vm(vm.id, limit, count) and room.fits_all(vm.user_id, count):
                     continue
                 oldest = await self._store.executions.oldest_with_file(vm.id, whose)
                 if oldest is None:

@@ -45,7 +45,8 @@ class PoolSettings:
     directory's file system, at least DEFAULT_DISK_LIMIT.
     default_timeout, max_timeout: seconds an execution may take.  max_in_flight: executions at once in one
     VM.  max_output: bytes of each stream that an execution's text shows.  keep_output_of_vm, keep_output:
-    bytes of whole outputs on disk, of one VM (None: its disk limit) and of all.  keep_free: bytes these leave
+    bytes of whole outputs on disk, of one VM (None: its disk limit) and of all.  keep_output_share: how much
+    of the latter one user's may be, from 0 to 1.  keep_free: bytes these leave
     free on their disk.  max_code: bytes of source (the agent takes 1 MiB of source and environment
     together).  max_stdin: bytes of standard input.
     warm_spares: interpreters kept waiting in each VM.  warm_start: when they are started.  warm_idle: seconds
@@ -79,6 +80,7 @@ class PoolSettings:
     max_output: int = 1 << 20
     keep_output_of_vm: int | None = None
     keep_output: int = 16 << 30
+    keep_output_share: float = 0.25
     keep_free: int = 256 << 20
     max_code: int = 960 << 10
     max_stdin: int = 16 << 20

@@ -183,6 +183,12 @@ class Output(Section):
         ge=0,
         description="Bytes of whole outputs on disk, of all VMs; the oldest of the writer's user make room.",
     )
+    user_share: float = Field(
+        default=0.25,
+        gt=0,
+        le=1,
+        description="How much of that one user's VMs may take, as a fraction; their oldest make room.",
+    )
     min_free: int = Field(
         default=256 << 20,
         ge=0,

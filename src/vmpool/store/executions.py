@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -204,13 +205,18 @@ class Executions:
             lambda connection: [_execution(row) for row in connection.execute(statement)]
         )
 
-    async def bytes_in_files(self) -> dict[int, int]:
-        """By VM: bytes of output that lie in files, as far as rows name them."""
+    async def bytes_in_files(self) -> builtins.list[tuple[int, int, int]]:
+        """VM, its user, and the bytes of its output that lie in files, as far as rows name them."""
         statement = (
-            select(VMExecution.vm_id, func.sum(_IN_FILES)).where(_HAS_FILE).group_by(VMExecution.vm_id)
+            select(VMExecution.vm_id, VirtualMachine.user_id, func.sum(_IN_FILES))
+            .join(VirtualMachine, VirtualMachine.id == VMExecution.vm_id)
+            .where(_HAS_FILE)
+            .group_by(VMExecution.vm_id, VirtualMachine.user_id)
         )
         return await self._database.read(
-            lambda connection: {vm_id: int(size) for vm_id, size in connection.execute(statement)}
+            lambda connection: [
+                (vm_id, user_id, int(size)) for vm_id, user_id, size in connection.execute(statement)
+            ]
         )
 
     async def oldest_with_file(self, vm_id: int, user_id: int | None = None) -> WithFile | None:

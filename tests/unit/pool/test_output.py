@@ -137,16 +137,30 @@ class TestSpool:
 
 
 def test_room_is_bounded_for_one_vm_and_for_all() -> None:
-    room = Room(100)
-    room.begin({1: 40})
-    assert room.take(1, 50, 10)
-    assert not room.fits_vm(1, 50, 1) and room.fits_all(50)
-    assert not room.take(1, 50, 1)
-    assert room.take(2, 1000, 50)
-    assert not room.fits_all(1) and room.fits_vm(2, 1000, 1)
+    room = Room(100, share=1)
+    room.begin([(1, 7, 40)])
+    assert room.take(1, 7, 50, 10)
+    assert not room.fits_vm(1, 50, 1) and room.fits_all(7, 50)
+    assert not room.take(1, 7, 50, 1)
+    assert room.take(2, 8, 1000, 50)
+    assert not room.fits_all(8, 1) and room.fits_vm(2, 1000, 1)
     room.give(1, 50)
     assert room.used == 50
-    assert room.take(1, 50, 50)
+    assert room.take(1, 7, 50, 50)
+
+
+def test_room_is_bounded_for_the_vms_of_one_user() -> None:
+    room = Room(100, share=0.5)
+    room.begin([(1, 7, 30), (2, 7, 10)])
+    assert not room.take(2, 7, 1000, 11) and not room.fits_all(7, 11)
+    assert room.take(2, 7, 1000, 10)
+    assert room.take(3, 8, 1000, 50)
+    room.give(1, 30)  # whatever became of the VM
+    assert room.take(4, 7, 1000, 30) and not room.take(4, 7, 1000, 1)
+    room.give(2, 20)
+    room.give(4, 30)
+    room.give(3, 50)
+    assert room.used == 0 and room.take(1, 7, 1000, 50)
 
 
 @pytest.mark.anyio

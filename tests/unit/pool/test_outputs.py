@@ -22,7 +22,7 @@ from .world import QUICK, World, code, eventually, pending, vm_request
 
 pytestmark = pytest.mark.anyio
 
-SMALL = replace(QUICK, max_output=1000, keep_free=0)
+SMALL = replace(QUICK, max_output=1000, keep_free=0, keep_output_share=1)
 """Under which most is too much for a row."""
 BYTES = "import sys\nsys.stdout.buffer.write({})\nsys.stderr.buffer.write({})\n"
 
@@ -183,6 +183,26 @@ async def test_what_only_another_user_could_make_room_for_is_dropped_and_said(wo
         with pytest.raises(OutputNotKept):
             await read(pool, world.bob, late)
         assert [len(await read(pool, world.ada, one)) for one in kept] == [2000, 2000]
+
+
+async def test_who_has_had_its_share_leaves_room_to_others(world: World) -> None:
+    write = code("print('a' * 1999)")
+    settings = replace(SMALL, keep_output=8000, keep_output_share=0.5)
+    async with one_vm(world, settings) as (pool, vm_id):
+        second = await pool.create_vm(world.ada, vm_request("second"))
+        other = await pool.create_vm(world.bob, vm_request())
+        adas = [await pool.execute(world.ada, one, write) for one in (vm_id, second.id, vm_id, second.id)]
+        bobs = [await pool.execute(world.bob, other.id, write) for _ in range(2)]
+        for gone in adas[:2]:
+            with pytest.raises(OutputNotKept):
+                await read(pool, world.ada, gone)
+        kept = [(world.ada, one) for one in adas[2:]] + [(world.bob, one) for one in bobs]
+        assert [len(await read(pool, user, one)) for user, one in kept] == [2000] * 4
+    async with world.server(settings) as pool:  # counted anew from the rows
+        await pool.execute(world.ada, vm_id, write)
+        with pytest.raises(OutputNotKept):
+            await read(pool, world.ada, adas[2])
+        assert len(await read(pool, world.bob, bobs[0])) == 2000
 
 
 async def test_what_alone_is_too_much_is_kept_from_its_beginning(world: World) -> None:

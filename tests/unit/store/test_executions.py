@@ -167,7 +167,10 @@ async def test_rows_name_the_files_that_outputs_lie_in(
     assert [one.outcome for one in done] == [outcome, both, both]
     assert (await store.executions.get(vm.id, done[0].id)).outcome == outcome
     assert [what.dropped for what in (outcome, both)] == [2, 2]
-    assert await store.executions.bytes_in_files() == {vm.id: 17, other.id: 10}
+    assert sorted(await store.executions.bytes_in_files()) == [
+        (vm.id, vm.user_id, 17),
+        (other.id, vm.user_id, 10),
+    ]
     first, second = WithFile(done[0].id, vm.id, 7), WithFile(done[1].id, other.id, 10)
     assert await store.executions.oldest_with_file(vm.id) == first
     assert await store.executions.oldest_with_file(other.id) == second
