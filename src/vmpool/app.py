@@ -72,7 +72,12 @@ async def _serve(
 ) -> None:
     url, manager = url_of(listener, tls=tls is not None), ServiceManager()
     async with opened(settings, directory) as services:
-        app = create_app(services, max_body=settings.listen.max_body, access_log=settings.listen.access_log)
+        app = create_app(
+            services,
+            max_body=settings.listen.max_body,
+            max_bodies=settings.listen.max_bodies,
+            access_log=settings.listen.access_log,
+        )
         server = HTTPServer(
             app,
             services.closing,

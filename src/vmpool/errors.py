@@ -325,12 +325,12 @@ class TooManyExecutions(LimitReached):
 
 
 class RateLimited(LimitReached):
-    """More requests, or more wrong keys, in a short time than allowed."""
+    """More requests, wrong keys or bytes of bodies in a short time than allowed."""
 
     code: ClassVar[str] = "rate_limited"
 
     def __init__(self, what: str, retry_after: float) -> None:
-        super().__init__(f"too many {what} in a short time; slow down", retry_after=retry_after)
+        super().__init__(f"too many {what}; slow down", retry_after=retry_after)
 
 
 class PoolFull(VMPoolError):

@@ -48,7 +48,7 @@ async def services(
 
 @pytest.fixture
 def app(services: Services, settings: Settings) -> ASGIApp:
-    return create_app(services, max_body=settings.listen.max_body)
+    return create_app(services, max_body=settings.listen.max_body, max_bodies=settings.listen.max_bodies)
 
 
 @pytest.fixture

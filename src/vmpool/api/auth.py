@@ -71,7 +71,7 @@ class Authenticator:
         if rate is not None:
             wait = known.bucket.take(rate, time.monotonic())
             if wait:
-                raise RateLimited("requests", wait)
+                raise RateLimited("requests in a short time", wait)
         return known.principal
 
     async def confirm(self, header: str | None) -> None:
@@ -113,7 +113,7 @@ class Authenticator:
         if rate is not None and address is not None:
             wait = _bucket(self._of_addresses, network_of(address)).take(rate, time.monotonic())
             if wait:
-                return RateLimited("requests without an API key that works", wait)
+                return RateLimited("requests without an API key that works in a short time", wait)
         return refusal
 
     def forget(self) -> None:

@@ -14,7 +14,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vmpool import errors
-from vmpool.api.errors import edge_problem, respond, respond_to
+from vmpool.api.bodies import Bodies, Body
+from vmpool.api.errors import edge_problem, respond, respond_to, respond_to_http
 from vmpool.api.observed import request_id_of
 from vmpool.api.record import REFUSED
 from vmpool.domain import Principal
@@ -22,7 +23,6 @@ from vmpool.telemetry import log_context
 
 log = logging.getLogger(__name__)
 
-MAX_BODY_BYTES = 32 << 20
 OPEN_PATHS = frozenset({"/health", "/ready", "/openapi.json"})
 """What is answered without a key."""
 
@@ -58,14 +58,14 @@ class Edge:
         app: ASGIApp,
         authenticate: Authenticate,
         record: Record,
-        max_body: int = MAX_BODY_BYTES,
+        bodies: Bodies,
         is_open: IsOpen = open_path,
     ) -> None:
         self._app = app
         self._is_open = is_open
         self._authenticate = authenticate
         self._record = record
-        self._max_body = max_body
+        self._bodies = bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -77,6 +77,7 @@ class Edge:
             state["request_id"] = request_id_of(headers.get("x-request-id"))
         request_id: str = state["request_id"]
         begun = False
+        body: Body | None = None
 
         async def sending(message: Message) -> None:
             nonlocal begun
@@ -88,20 +89,22 @@ class Edge:
             await send(message)
 
         try:
-            # What the shortcut hands on has been let in there.
+            # What the shortcut hands on has been let in, and its body counted, there.
+            counted_for: int | None = None
             if "caller" not in state and not self._is_open(scope):
                 client = scope.get("client")
                 address = None if client is None else client[0]
                 caller = state["caller"] = await self._authenticate(headers.get("authorization"), address)
                 log_context.for_user(caller.id)
-            bounded = _bounded(headers, receive, self._max_body)
-            await self._app(scope, bounded, sending)
+                counted_for = caller.id
+            body = self._bodies.of(headers, receive, counted_for)
+            await self._app(scope, body.receive, sending)
         except errors.VMPoolError as error:
             if isinstance(error, errors.UserDisabled):
                 state["refused"] = error
             await respond_to(error, request_id)(scope, receive, sending)
         except HTTPException as error:
-            await respond(edge_problem(error.status_code, error.detail, request_id))(scope, receive, sending)
+            await respond_to_http(error, request_id)(scope, receive, sending)
         except anyio.get_cancelled_exc_class():
             # The server ends and this request has outlasted its patience.  The task ends here too, so the
             # cancellation need not go further; the answer says what is known.
@@ -115,6 +118,9 @@ class Edge:
                 raise
             problem = edge_problem(500, f"internal error, in the log as {request_id}", request_id)
             await respond(problem)(scope, receive, sending)
+        finally:
+            if body is not None:
+                body.close()
 
 
 def cut() -> errors.InfrastructureFailure:
@@ -138,26 +144,3 @@ def _decorate(message: Message, request_id: str, *, secure: bool) -> None:
     present = {name for name, _ in headers}
     own = headers_of_every_answer(request_id, secure=secure)
     message["headers"] = headers + [(name, value) for name, value in own if name not in present]
-
-
-def _bounded(headers: Headers, receive: Receive, limit: int) -> Receive:
-    """`receive`, but a body longer than `limit` ends in 413: by its announced length, else as it comes."""
-    announced = headers.get("content-length", "0")
-    if not announced.isdecimal() or int(announced) > limit:
-        raise _too_large(limit)
-    taken = 0
-
-    async def counted() -> Message:
-        nonlocal taken
-        message = await receive()
-        if message["type"] == "http.request":
-            taken += len(message.get("body", b""))
-            if taken > limit:
-                raise _too_large(limit)
-        return message
-
-    return counted
-
-
-def _too_large(limit: int) -> HTTPException:
-    return HTTPException(413, f"the body is longer than {limit} bytes")

@@ -121,6 +121,13 @@ def respond_to(error: errors.VMPoolError, request_id: str) -> Response:
     return respond(problem_of(error, request_id), headers)
 
 
+def respond_to_http(error: HTTPException, request_id: str) -> Response:
+    """The answer to what HTTP itself refuses; where an error of ours is the cause, the answer to that."""
+    if isinstance(error.__cause__, errors.VMPoolError):
+        return respond_to(error.__cause__, request_id)
+    return respond(edge_problem(error.status_code, error.detail, request_id), error.headers)
+
+
 def edge_problem(status: int, detail: str, request_id: str) -> Problem:
     """The body for what HTTP itself refuses."""
     code = EDGE_CODES.get(status, "invalid_request" if status < 500 else "internal")
@@ -167,11 +174,10 @@ def install(app: FastAPI) -> None:
 
     async def http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        headers = dict(error.headers or {})
+        answer = respond_to_http(error, request.state.request_id)
         if error.status_code == 405:  # the framework names the methods of the first route of the path only
-            headers["Allow"] = ", ".join(sorted(_methods(app, request.url.path)))
-        problem = edge_problem(error.status_code, error.detail, request.state.request_id)
-        return respond(problem, headers)
+            answer.headers["Allow"] = ", ".join(sorted(_methods(app, request.url.path)))
+        return answer
 
     app.add_exception_handler(errors.VMPoolError, vmpool_error)
     app.add_exception_handler(RequestValidationError, validation_error)

@@ -9,7 +9,8 @@ from starlette.types import ASGIApp, Scope
 
 from vmpool import __version__
 from vmpool.api import audit, errors, health, history, keys, metrics, network, overview, users, vms
-from vmpool.api.edge import MAX_BODY_BYTES, Edge, open_path
+from vmpool.api.bodies import MAX_BODY_BYTES, Bodies
+from vmpool.api.edge import Edge, open_path
 from vmpool.api.observed import Observed
 from vmpool.api.record import Recorder
 from vmpool.api.scopes import NEEDED
@@ -24,23 +25,31 @@ Every path but `/health`, `/ready`, `/openapi.json` and, by setting, `/metrics` 
 header."""
 
 
-def create_app(services: Services, *, max_body: int = MAX_BODY_BYTES, access_log: bool = False) -> ASGIApp:
+def create_app(
+    services: Services,
+    *,
+    max_body: int = MAX_BODY_BYTES,
+    max_bodies: int | None = None,
+    access_log: bool = False,
+) -> ASGIApp:
     """The ASGI application.
 
-    max_body: bytes a request's body may have.  access_log: write a line for each request.
+    max_body: bytes a request's body may have.  max_bodies: those of one user's requests at the same time;
+    None: four times as many.  access_log: write a line for each request.
     """
     app = routes()
     app.state.services = services
     record = Recorder(services.store.audit)
+    bodies = Bodies(max_body, max_bodies)
 
     def is_open(scope: Scope) -> bool:
         return open_path(scope) or (services.open_metrics and metrics.asked_from_here(scope))
 
     app.add_middleware(
-        Edge, authenticate=services.authenticator, record=record, max_body=max_body, is_open=is_open
+        Edge, authenticate=services.authenticator, record=record, bodies=bodies, is_open=is_open
     )
     errors.install(app)
-    shortcut = ExecuteShortcut(app, services, record, max_body)
+    shortcut = ExecuteShortcut(app, services, record, bodies)
     return Observed(shortcut, services.telemetry, access_log=access_log)
 
 

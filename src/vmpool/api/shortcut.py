@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vmpool.api import answers
+from vmpool.api.bodies import Bodies
 from vmpool.api.edge import Edge, Record
 from vmpool.api.idempotency import KEY_HEADER, MAX_KEY
 from vmpool.api.schemas import ExecuteRequest
@@ -31,10 +32,10 @@ _PATH = re.compile(r"/api/vms/([a-z0-9-]{1,63})/execute")
 class ExecuteShortcut:
     """ASGI application: `POST /api/vms/{vm_id}/execute` by itself, everything else by `app`."""
 
-    def __init__(self, app: ASGIApp, services: Services, record: Record, max_body: int) -> None:
+    def __init__(self, app: ASGIApp, services: Services, record: Record, bodies: Bodies) -> None:
         self._app = app
         self._services = services
-        self._edge = Edge(self._execute, services.authenticator, record, max_body)
+        self._edge = Edge(self._execute, services.authenticator, record, bodies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "POST" and _PATH.fullmatch(scope["path"]):

@@ -272,7 +272,7 @@ class TooManyExecutions(LimitReached):
 
 
 class RateLimited(LimitReached):
-    """More requests, or more wrong keys, in a short time than allowed."""
+    """More requests, wrong keys or bytes of bodies in a short time than allowed."""
 
     wire_code = "rate_limited"
 

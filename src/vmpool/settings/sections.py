@@ -46,6 +46,11 @@ class Listen(Section):
         description="Connections at once, at most half the files it may open; new ones beyond are closed.",
     )
     max_body: Count = Field(default=32 << 20, description="Bytes of a request's body.")
+    max_bodies: Count | None = Field(
+        default=None,
+        description="Bytes of one user's request bodies in flight together, those up to 64 KiB not counted; "
+        "default: four of the longest.",
+    )
     tls_certificate: Path | None = Field(
         default=None, description="PEM file with the certificate and its chain; with it, TLS only."
     )
@@ -58,9 +63,11 @@ class Listen(Section):
     access_log: bool = Field(default=False, description="Write a line for each request.")
 
     @model_validator(mode="after")
-    def _both_or_neither(self) -> Self:
+    def _fit_together(self) -> Self:
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("tls_certificate and tls_key are set together or not at all")
+        if self.max_bodies is not None and self.max_bodies < self.max_body:
+            raise ValueError("max_bodies is below max_body")
         return self
 
     @field_validator("trusted_proxies")
