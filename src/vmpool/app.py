@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import ipaddress
 import logging
+import math
 import socket
 import ssl
 import sys
@@ -170,6 +171,7 @@ def pool_settings(settings: Settings) -> PoolSettings:
         max_disk=limits.max_disk_limit,
         default_timeout=limits.default_timeout,
         max_timeout=limits.max_execution_time,
+        max_background=limits.max_background_time,
         max_in_flight=limits.max_executions_in_flight,
         max_code=limits.max_code,
         max_stdin=limits.max_stdin,
@@ -253,6 +255,7 @@ def defaults(settings: Settings) -> Defaults:
         ttl=settings.lifetime.ttl,
         idle_timeout=settings.lifetime.idle_timeout,
         timeout=settings.limits.default_timeout,
+        background=settings.limits.max_background_time or math.inf,
         network=settings.network.mode,
     )
 

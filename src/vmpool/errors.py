@@ -20,6 +20,7 @@
     │   ├── NameTaken               409
     │   ├── IllegalTransition       409  the VM's state does not allow this verb
     │   ├── VMNotRunning            409
+    │   ├── ExecutionEnded          409  nothing can be sent to it any more
     │   ├── SnapshotMismatch        409  the snapshot stands on another base
     │   └── SnapshotTooLarge        409  the VM's files, holes counted as data, are more than its disk
     ├── LimitReached                429  Retry-After
@@ -269,6 +270,15 @@ class VMNotRunning(Conflict):
         super().__init__(
             f"VM {reference} is {state}; start it with POST /api/vms/{reference}/start", state=state
         )
+
+
+class ExecutionEnded(Conflict):
+    """The verb needs an execution that runs, or one whose standard input is open."""
+
+    code: ClassVar[str] = "execution_ended"
+
+    def __init__(self, execution_id: int, problem: str = "has ended") -> None:
+        super().__init__(f"execution {execution_id} {problem}", id=execution_id)
 
 
 class SnapshotMismatch(Conflict):

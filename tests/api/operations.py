@@ -88,7 +88,9 @@ def example(schema: Mapping[str, Any], values: Mapping[str, object]) -> Any:
             return made | {name: value for name, value in values.items() if name in fields}
         case "string":
             return (schema.get("examples") or ["x"])[0]
-        case "integer" | "number":
+        case "integer":
+            return int(schema.get("minimum", 1))
+        case "number":
             return schema.get("minimum", 1)
         case "array":
             return [example(schema["items"], {})] * schema.get("minItems", 0)

@@ -72,10 +72,20 @@ class Exit:
 
 
 class Process(Protocol):
-    """An execution this client is attached to.  Reconnects by itself while the machine lives."""
+    """An execution this client is attached to.  Reconnects by itself while the machine lives.
+
+    takes_stdin: its standard input is a stream that is open.  stdin_sent: bytes of it that need not be sent
+    again; of one that was attached to, those its agent had acknowledged.
+    """
 
     id: int
     pid: int
+
+    @property
+    def takes_stdin(self) -> bool: ...
+
+    @property
+    def stdin_sent(self) -> int: ...
 
     def events(self) -> AsyncIterator[Output | Exit]:
         """Output in order of arrival, then exactly one Exit; AgentUnreachable if the agent is gone.

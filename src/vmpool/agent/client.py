@@ -58,7 +58,9 @@ class Client:
         process = self._link.process(execution_id)
         if process is None:
             frame, feed = start_frame(execution_id, spec)
-            process = self._link.enter(RemoteProcess(execution_id, self._link, frame, starting=True))
+            process = self._link.enter(
+                RemoteProcess(execution_id, self._link, frame, starting=True, stdin=spec.stdin == "open")
+            )
             try:
                 await process.wait_started()
             except anyio.get_cancelled_exc_class():

@@ -34,7 +34,7 @@ class RemoteProcess:
     """Implements `vmpool.agent.base.Process`.
 
     The reader of the connection calls the `on_*` methods; they never wait.  `request` is the START or ATTACH
-    frame that has not been answered yet.
+    frame that has not been answered yet.  stdin: it was started with a standard input to be written.
     """
 
     __slots__ = (
@@ -45,6 +45,7 @@ class RemoteProcess:
         "_link",
         "_signals",
         "_stderr",
+        "_stdin",
         "_stdin_acked",
         "_stdin_sent",
         "_stdin_unacked",
@@ -70,6 +71,7 @@ class RemoteProcess:
         *,
         starting: bool,
         offsets: tuple[int, int] = (0, 0),
+        stdin: bool = False,
     ) -> None:
         self.id = execution_id
         self.pid = 0
@@ -88,6 +90,7 @@ class RemoteProcess:
         self._exit: Exit | None = None
         self._failure: InfrastructureFailure | None = None
         self._waiters: list[anyio.Event] = []
+        self._stdin = stdin
         self._stdin_acked = self._stdin_sent = 0
         self._stdin_unacked = bytearray()
         self._closing_stdin = False
@@ -102,6 +105,16 @@ class RemoteProcess:
         Raises AgentUnreachable once what had come before the break is consumed.
         """
         return _Events(self)
+
+    @property
+    def takes_stdin(self) -> bool:
+        """Its standard input is a stream that is open."""
+        return self._stdin and not self._closing_stdin
+
+    @property
+    def stdin_sent(self) -> int:
+        """Bytes of it that need not be sent again."""
+        return self._stdin_sent
 
     async def write_stdin(self, data: bytes) -> None:
         """Send, waiting while the agent holds a full window; AgentRefused `gone` if the program has ended."""
@@ -242,6 +255,9 @@ class RemoteProcess:
         self._changed()
 
     def on_stdin_ack(self, frame: Frame) -> None:
+        if not self.starting and not self._stdin:  # another client wrote so far
+            self._stdin = True
+            self._stdin_acked = self._stdin_sent = frame.offset
         if not self._stdin_acked <= frame.offset <= self._stdin_sent:
             if frame.offset < self._stdin_acked:
                 return  # an older acknowledgement, repeated after a reconnect

@@ -123,6 +123,8 @@ def execution(of: domain.Execution) -> Execution:
         language=of.language,
         failure=of.failure,
     )
+    if of.background:
+        known.background = True
     outcome = of.outcome
     if outcome is not None:
         known.output = outcome.output
@@ -138,6 +140,13 @@ def execution(of: domain.Execution) -> Execution:
         known.cpu_time = outcome.cpu_time
         known.max_memory = outcome.max_memory
     return known
+
+
+def accepted(of: domain.Execution) -> Response:
+    """An execution that has begun, and where to ask for it."""
+    answer = send(execution(of), 202)
+    answer.headers["Location"] = f"/api/vms/{of.vm_id}/executions/{of.id}"
+    return answer
 
 
 def snapshot(of: domain.Snapshot) -> Snapshot:

@@ -69,7 +69,7 @@ class EventStream(Response, Generic[T]):
                 if self._allowed is not None:
                     tasks.start_soon(self._while_allowed, self._allowed, write, ended)
                 if self._closing is not None:
-                    tasks.start_soon(_when_closing, self._closing, ended)
+                    tasks.start_soon(when_closing, self._closing, ended)
                 await self._send_all(write)
                 ended()
         except anyio.get_cancelled_exc_class():  # the server's end, as at the edge: this task ends here too
@@ -151,7 +151,8 @@ async def _heartbeat(write: Callable[[bytes], Awaitable[None]]) -> None:
         await anyio.sleep(HEARTBEAT_SECONDS)
 
 
-async def _when_closing(closing: anyio.Event, ended: Callable[[], None]) -> None:
+async def when_closing(closing: anyio.Event, ended: Callable[[], None]) -> None:
+    """Call `ended` once the server stops accepting."""
     await closing.wait()
     ended()
 

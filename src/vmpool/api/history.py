@@ -15,6 +15,7 @@ from vmpool.api.schemas import Execution, Snapshot
 from vmpool.api.schemas.base import Id
 from vmpool.api.services import Services
 from vmpool.api.vms import VMReference
+from vmpool.domain import ExecutionState
 from vmpool.pool.spool import Stream
 
 router = APIRouter(prefix="/api/vms", tags=["history"], dependencies=KEY_NEEDED, responses=answers.PROBLEMS)
@@ -31,11 +32,19 @@ NEWEST_FIRST: dict[int | str, dict[str, object]] = {
     responses=NEWEST_FIRST,
 )
 async def list_executions(
-    request: Request, response: Response, caller: Caller, vm_id: VMReference, page: Paged
+    request: Request,
+    response: Response,
+    caller: Caller,
+    vm_id: VMReference,
+    page: Paged,
+    state: Annotated[ExecutionState | None, Query(description="Only those in this state.")] = None,
 ) -> list[Execution]:
-    """Newest first, those that still run too."""
+    """Newest first, those that still run too.
+
+    With `state=running` one may be among them that has ended just now: its own `state` says so.
+    """
     pool = Services.of(request).pool
-    found = await pool.list_executions(caller.id, vm_id, limit=page.limit, before_id=page.before)
+    found = await pool.list_executions(caller.id, vm_id, limit=page.limit, before_id=page.before, state=state)
     link_next(request, response, page, [execution.id for execution in found])
     return [answers.execution(execution) for execution in found]
 

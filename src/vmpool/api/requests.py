@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 
 from vmpool import domain
-from vmpool.api.schemas import ChangeLimits, CreateVM, NetworkPolicy, Runnable
+from vmpool.api.schemas import ChangeLimits, CreateVM, ExecuteRequest, NetworkPolicy, Runnable
 from vmpool.domain import DEFAULT_TIMEOUT, ExecutionRequest, Limits
 from vmpool.pool.requests import LimitsRequest, VMRequest
 
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What a request gets that does not say.  ttl, idle_timeout, timeout: seconds."""
+    """What a request gets that does not say.
+
+    ttl, idle_timeout, timeout: seconds.  background: the timeout of a background execution; infinity: none.
+    """
 
     limits: Limits = field(default_factory=Limits)
     ttl: int | None = None
     idle_timeout: int | None = None
     timeout: float = DEFAULT_TIMEOUT
+    background: float = math.inf
     network: str = domain.NetworkMode.FILTERED
 
     def vm(self, body: CreateVM) -> VMRequest:
@@ -58,6 +63,12 @@ class Defaults:
             stdin=body.stdin,
             cwd=body.cwd,
         )
+
+    def special_execution(self, body: ExecuteRequest) -> ExecutionRequest:
+        """The same of one that may go on without its caller, or be written to."""
+        asked = self.execution(body)
+        timeout = self.background if body.background and body.timeout is None else asked.timeout
+        return replace(asked, timeout=timeout, background=body.background, stdin_open=body.stdin_open)
 
 
 def network_policy(body: NetworkPolicy) -> domain.NetworkPolicy:

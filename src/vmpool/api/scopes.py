@@ -21,6 +21,7 @@ NEEDED: Mapping[str, Scope] = MappingProxyType(
         "list_executions": Scope.READ,
         "get_execution": Scope.READ,
         "get_output": Scope.READ,
+        "wait_for_execution": Scope.READ,
         "list_snapshots": Scope.READ,
         "get_network": Scope.READ,
         "network_log": Scope.READ,
@@ -28,6 +29,9 @@ NEEDED: Mapping[str, Scope] = MappingProxyType(
         "metrics": Scope.READ,  # of an administrator: what scrapes them need not be able to do more
         "execute": Scope.EXECUTE,
         "batch_execute": Scope.EXECUTE,
+        "cancel_execution": Scope.EXECUTE,
+        "signal_execution": Scope.EXECUTE,
+        "write_stdin": Scope.EXECUTE,
         "create_vm": Scope.MANAGE,
         "change_limits": Scope.MANAGE,
         "delete_vm": Scope.MANAGE,

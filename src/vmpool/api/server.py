@@ -8,7 +8,19 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Scope
 
 from vmpool import __version__
-from vmpool.api import audit, errors, health, history, keys, metrics, network, overview, users, vms
+from vmpool.api import (
+    audit,
+    errors,
+    executions,
+    health,
+    history,
+    keys,
+    metrics,
+    network,
+    overview,
+    users,
+    vms,
+)
 from vmpool.api.bodies import MAX_BODY_BYTES, Bodies
 from vmpool.api.edge import Edge, open_path
 from vmpool.api.observed import Observed
@@ -68,6 +80,7 @@ def routes() -> FastAPI:
         metrics.router,
         vms.router,
         history.router,
+        executions.router,
         network.router,
         keys.router,
         users.router,

@@ -2,8 +2,9 @@
 
 Matching a path, resolving dependencies and validating an answer anew cost as much as everything else an
 execution takes in this process.  What is well-formed is served here.  Whatever is not (another content type,
-a field that is wrong) goes to the framework's own route `vmpool.api.vms.execute`, which refuses it as all
-routes do: the two cannot answer differently, because only one of them ever says no.
+a field that is wrong), and what is to go on in the background, goes to the framework's own route
+`vmpool.api.vms.execute`, which refuses it as all routes do: the two cannot answer differently, because only
+one of them ever says no.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class ExecuteShortcut:
             if not message.get("more_body", False):
                 break
         asked = _understood(scope, text)
-        if asked is None:
+        if asked is None or asked[0].special:
             await self._app(scope, _again(bytes(text), receive), send)
             return
         body, key = asked

@@ -182,7 +182,19 @@ async def restart_vm(request: Request, caller: Caller, vm_id: VMReference) -> VM
     return answers.vm(await Services.of(request).pool.restart_vm(caller.id, vm_id))
 
 
-@router.post("/{vm_id}/execute", operation_id="execute", summary="Run code in a VM", response_model=Execution)
+@router.post(
+    "/{vm_id}/execute",
+    operation_id="execute",
+    summary="Run code in a VM",
+    response_model=Execution,
+    responses={
+        202: {
+            "description": "It runs, in the background.",
+            "model": Execution,
+            "headers": {"Location": {"description": "Its own path.", "schema": {"type": "string"}}},
+        }
+    },
+)
 async def execute(
     request: Request,
     caller: Caller,
@@ -190,15 +202,17 @@ async def execute(
     body: ExecuteRequest,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Answers when the program has ended.
+    """Answers when the program has ended; in the background, when it has begun.
 
     A program that fails, is killed or exceeds its time is a result like any other: see `exit_code`,
     `timed_out` and `oom_killed`.  A VM that is not running is 409.
     """
     services = Services.of(request)
-    asked = services.defaults.execution(body)
+    asked = services.defaults.special_execution(body)
 
     async def act() -> Response:
+        if asked.background:
+            return answers.accepted(await services.pool.start_execution(caller.id, vm_id, asked))
         return answers.send(answers.execution(await services.pool.execute(caller.id, vm_id, asked)))
 
     return await _once(request, caller, idempotency_key, body, act)

@@ -13,7 +13,8 @@
         ├── Forbidden                403
         ├── NotFound                 404  VMNotFound · ExecutionNotFound · SnapshotNotFound
         │                                 TemplateNotFound · KeyNotFound · OutputNotKept
-        ├── Conflict                 409  NameTaken · IllegalTransition · VMNotRunning · SnapshotMismatch
+        ├── Conflict                 409  NameTaken · IllegalTransition · VMNotRunning · ExecutionEnded
+        │                                 SnapshotMismatch
         ├── LimitReached             429  QuotaExceeded · TooManyExecutions
         ├── PoolFull                 503
         ├── StoreFailed              500
@@ -239,6 +240,12 @@ class VMNotRunning(Conflict):
     """The verb needs a running VM."""
 
     wire_code = "vm_not_running"
+
+
+class ExecutionEnded(Conflict):
+    """The verb needs an execution that runs, or one whose standard input is open."""
+
+    wire_code = "execution_ended"
 
 
 class SnapshotMismatch(Conflict):

@@ -22,7 +22,9 @@ class ExecutionState(StrEnum):
 class ExecutionRequest:
     """What a caller asks to be run: exactly one of `code` and `command`.
 
-    timeout: seconds of wall clock.  cwd: a path in the VM, relative to the home directory.
+    timeout: seconds of wall clock, infinity for none.  cwd: a path in the VM, relative to the home directory.
+    background: what it starts may go on after it, and nobody waits for it.  stdin_open: standard input is
+    written while it runs, and does not end by itself.
     """
 
     code: str | None = None
@@ -32,6 +34,8 @@ class ExecutionRequest:
     env: Mapping[str, str] = field(default_factory=dict)
     stdin: str | None = None
     cwd: str | None = None
+    background: bool = False
+    stdin_open: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """A row of the history.  `outcome` is there once `state` is FINISHED (or LOST, with what was kept)."""
+    """A row of the history.  `outcome` is there once `state` is FINISHED (or LOST, with what was kept).
+
+    timeout: seconds, infinity for none.
+    """
 
     id: int
     vm_id: int
@@ -79,3 +86,4 @@ class Execution:
     timeout: float
     outcome: Outcome | None = None
     failure: str | None = None
+    background: bool = False

@@ -62,6 +62,19 @@ class Executions:
         ended (state LOST, `failure` says which).  Raises InvalidRequest, VMNotRunning, TooManyExecutions,
         and InfrastructureFailure whose `dispatch` says whether the code may have run.
         """
+        run = self._begin(vm, request)
+        await run.done.wait()
+        return run.result()
+
+    async def start(self, vm: VM, request: ExecutionRequest) -> Execution:
+        """The same, answered once the agent has taken it, or not: then it raises as `execute` does."""
+        run = self._begin(vm, request)
+        await run.taken()
+        if run.process is None or run.execution is None:
+            return run.result()
+        return run.execution
+
+    def _begin(self, vm: VM, request: ExecutionRequest) -> Run:
         context = self._context
         check_execution(request, context.settings)
         language = language_of(vm, request)
@@ -76,8 +89,7 @@ class Executions:
         run.began = perf_counter()
         of_vm.add(run)
         context.tasks.start_soon(self._carry, run, request, language)
-        await run.done.wait()
-        return run.result()
+        return run
 
     def in_flight(self, vm_id: int) -> int:
         """How many run in this VM now."""
@@ -105,14 +117,20 @@ class Executions:
         """Where the output of one that runs goes; None for one that has ended or is not this server's."""
         if execution.outcome is not None:
             return None
-        runs = self._runs.get(execution.vm_id, ())
-        of_it = (run for run in runs if run.execution is not None and run.execution.id == execution.id)
-        return next((run.spool for run in of_it), None)
+        run = self.find(execution.vm_id, execution.id)
+        return None if run is None else run.spool
 
     def live(self, vm_id: int) -> list[Run]:
         """Those running in this VM, oldest first, as far as they have a row."""
         announced = [run for run in self._runs.get(vm_id, ()) if run.execution is not None]
         return sorted(announced, key=lambda run: run.execution.id if run.execution else 0)
+
+    def find(self, vm_id: int, execution_id: int) -> Run | None:
+        """The one that runs in this VM by this id, as far as this server follows it."""
+        for run in self._runs.get(vm_id, ()):
+            if run.execution is not None and run.execution.id == execution_id:
+                return run
+        return None
 
     def holds(self, execution_id: int) -> bool:
         """Whether this server follows the execution."""
@@ -176,7 +194,9 @@ class Executions:
         log_context.for_vm(vm.id)
         try:
             with tracer.span("store.begin"):
-                execution = await context.store.executions.begin(vm.id, text, language, request.timeout, now)
+                execution = await context.store.executions.begin(
+                    vm.id, text, language, request.timeout, now, background=request.background
+                )
             run.execution = execution
             log_context.for_execution(execution.id)
             context.registry.touch(vm.id, now)
@@ -187,6 +207,7 @@ class Executions:
             order = client.start(execution.id, process_spec(vm, request, execution.id))
             with tracer.span("agent.start"):
                 process = await self._taken(execution, order)
+            run.on_taken(process)
             self.dispatched(vm, language)
             run.spool = context.outputs.spool(vm, execution.id)
             with tracer.span("program"):
@@ -213,6 +234,7 @@ class Executions:
                 execution.id, stdout_offset=kept["stdout"].offset, stderr_offset=kept["stderr"].offset
             )
             process = await self._taken(execution, order)
+            run.on_taken(process)
             await self._follow(run, execution, process, run.spool)
         except VMPoolError as error:
             await self._fail(run, error)
@@ -245,12 +267,12 @@ class Executions:
                 dispatch="outcome_unknown",
                 execution_id=run.execution.id,
             )
-        run.done.set()
-        run.recorded.set()
+        run.over()
 
     async def _taken(self, execution: Execution, order: Awaitable[Process]) -> Process:
         """The process, once the agent has taken the order; a guest in its place might never answer."""
-        with anyio.move_on_after(execution.timeout + self._context.settings.backstop):
+        settings = self._context.settings
+        with anyio.move_on_after(min(execution.timeout, settings.max_timeout) + settings.backstop):
             return await order
         raise AgentUnreachable("the agent did not answer in time", dispatch="outcome_unknown")
 
@@ -295,8 +317,7 @@ class Executions:
         outcome = run.outcome(exit, oom_killed=await self._oom_killed(run, exit))
         if outcome.output_file is not None or outcome.error_file is not None:
             outcome = await run.keep(outcome)
-        failure = _ended(run.ended_by) if run.ended_by and (exit.cancelled or exit.signal) else None
-        state = ExecutionState.LOST if failure else ExecutionState.FINISHED
+        state, failure = run.judged(exit)
         run.execution = replace(execution, state=state, outcome=outcome, failure=failure)
         self._settling[execution.id] = run.execution
         executions = self._context.store.executions
@@ -304,10 +325,10 @@ class Executions:
             while True:
                 try:
                     with self._context.telemetry.tracer.span("store.record"):
-                        if failure:
+                        if failure and state is ExecutionState.LOST:
                             await executions.lose(execution, failure, outcome)
                         else:
-                            await executions.finish(execution, outcome)
+                            await executions.finish(execution, outcome, failure)
                     return
                 except VMPoolError:
                     run.done.set()
@@ -345,7 +366,7 @@ class Executions:
         if dispatched:
             remains = run.remains(run.seconds(context.clock()))
             outcome = await run.keep(remains)
-        reason = _ended(run.ended_by) if run.ended_by and dispatched else str(error)
+        reason = run.ended_because if run.ended_by and dispatched else str(error)
         try:
             run.execution = await context.store.executions.lose(execution, reason, outcome)
         except VMPoolError:
@@ -357,10 +378,6 @@ class Executions:
         elif isinstance(error, AgentUnreachable):
             error.context.setdefault("execution_id", execution.id)
             context.suspect()
-
-
-def _ended(verb: str) -> str:
-    return f"ended because the VM was {verb}"
 
 
 def _about_request(error: VMPoolError, vm: VM, request: ExecutionRequest, max_in_flight: int) -> VMPoolError:

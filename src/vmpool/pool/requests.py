@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -252,9 +253,14 @@ def check_execution(request: ExecutionRequest, settings: PoolSettings) -> None:
         _bounded("command", request.command, min(settings.max_code, MAX_ARGUMENT))
     if request.stdin is not None:
         _bounded("stdin", request.stdin, settings.max_stdin)
-    if not 0 < request.timeout <= settings.max_timeout:
+        if request.stdin_open:
+            raise InvalidRequest("stdin", "cannot be given at once where stdin_open leaves it to be written")
+    longest = settings.max_timeout
+    if request.background:
+        longest = math.inf if settings.max_background is None else settings.max_background
+    if not 0 < request.timeout <= longest:
         raise InvalidRequest(
-            "timeout", f"{request.timeout:g} must be above 0 and at most {settings.max_timeout:g} seconds"
+            "timeout", f"{request.timeout:g} must be above 0 and at most {longest:g} seconds"
         )
     if request.cwd is not None and ("\0" in request.cwd or not request.cwd):
         raise InvalidRequest("cwd", "must be a path in the VM")

@@ -8,7 +8,7 @@ from time import perf_counter
 
 import anyio
 
-from vmpool.agent.base import Exit, Output
+from vmpool.agent.base import Exit, Output, Process
 from vmpool.backends.base import MachineKey
 from vmpool.domain import VM, Execution, ExecutionState, Outcome
 from vmpool.errors import InfrastructureFailure
@@ -26,23 +26,28 @@ class Run:
 
     ended_by: the verb that is ending it ("stopped", "deleted", "restored").  done: its caller can be
     answered.  began: when it was asked for (`perf_counter`); None if it was taken over.
-    recorded: its row is settled too, or never will be by this server.
+    recorded: its row is settled too, or never will be by this server.  process: once an agent has taken it.
+    cancelled: somebody asked for its end.  writing: held by who writes its standard input.
     """
 
     __slots__ = (
         "_live",
+        "_taken",
         "began",
+        "cancelled",
         "done",
         "ended_by",
         "execution",
         "failure",
         "key",
         "oom_kills_before",
+        "process",
         "recorded",
         "spool",
         "stderr",
         "stdout",
         "vm",
+        "writing",
     )
 
     def __init__(self, vm: VM, limit: int, oom_kills_before: int = 0) -> None:
@@ -53,12 +58,36 @@ class Run:
         self.oom_kills_before = oom_kills_before
         self.began: float | None = None
         self.ended_by: str | None = None
+        self.cancelled = False
         self.execution: Execution | None = None
         self.failure: Exception | None = None
         self.spool: SpooledOutput | None = None
+        self.process: Process | None = None
+        self.writing: anyio.Lock | None = None
         self.done = anyio.Event()
         self.recorded = anyio.Event()
         self._live: dict[Stream, LiveText] = {}
+        self._taken: anyio.Event | None = None
+
+    async def taken(self) -> None:
+        """Until an agent has taken it, or it is certain that none will."""
+        if self.process is None and not self.done.is_set():
+            if self._taken is None:
+                self._taken = anyio.Event()
+            await self._taken.wait()
+
+    def on_taken(self, process: Process) -> None:
+        """It runs."""
+        self.process = process
+        if self._taken is not None:
+            self._taken.set()
+
+    def over(self) -> None:
+        """Nothing more will come of it here."""
+        self.done.set()
+        self.recorded.set()
+        if self._taken is not None:
+            self._taken.set()
 
     def capture(self, stream: Stream) -> Capture:
         """What is kept of a stream."""
@@ -92,6 +121,20 @@ class Run:
             cpu_time=exit.user_seconds + exit.system_seconds,
             max_memory=exit.max_rss,
         )
+
+    @property
+    def ended_because(self) -> str:
+        """What is told of one that a verb has ended."""
+        return f"ended because the VM was {self.ended_by}"
+
+    def judged(self, exit: Exit) -> tuple[ExecutionState, str | None]:
+        """The state its row is to have, and who ended it, where somebody has."""
+        if exit.cancelled or exit.signal:
+            if self.ended_by:
+                return ExecutionState.LOST, self.ended_because
+            if self.cancelled:
+                return ExecutionState.FINISHED, "it was cancelled"
+        return ExecutionState.FINISHED, None
 
     def remains(self, seconds: float) -> Outcome:
         """What the history is to say of one that was lost after `seconds`."""
@@ -133,6 +176,8 @@ class Run:
         outcome = self.execution.outcome if self.execution is not None else None
         if self.execution is None or outcome is None or self.execution.state is ExecutionState.LOST:
             return "ended"  # by a verb: the VM was stopped, deleted or restored
+        if self.cancelled:
+            return "ended"
         if outcome.timed_out:
             return "timed_out"
         if outcome.oom_killed:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 import resource
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Literal
 
 from vmpool.agent.base import ProcessSpec
 from vmpool.domain import VM, ExecutionRequest, Language, language_named
@@ -98,11 +100,22 @@ def process_spec(vm: VM, request: ExecutionRequest, execution_id: int) -> Proces
     one in a private directory together with what is built.  Both are gone when the execution has ended.
     """
     cwd = working_directory(request.cwd)
-    stdin = request.stdin.encode("utf-8", "replace") if request.stdin is not None else None
+    stdin: bytes | Literal["open"] | None = "open" if request.stdin_open else None
+    if request.stdin is not None:
+        stdin = request.stdin.encode("utf-8", "replace")
+    timeout = None if request.timeout == math.inf else request.timeout
     if request.command is not None:
         argv = (SHELL, "-c", request.command)
         env = {**standing_environment(vm, None), **request.env}
-        return ProcessSpec(argv=argv, env=env, cwd=cwd, stdin=stdin, timeout=request.timeout, rlimits=RLIMITS)
+        return ProcessSpec(
+            argv=argv,
+            env=env,
+            cwd=cwd,
+            stdin=stdin,
+            timeout=timeout,
+            background=request.background,
+            rlimits=RLIMITS,
+        )
     language = language_named(request.language or vm.language)
     scratch = None if language.beside else f"/tmp/.vmpool-{execution_id}"
     source = _source_path(language, cwd, scratch, execution_id)
@@ -118,7 +131,8 @@ def process_spec(vm: VM, request: ExecutionRequest, execution_id: int) -> Proces
         source=(source, (request.code or "").encode("utf-8", "replace")),
         scratch=scratch,
         stdin=stdin,
-        timeout=request.timeout,
+        timeout=timeout,
+        background=request.background,
         warm=language.name if can_be_warm(language, request) else None,
         rlimits=RLIMITS,
     )

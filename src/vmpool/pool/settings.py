@@ -43,12 +43,12 @@ class PoolSettings:
     host_memory: MB; None measures the host.  max_cpu, max_memory, max_disk: the largest limit one VM may
     ask for (cores, MB, MB); None means the host's own figure, for disk that of the state
     directory's file system, at least DEFAULT_DISK_LIMIT.
-    default_timeout, max_timeout: seconds an execution may take.  max_in_flight: executions at once in one
-    VM.  max_output: bytes of each stream that an execution's text shows.  keep_output_of_vm, keep_output:
-    bytes of whole outputs on disk, of one VM (None: its disk limit) and of all.  keep_output_share: how much
-    of the latter one user's may be, from 0 to 1.  keep_free: bytes these leave
-    free on their disk.  max_code: bytes of source (the agent takes 1 MiB of source and environment
-    together).  max_stdin: bytes of standard input.
+    default_timeout, max_timeout: seconds an execution may take.  max_background: seconds of a background one;
+    None: as long as its VM.  max_in_flight: executions at once in one VM.  max_output: bytes of each stream
+    that an execution's text shows.  keep_output_of_vm, keep_output: bytes of whole outputs on disk, of one VM
+    (None: its disk limit) and of all.  keep_output_share: how much of the latter one user's may be, from 0 to
+    1.  keep_free: bytes these leave free on their disk.  max_code: bytes of source (the agent takes 1 MiB of
+    source and environment together).  max_stdin: bytes of standard input.
     warm_spares: interpreters kept waiting in each VM.  warm_start: when they are started.  warm_idle: seconds
     without use after which they are ended; 0 keeps them.
 
@@ -76,6 +76,7 @@ class PoolSettings:
 
     default_timeout: float = DEFAULT_TIMEOUT
     max_timeout: float = MAX_EXECUTION_TIME
+    max_background: float | None = None
     max_in_flight: int = MAX_EXECUTIONS_IN_FLIGHT
     max_output: int = 1 << 20
     keep_output_of_vm: int | None = None

@@ -12,12 +12,22 @@ from typing import Self
 import anyio
 
 from vmpool.backends.base import Backend, BackendInfo
-from vmpool.domain import VM, Execution, ExecutionRequest, NetworkEntry, NetworkPolicy, Snapshot, VMState
+from vmpool.domain import (
+    VM,
+    Execution,
+    ExecutionRequest,
+    ExecutionState,
+    NetworkEntry,
+    NetworkPolicy,
+    Snapshot,
+    VMState,
+)
 from vmpool.errors import BackendUnreachable, OutputNotKept, VMNotFound, VMPoolError
 from vmpool.network.resolver import Lookup, system_lookup
 from vmpool.pool.batch import Arrivals, Item, as_they_end, in_order
 from vmpool.pool.connections import Connections
 from vmpool.pool.context import Context
+from vmpool.pool.controls import Controls
 from vmpool.pool.executions import Executions
 from vmpool.pool.expiry import Expiry
 from vmpool.pool.feed import LogEntry
@@ -62,7 +72,10 @@ class VMPoolManager:
     program running for the next server.  Only one may be open on a store at a time.
 
     Every verb takes the asking user's id first and raises VMNotFound for a VM that is somebody else's.
+    `controls` has those on executions that run.
     """
+
+    controls: Controls
 
     def __init__(
         self,
@@ -106,6 +119,7 @@ class VMPoolManager:
                 telemetry=self._telemetry,
             )
             self._executions = Executions(context)
+            self.controls = Controls(context, self._executions, self._standing, self.get_execution)
             self._warmer = Warmer(context, self._executions)
             self._warm_pool = WarmPool(context, self._warmer)
             self._networks = Networks(context, self._lookup)
@@ -222,6 +236,12 @@ class VMPoolManager:
         """Run code and answer with its settled row; see `Executions.execute` for what it raises."""
         return await self._executions.execute(self._standing(user_id, reference), request)
 
+    async def start_execution(
+        self, user_id: int, reference: Reference, request: ExecutionRequest
+    ) -> Execution:
+        """Begin to run code and answer with its row once the agent has taken it; raises as `execute` does."""
+        return await self._executions.start(self._standing(user_id, reference), request)
+
     def batch(
         self, user_id: int, request: ExecutionRequest, references: Sequence[Reference] | None = None
     ) -> Arrivals:
@@ -242,12 +262,19 @@ class VMPoolManager:
         return await in_order(self.batch(user_id, request, references))
 
     async def list_executions(
-        self, user_id: int, reference: Reference, *, limit: int = 100, before_id: int | None = None
+        self,
+        user_id: int,
+        reference: Reference,
+        *,
+        limit: int = 100,
+        before_id: int | None = None,
+        state: ExecutionState | None = None,
     ) -> list[Execution]:
-        """A VM's history, newest first; by id also of a VM the user has deleted."""
+        """A VM's history, newest first; by id also of a VM the user has deleted.  state: only those in it,
+        as their rows have it: an end is known a moment before."""
         vm = await self._known(user_id, reference)
         ahead = self._executions.ahead()
-        rows = await self._store.executions.list(vm.id, limit=limit, before_id=before_id)
+        rows = await self._store.executions.list(vm.id, limit=limit, before_id=before_id, state=state)
         return [self._executions.newest(row, ahead) for row in rows]
 
     async def get_execution(self, user_id: int, reference: Reference, execution_id: int) -> Execution:

@@ -137,6 +137,9 @@ class LimitSettings(Section):
     max_execution_time: Seconds = Field(
         default=MAX_EXECUTION_TIME, description="Most seconds an execution may ask for."
     )
+    max_background_time: Seconds | None = Field(
+        default=None, description="Most seconds of a background execution; empty: as long as its VM."
+    )
     max_executions_in_flight: Count = Field(
         default=MAX_EXECUTIONS_IN_FLIGHT, description="Executions at once in one VM."
     )

@@ -75,6 +75,7 @@ _END = (
     .values(state=bindparam("state"), failure=bindparam("failure"))
 )
 _BEGIN = Statement(insert(_TABLE), _ANNOUNCED, key=_TABLE.c.id)
+_BEGIN_BACKGROUND = Statement(insert(_TABLE), (*_ANNOUNCED, "background"), key=_TABLE.c.id)
 _SETTLE = Statement(_END, ("this", "state", "failure"))
 _SETTLE_WITH_OUTCOME = Statement(
     _END.values({name: bindparam(name) for name in _OUTCOME}), ("this", "state", "failure", *_OUTCOME)
@@ -129,11 +130,18 @@ class Executions:
     def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
         self._database = database
         self._clock = clock
-        for statement in (_BEGIN, _SETTLE, _SETTLE_WITH_OUTCOME):
+        for statement in (_BEGIN, _BEGIN_BACKGROUND, _SETTLE, _SETTLE_WITH_OUTCOME):
             database.prepare(statement)
 
     async def begin(
-        self, vm_id: int, code: str, language: str, timeout: float, at: datetime | None = None
+        self,
+        vm_id: int,
+        code: str,
+        language: str,
+        timeout: float,
+        at: datetime | None = None,
+        *,
+        background: bool = False,
     ) -> Execution:
         """Announce an execution that is about to be dispatched.  at: when (default: now), naive UTC.
 
@@ -151,7 +159,10 @@ class Executions:
             "truncated": False,
             "stored_bytes": stored_size(code),
         }
-        execution_id = await self._database.write_behind(_BEGIN, values, text=len(code))
+        statement = _BEGIN
+        if background:
+            statement, values["background"] = _BEGIN_BACKGROUND, True
+        execution_id = await self._database.write_behind(statement, values, text=len(code))
         return Execution(
             id=execution_id,
             vm_id=vm_id,
@@ -160,11 +171,15 @@ class Executions:
             state=ExecutionState.RUNNING,
             executed_at=values["executed_at"],
             timeout=timeout,
+            background=background,
         )
 
-    async def finish(self, begun: Execution, outcome: Outcome) -> Execution:
-        """The program ended.  An execution settled before stays as it was and is answered as it is."""
-        return await self._settle(begun, ExecutionState.FINISHED, outcome, None)
+    async def finish(self, begun: Execution, outcome: Outcome, failure: str | None = None) -> Execution:
+        """The program ended.  An execution settled before stays as it was and is answered as it is.
+
+        failure: why, where somebody has ended it.
+        """
+        return await self._settle(begun, ExecutionState.FINISHED, outcome, failure)
 
     async def lose(self, begun: Execution, failure: str, outcome: Outcome | None = None) -> Execution:
         """The VM or the agent went away; outcome: what is known all the same.  Settled ones stay."""
@@ -266,9 +281,22 @@ class Executions:
             await self._remove(select(weighed.c.id).where(weighed.c.weight > retention.size), removed)
         return removed
 
-    async def list(self, vm_id: int, *, limit: int = 100, before_id: int | None = None) -> list[Execution]:
-        """The VM's history, newest first.  before_id: only those older than this one, for paging."""
+    async def list(
+        self,
+        vm_id: int,
+        *,
+        limit: int = 100,
+        before_id: int | None = None,
+        state: ExecutionState | None = None,
+    ) -> list[Execution]:
+        """The VM's history, newest first.
+
+        before_id: only those older than this one, for paging.  state: only those in this one.
+        """
         statement = select(VMExecution).where(VMExecution.vm_id == vm_id)
+        if state is not None:
+            running = state is ExecutionState.RUNNING
+            statement = statement.where(_RUNNING if running else VMExecution.state == state.value)
         if before_id is not None:
             statement = statement.where(VMExecution.id < before_id)
         statement = statement.order_by(VMExecution.id.desc()).limit(limit)
@@ -377,4 +405,5 @@ def _execution(row: Row[VMExecution]) -> Execution:
         timeout=float(row.timeout),
         outcome=outcome,
         failure=row.failure,
+        background=row.background,
     )

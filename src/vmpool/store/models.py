@@ -21,6 +21,7 @@ from sqlalchemy import (
     Integer,
     MetaData,
     String,
+    false,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -203,6 +204,7 @@ class VMExecution(Base):
     state: Mapped[str]
     language: Mapped[str]
     timeout: Mapped[float]
+    background: Mapped[bool] = mapped_column(server_default=false())
     timed_out: Mapped[bool]
     oom_killed: Mapped[bool]
     truncated: Mapped[bool]

@@ -15,9 +15,13 @@ from vmpool.api.schemas.errors import (
 from vmpool.api.schemas.executions import (
     BatchError,
     BatchExecuteRequest,
+    CancelExecution,
     ExecuteRequest,
     Execution,
     Runnable,
+    SignalExecution,
+    StdinPosition,
+    WriteStdin,
 )
 from vmpool.api.schemas.network import (
     Network,
@@ -69,6 +73,7 @@ __all__ = [
     "BackendStatus",
     "BatchError",
     "BatchExecuteRequest",
+    "CancelExecution",
     "ChangeLimits",
     "CreateKey",
     "CreateSnapshot",
@@ -96,10 +101,13 @@ __all__ = [
     "RestoreRequest",
     "RotateKey",
     "Runnable",
+    "SignalExecution",
     "Snapshot",
+    "StdinPosition",
     "UpdateUser",
     "Use",
     "User",
     "VMStatus",
     "WarmPoolStatus",
+    "WriteStdin",
 ]

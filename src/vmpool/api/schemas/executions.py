@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from datetime import datetime
+from signal import Signals
 from typing import Annotated, Self
 
 from pydantic import Field, StringConstraints, model_validator
@@ -11,11 +13,14 @@ from pydantic_core import PydanticCustomError
 from vmpool.api.schemas.base import LARGEST, Answer, Id, Request, ShortText, Variables
 from vmpool.api.schemas.errors import Problem
 from vmpool.domain import ExecutionState
+from vmpool.errors import InvalidRequest
 
 MAX_CODE_CHARACTERS = 1 << 20
 MAX_STDIN_CHARACTERS = 16 << 20
+SIGNAL_PATTERN = "^(SIG)?(" + "|".join(signal.name.removeprefix("SIG") for signal in Signals) + ")$"
 
 SourceText = Annotated[str, StringConstraints(min_length=1, max_length=MAX_CODE_CHARACTERS)]
+SignalName = Annotated[str, StringConstraints(pattern=SIGNAL_PATTERN, max_length=20)]
 Seconds = Annotated[float, Field(gt=0, le=LARGEST, allow_inf_nan=False)]
 
 
@@ -47,6 +52,85 @@ class Runnable(Request):
 
 class ExecuteRequest(Runnable):
     """Body of `POST /api/vms/{vm_id}/execute`."""
+
+    background: bool = Field(
+        default=False,
+        description="Answer 202 once it runs. It has no time limit but what `timeout` says, and what it"
+        " starts may go on after it.",
+    )
+    stdin_open: bool = Field(
+        default=False, description="Standard input is written while it runs (`.../stdin`); not with `stdin`."
+    )
+
+    @property
+    def special(self) -> bool:
+        """It takes more than running it and answering how it ended."""
+        return self.background or self.stdin_open
+
+
+class CancelExecution(Request):
+    """Body of `POST .../cancel`; may be left out."""
+
+    grace: Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)] | None = Field(
+        default=None, description="Seconds between TERM and KILL; 0: KILL at once. Default: the server's, 2."
+    )
+
+
+class SignalExecution(Request):
+    """Body of `POST .../signal`."""
+
+    signal: Annotated[int, Field(ge=1, le=64)] | SignalName = Field(
+        description="A number, or a name such as `SIGTERM` or `TERM`."
+    )
+    tree: bool = Field(default=False, description="Everything it started too, not its main process alone.")
+
+    @property
+    def number(self) -> int:
+        """The signal's number."""
+        if isinstance(self.signal, int):
+            return self.signal
+        return Signals["SIG" + self.signal.upper().removeprefix("SIG")].value
+
+
+class WriteStdin(Request):
+    """Body of `POST .../stdin`: at most one of `text` and `base64`."""
+
+    text: Annotated[str, StringConstraints(max_length=MAX_STDIN_CHARACTERS)] | None = Field(
+        default=None, description="Sent as UTF-8."
+    )
+    base64: Annotated[str, StringConstraints(max_length=MAX_STDIN_CHARACTERS * 2)] | None = Field(
+        default=None, description="Any bytes."
+    )
+    offset: Id | None = Field(
+        default=None,
+        description="Where this begins in the whole input: what was written before is left out, so that it"
+        " can be sent again. Default: after everything.",
+    )
+    close: bool = Field(default=False, description="Nothing follows: the program reads its end.")
+
+    @model_validator(mode="after")
+    def _at_most_one(self) -> Self:
+        if self.text is not None and self.base64 is not None:
+            raise PydanticCustomError("one_of", "send at most one of text and base64", {"field": "text"})
+        return self
+
+    @property
+    def data(self) -> bytes:
+        """The bytes; InvalidRequest where they are not what they say."""
+        try:
+            if self.base64 is not None:
+                return b64decode(self.base64, validate=True)
+            return (self.text or "").encode()
+        except (ValueError, UnicodeEncodeError) as error:
+            field = "text" if self.base64 is None else "base64"
+            raise InvalidRequest(field, f"cannot be read: {error}") from error
+
+
+class StdinPosition(Answer):
+    """How far a program's standard input was written."""
+
+    offset: int = Field(description="Bytes that were taken. Less than was sent: the program does not read.")
+    closed: bool
 
 
 class BatchExecuteRequest(Runnable):
@@ -89,7 +173,8 @@ class Execution(Answer):
     max_memory: int | None = Field(default=None, description="Bytes: the peak of its largest process.")
     state: ExecutionState = Field(description="running, finished, or lost: the VM went away under it.")
     language: str
-    failure: str | None = Field(description="Why it was lost or ended by us.")
+    failure: str | None = Field(description="Why it was lost, or ended by somebody.")
+    background: bool = Field(default=False, description="Nobody waited for it.")
 
 
 class BatchError(Answer):

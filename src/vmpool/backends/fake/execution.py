@@ -55,7 +55,7 @@ class Execution:
         self._subscriber: Send | None = None
         self._changed: list[anyio.Event] = []
         self._stdin = bytearray(start.raw("stdin_data"))
-        self._stdin_open = bool(start.u64("stdin_open"))
+        self._stdin_stream = self._stdin_open = bool(start.u64("stdin_open"))
         self._stdin_received = 0
         self._stdin_read = 0
         self._scope: anyio.CancelScope | None = None
@@ -100,7 +100,7 @@ class Execution:
             taken = end or len(self._stdin)
             collected += self._stdin[:taken]
             del self._stdin[:taken]
-            if taken and self._stdin_open:
+            if taken and self._stdin_stream:
                 self._stdin_read += taken
                 self._send(encode(Message.STDIN_ACK, self.id, offset=self._stdin_read))
             if end or not self._stdin_open or (collected and much == "some"):
@@ -176,7 +176,7 @@ class Execution:
         for (stream, out), start in zip(self._outs.items(), starts, strict=True):
             if rest := bytes(out.data[start - out.base :]):
                 self._deliver(stream, rest, start)
-        if self._stdin_open and self._stdin_read:
+        if self._stdin_stream:
             send(encode(Message.STDIN_ACK, self.id, offset=self._stdin_read))
         if self._ended is not None:
             send(self._ended)

@@ -1,0 +1,188 @@
+"""Executions that go on while somebody does something about them, through a whole pool on every backend."""
+
+from __future__ import annotations
+
+import math
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+
+from tests.conformance.backends import Power, World
+from vmpool.domain import VM, Execution, ExecutionRequest, ExecutionState
+from vmpool.pool.requests import VMRequest
+from vmpool.pool.settings import PoolSettings
+from vmpool.pool.vm_pool_manager import VMPoolManager
+from vmpool.pool.warm_pool.bounds import Bounds
+from vmpool.store import open_store
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
+real = pytest.mark.requires(Power.REAL_PROGRAMS)
+
+Serve = Callable[[], AbstractAsyncContextManager[VMPoolManager]]
+SETTINGS = PoolSettings(host_memory=64_000, warm_pool=Bounds(maximum=0), stop_grace=1.0)
+
+
+@pytest.fixture
+def serve(world: World, tmp_path: Path) -> Serve:
+    """A server of the one pool there is, anew each time."""
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[VMPoolManager]:
+        async with (
+            open_store(f"sqlite:///{tmp_path / 'vmpool.db'}") as store,
+            world.backend() as backend,
+            VMPoolManager(store, backend, SETTINGS, state_dir=tmp_path) as pool,
+        ):
+            await store.users.ensure("ada", admin=False)
+            yield pool
+
+    return opened
+
+
+USER = 1
+
+
+async def make(pool: VMPoolManager) -> VM:
+    return await pool.create_vm(USER, VMRequest("box", "python"))
+
+
+async def start(pool: VMPoolManager, command: str, **more: object) -> Execution:
+    fields: dict[str, object] = {"command": command, "background": True, "timeout": math.inf, **more}
+    return await pool.start_execution(USER, "box", ExecutionRequest(**fields))  # type: ignore[arg-type]
+
+
+async def run(pool: VMPoolManager, command: str) -> str:
+    result = await pool.execute(USER, "box", ExecutionRequest(command=command, timeout=30))
+    assert result.outcome is not None and result.outcome.exit_code == 0, result
+    return result.outcome.output
+
+
+async def written(pool: VMPoolManager, execution: Execution, text: str) -> None:
+    """Until it has written this."""
+
+    async def there() -> bool:
+        found = await pool.output(USER, "box", execution.id, "stdout")
+        try:
+            return text in b"".join([piece async for piece in found.read(0, found.size)]).decode()
+        finally:
+            found.close()
+
+    await eventually(there)
+
+
+async def eventually(holds: Callable[[], Awaitable[bool]]) -> None:
+    with anyio.fail_after(30):
+        while not await holds():  # noqa: ASYNC110 - looks from outside, as a user of the pool would
+            await anyio.sleep(0.02)
+
+
+async def ended(pool: VMPoolManager, execution: Execution) -> Execution:
+    with anyio.fail_after(30):
+        await pool.controls.until_ended(execution.vm_id, execution.id)
+    return await pool.get_execution(USER, "box", execution.id)
+
+
+async def test_one_goes_on_without_its_caller_and_its_server(serve: Serve) -> None:
+    async with serve() as pool:
+        await make(pool)
+        begun = await start(pool, "echo begun; cat; echo ended; exit 5", stdin_open=True)
+        await written(pool, begun, "begun")
+        position = await pool.controls.write_stdin(USER, "box", begun.id, b"one\n")
+        assert position.offset == 4
+        await written(pool, begun, "one")
+    async with serve() as pool:
+
+        async def followed() -> bool:
+            return bool((await pool.status(USER, "box")).executions)
+
+        await eventually(followed)
+        found = await pool.get_execution(USER, "box", begun.id)
+        assert (found.state, found.background) == (ExecutionState.RUNNING, True)
+        again = await pool.controls.write_stdin(USER, "box", begun.id, b"one\ntwo\n", offset=0, close=True)
+        assert (again.offset, again.closed) == (8, True)
+        result = await ended(pool, begun)
+        assert result.outcome is not None
+        assert (result.outcome.output, result.outcome.exit_code) == ("begun\none\ntwo\nended\n", 5)
+        await pool.delete_vm(USER, "box")
+
+
+async def test_code_in_a_language_in_the_background(serve: Serve) -> None:
+    """Twice, so that the second finds an interpreter that waits, where there is one."""
+    async with serve() as pool:
+        await make(pool)
+        for number in range(2):
+            request = ExecutionRequest(
+                code="print(input() + '!')", background=True, timeout=math.inf, stdin_open=True
+            )
+            begun = await pool.start_execution(USER, "box", request)
+            await pool.controls.write_stdin(USER, "box", begun.id, b"hello\n")
+            result = await ended(pool, begun)
+            assert result.outcome is not None and result.outcome.output == "hello!\n", number
+        await pool.delete_vm(USER, "box")
+
+
+@real
+async def test_cancelling_ends_everything_it_started(serve: Serve) -> None:
+    async with serve() as pool:
+        await make(pool)
+        begun = await start(
+            pool, "setsid sleep 12345 & (trap '' TERM; echo begun; while :; do sleep 0.1; done)"
+        )
+        await written(pool, begun, "begun")
+        assert await run(pool, "pgrep -fc '^sleep 12345' || true") == "1\n"
+        result = await pool.controls.cancel(USER, "box", begun.id, grace=0.2)
+        assert result.outcome is not None
+        assert (result.state, result.failure) == (ExecutionState.FINISHED, "it was cancelled")
+        assert result.outcome.exit_code == 128 + signal.SIGKILL or result.outcome.exit_code == 128 + 15
+        assert await run(pool, "pgrep -fc '^sleep 12345' || true") == "0\n"
+        await pool.delete_vm(USER, "box")
+
+
+@real
+async def test_a_signal_reaches_the_program_or_all_of_it(serve: Serve) -> None:
+    async with serve() as pool:
+        await make(pool)
+        begun = await start(
+            pool, "trap 'echo got it' USR1; trap 'exit 7' USR2; echo begun; while :; do sleep 0.05; done"
+        )
+        await written(pool, begun, "begun")
+        await pool.controls.signal(USER, "box", begun.id, signal.SIGUSR1)
+        await written(pool, begun, "got it")
+        await pool.controls.signal(USER, "box", begun.id, signal.SIGUSR2)
+        result = await ended(pool, begun)
+        assert result.outcome is not None and result.outcome.exit_code == 7
+        assert result.failure is None
+        await pool.delete_vm(USER, "box")
+
+
+@real
+async def test_what_a_background_execution_leaves_runs_on(serve: Serve) -> None:
+    """A service that puts itself into the background; the foreground's descendants end with it."""
+    async with serve() as pool:
+        await make(pool)
+        await run(pool, "setsid sleep 23456 > /dev/null 2>&1 &")
+        begun = await start(pool, "setsid sleep 34567 > /dev/null 2>&1 &")
+        result = await ended(pool, begun)
+        assert result.outcome is not None and result.outcome.exit_code == 0
+        assert await run(pool, "pgrep -fc '^sleep 23456' || true") == "0\n"
+        assert await run(pool, "pgrep -fc '^sleep 34567' || true") == "1\n"
+        await pool.stop_vm(USER, "box")
+        await pool.start_vm(USER, "box")
+        assert await run(pool, "pgrep -fc '^sleep 34567' || true") == "0\n"
+        await pool.delete_vm(USER, "box")
+
+
+async def test_a_stop_ends_them(serve: Serve) -> None:
+    async with serve() as pool:
+        await make(pool)
+        begun = await start(pool, "echo begun; sleep 600")
+        await written(pool, begun, "begun")
+        await pool.stop_vm(USER, "box")
+        result = await ended(pool, begun)
+        assert (result.state, result.failure) == (ExecutionState.LOST, "ended because the VM was stopped")
+        assert result.outcome is not None and result.outcome.output == "begun\n"
+        await pool.delete_vm(USER, "box")
