@@ -22,7 +22,7 @@ from anyio import to_thread
 
 from vmpool import allocator, server_log
 from vmpool.api.auth import Authenticator, Rates
-from vmpool.api.idempotency import Once, settle_interrupted
+from vmpool.api.idempotency import KeptKeys, Once, settle_interrupted
 from vmpool.api.requests import Defaults
 from vmpool.api.server import create_app
 from vmpool.api.services import Services
@@ -119,7 +119,7 @@ async def opened(settings: Settings, directory: StateDirectory) -> AsyncIterator
         VMPoolManager(
             store, backend, pool_settings(settings), state_dir=directory.path, telemetry=telemetry
         ) as pool,
-        Once(store.idempotency) as once,
+        Once(store.idempotency, kept_keys(settings)) as once,
     ):
         await settle_interrupted(store.idempotency)
         if settings.auth.owner_key:
@@ -194,7 +194,14 @@ def pool_settings(settings: Settings) -> PoolSettings:
         keep_executions=retention.count,
         keep_bytes=retention.bytes,
         keep_audit=retention.audit.total_seconds(),
+        keep_audit_entries=retention.audit_count,
     )
+
+
+def kept_keys(settings: Settings) -> KeptKeys:
+    """What is kept of each user's idempotency keys."""
+    retention = settings.retention
+    return KeptKeys(retention.idempotency_count, retention.idempotency_bytes)
 
 
 def network_settings(settings: Settings) -> NetworkSettings:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from vmpool import app, backend_choice
+from vmpool.api.idempotency import KeptKeys
 from vmpool.api.requests import Defaults
 from vmpool.backends.base import Backend, BackendInfo
 from vmpool.backends.fake import FakeBackend
@@ -194,6 +195,7 @@ def test_every_setting_of_the_pool_is_passed_on(tmp_path: Path) -> None:
     settings = Settings(state_dir=tmp_path)
     assert app.pool_settings(settings) == PoolSettings()
     assert app.defaults(settings) == Defaults()
+    assert app.kept_keys(settings) == KeptKeys()
 
 
 def test_every_setting_of_the_pool_reaches_it(tmp_path: Path) -> None:
@@ -225,7 +227,15 @@ def test_every_setting_of_the_pool_reaches_it(tmp_path: Path) -> None:
         periods=Periods(
             create_timeout=16, stop_grace=17, cleanup_timeout=18, reconcile_every=19, expire_every=20
         ),
-        retention=RetentionSettings(age=timedelta(seconds=21), count=22, bytes=23, audit=timedelta(days=33)),
+        retention=RetentionSettings(
+            age=timedelta(seconds=21),
+            count=22,
+            bytes=23,
+            audit=timedelta(days=33),
+            audit_count=37,
+            idempotency_count=38,
+            idempotency_bytes=39,
+        ),
         network=Network(
             admit=("10.0.0.0/8",),
             direct_ports=(53,),
@@ -247,6 +257,7 @@ def test_every_setting_of_the_pool_reaches_it(tmp_path: Path) -> None:
     assert [rule["text"] for rule in network.pop("admit")] == ["10.0.0.0/8"]
     assert network == {"limits": network["limits"], "direct_ports": (53,), "log_entries": 59}
     made |= network.pop("limits")
+    assert app.kept_keys(others) == KeptKeys(38, 39)
     assert len(set(made.values())) == len(made)  # no setting is taken for another
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Annotated, Self
 
@@ -39,14 +40,25 @@ REPLAYED = "Idempotency-Replayed"
 """Header of an answer that was kept from the first time."""
 
 
+@dataclass(frozen=True, slots=True)
+class KeptKeys:
+    """What is kept of one user's keys: the newest `count`, and of their answers `size` bytes."""
+
+    count: int = 100_000
+    size: int = 128 << 20
+
+
 class Once:
     """Does the work of a key at most once; equal requests at the same time share one result.
 
-    An async context manager: leaving it waits until every answer is kept.
+    An async context manager: leaving it waits until every answer is kept.  kept: for each user; between two
+    looks at it there can be an eighth more.
     """
 
-    def __init__(self, claims: Idempotency) -> None:
+    def __init__(self, claims: Idempotency, kept: KeptKeys) -> None:
         self._claims = claims
+        self._kept = kept
+        self._since_look: dict[int, KeptKeys] = {}
         self._in_flight: dict[tuple[int, str], anyio.Event] = {}
         self._tasks = anyio.create_task_group()
 
@@ -117,6 +129,23 @@ class Once:
             log.exception("an answer could not be kept for its Idempotency-Key")
         finally:
             self._done(claimed, settled)
+        await self._bound(claimed[0], len(answer.body))
+
+    async def _bound(self, user_id: int, size: int) -> None:
+        """An answer of so many bytes was kept: when an eighth of what may be has come, the oldest go."""
+        kept = self._kept
+        # Of a user's first nobody knows how many an earlier server left.
+        since = self._since_look.get(user_id, kept)
+        since = KeptKeys(since.count + 1, since.size + size)
+        if since.count * 8 < kept.count and since.size * 8 < kept.size:
+            self._since_look[user_id] = since
+            return
+        self._since_look[user_id] = KeptKeys(0, 0)
+        try:
+            with anyio.CancelScope(shield=True):
+                await self._claims.keep_newest(user_id, kept.count, kept.size)
+        except StoreFailed:
+            log.exception("old Idempotency-Keys could not be forgotten")
 
     async def _settle_failure(self, claimed: tuple[int, str], error: VMPoolError, request_id: str) -> None:
         with anyio.CancelScope(shield=True):
@@ -125,6 +154,7 @@ class Once:
             if isinstance(error, InfrastructureFailure) and error.dispatch == "outcome_unknown":
                 problem = problem_of(error, request_id)
                 await self._claims.complete(*claimed, problem.status, problem.model_dump_json())
+                self._tasks.start_soon(self._bound, claimed[0], 0)
             else:
                 await self._claims.release(*claimed)
 

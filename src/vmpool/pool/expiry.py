@@ -119,3 +119,4 @@ class Expiry:
         await store.vms.purge(now - timedelta(seconds=settings.keep_age))
         await store.idempotency.prune(now)
         await store.audit.prune(now - timedelta(seconds=settings.keep_audit))
+        await store.audit.keep_newest(settings.keep_audit_entries, now)

@@ -60,7 +60,7 @@ class PoolSettings:
     reconcile_every, expire_every: seconds between two rounds.
 
     keep_age (seconds), keep_executions (rows per VM), keep_bytes (all output together): the history's
-    retention.  keep_audit (seconds): the audit log's.
+    retention.  keep_audit (seconds), keep_audit_entries: the audit log's.
     """
 
     isolation: str | None = None
@@ -104,3 +104,4 @@ class PoolSettings:
     keep_executions: int = 10_000
     keep_bytes: int = 4 << 30
     keep_audit: float = 365 * DAY
+    keep_audit_entries: int = 10_000_000

@@ -219,6 +219,15 @@ class RetentionSettings(Section):
         ge=timedelta(days=1),
         description="Of the audit log: as `age`, at least P1D.",
     )
+    audit_count: Count = Field(
+        default=10_000_000, description="Entries of the audit log; those of the last day stay in any case."
+    )
+    idempotency_count: Count = Field(
+        default=100_000, description="Idempotency keys of one user, each for at most a day."
+    )
+    idempotency_bytes: Count = Field(
+        default=128 << 20, description="Answers kept for one user's idempotency keys, together."
+    )
 
 
 class Lifetime(Section):

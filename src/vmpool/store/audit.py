@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, select
 
 from vmpool.domain.audit import Act, AuditEntry
 from vmpool.store.database import Database
@@ -19,6 +19,8 @@ _APPEND = Statement(
     ("at", "user_id", "key_id", "address", "action", "target", "facts", "status", "request_id"),
     key=_TABLE.c.id,
 )
+UNTOUCHED = timedelta(days=1, minutes=1)
+"""How long every entry stays, and a little: a trigger refuses within the day, by the database's clock."""
 PRUNE_CHUNK = 500
 """Rows removed in one transaction."""
 
@@ -92,9 +94,22 @@ class Audit:
 
     async def prune(self, before: datetime) -> int:
         """Remove entries older than this, which must lie at least a day back; how many there were."""
+        return await self._remove(AuditRow.at < before)
+
+    async def keep_newest(self, count: int, now: datetime) -> int:
+        """Remove the oldest beyond so many, but none of the last day; how many there were.  now: naive UTC.
+
+        What the day's own entries take is bounded by how fast may be asked (`rates`): whoever has done
+        something must not be able to make it forgotten by doing much else.
+        """
+        # Numbers are given in order, and hardly one is lost.
+        newest = select(func.max(AuditRow.id)).scalar_subquery()
+        return await self._remove(and_(AuditRow.id <= newest - count, AuditRow.at < now - UNTOUCHED))
+
+    async def _remove(self, doomed: ColumnElement[bool]) -> int:
         removed = 0
         while True:
-            old = select(AuditRow.id).where(AuditRow.at < before).order_by(AuditRow.id).limit(PRUNE_CHUNK)
+            old = select(AuditRow.id).where(doomed).order_by(AuditRow.id).limit(PRUNE_CHUNK)
             statement = delete(AuditRow).where(AuditRow.id.in_(old))
 
             def work(connection: Connection, statement: Any = statement) -> int:

@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, null, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    bindparam,
+    delete,
+    func,
+    literal_column,
+    null,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from vmpool.errors import IdempotencyMismatch
 from vmpool.store.database import Database
 from vmpool.store.models import Base, IdempotencyRow
 from vmpool.store.statement import Statement
+from vmpool.store.text import stored_size
 
 KEPT = timedelta(days=1)
+PRUNE_CHUNK = 500
+"""Rows removed in one transaction."""
 
 _TABLE = Base.metadata.tables[IdempotencyRow.__tablename__]
 _COMPLETE = Statement(
     update(_TABLE)
     .where(_TABLE.c.user_id == bindparam("whose"), _TABLE.c.key == bindparam("which"))
-    .values(status=bindparam("status"), body=bindparam("body")),
-    ("whose", "which", "status", "body"),
+    .values(status=bindparam("status"), body=bindparam("body"), stored_bytes=bindparam("stored_bytes")),
+    ("whose", "which", "status", "body", "stored_bytes"),
 )
 
 
@@ -33,7 +48,7 @@ def _claim_with(dialect: Any) -> Statement:
     replaced = {name: taken.excluded[name] for name in ("route", "body_hash", "created_at")}
     claim = taken.on_conflict_do_update(
         index_elements=[_TABLE.c.user_id, _TABLE.c.key],
-        set_={**replaced, "status": null(), "body": null()},
+        set_={**replaced, "status": null(), "body": null(), "stored_bytes": literal_column("0")},
         where=_TABLE.c.created_at <= bindparam("expired", type_=_TABLE.c.created_at.type),
     )
     return Statement(claim, ("user_id", "key", "route", "body_hash", "created_at", "expired"))
@@ -99,7 +114,13 @@ class Idempotency:
     async def complete(self, user_id: int, key: str, status: int, body: str) -> None:
         """Keep the answer for whoever asks again."""
 
-        values = {"whose": user_id, "which": key, "status": status, "body": body}
+        values = {
+            "whose": user_id,
+            "which": key,
+            "status": status,
+            "body": body,
+            "stored_bytes": stored_size(body),
+        }
 
         await self._database.write_behind(_COMPLETE, values, text=len(body))
 
@@ -117,6 +138,28 @@ class Idempotency:
         """Answer every open claim so; how many.  For a server's start: those of a dead server end here."""
         statement = (
             update(IdempotencyRow).where(IdempotencyRow.status.is_(None)).values(status=status, body=body)
+        )
+        return await self._database.write(lambda connection: connection.execute(statement).rowcount)
+
+    async def keep_newest(self, user_id: int, count: int, size: int) -> int:
+        """Forget the user's oldest answered keys beyond `count` and `size` bytes of answers; how many.
+
+        One whose request is at work stays.
+        """
+        order = (IdempotencyRow.created_at.desc(), IdempotencyRow.key)
+        rank = func.row_number().over(order_by=order).label("rank")
+        weight = func.sum(IdempotencyRow.stored_bytes).over(order_by=order).label("weight")
+        ranked = select(IdempotencyRow.key, rank, weight).where(IdempotencyRow.user_id == user_id).subquery()
+        beyond = select(ranked.c.key).where(or_(ranked.c.rank > count, ranked.c.weight > size))
+        keys = await self._database.read(lambda connection: list(connection.scalars(beyond)))
+        chunks = [keys[start : start + PRUNE_CHUNK] for start in range(0, len(keys), PRUNE_CHUNK)]
+        return sum([await self._forget(user_id, chunk) for chunk in chunks])
+
+    async def _forget(self, user_id: int, keys: Sequence[str]) -> int:
+        statement = delete(IdempotencyRow).where(
+            IdempotencyRow.user_id == user_id,
+            IdempotencyRow.key.in_(keys),
+            IdempotencyRow.status.is_not(None),
         )
         return await self._database.write(lambda connection: connection.execute(statement).rowcount)
 

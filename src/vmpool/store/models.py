@@ -275,10 +275,16 @@ class NetworkLogRow(Base):
 
 
 class IdempotencyRow(Base):
-    """One Idempotency-Key of one user: claimed while `status` is null, answered once it is there."""
+    """One Idempotency-Key of one user: claimed while `status` is null, answered once it is there.
+
+    The second index has all that bounding a user's keys looks at, so that no answer is read for it.
+    """
 
     __tablename__ = "idempotency_keys"
-    __table_args__ = (Index("ix_idempotency_keys_created_at", "created_at"),)
+    __table_args__ = (
+        Index("ix_idempotency_keys_created_at", "created_at"),
+        Index("ix_idempotency_keys_user_id_created_at", "user_id", "created_at", "key", "stored_bytes"),
+    )
 
     user_id: Mapped[int] = mapped_column(RowId, ForeignKey("users.id"), primary_key=True)
     key: Mapped[str] = mapped_column(primary_key=True)
@@ -287,3 +293,4 @@ class IdempotencyRow(Base):
     status: Mapped[int | None] = mapped_column(Integer)
     body: Mapped[str | None] = mapped_column(AnyText)
     created_at: Mapped[datetime]
+    stored_bytes: Mapped[int] = mapped_column(BigInteger, server_default="0")

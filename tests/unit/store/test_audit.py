@@ -76,6 +76,32 @@ async def test_what_is_past_its_retention_goes(empty_url: str, monkeypatch: pyte
         assert await store.audit.prune(utcnow() - timedelta(days=4)) == 5
         left = await store.audit.list(limit=10)
         assert [entry.act.request_id for entry in left] == ["0 days", "2 days"]
+        assert await store.audit.keep_newest(1, utcnow()) == 1
+        left = await store.audit.list(limit=10)
+        assert [entry.act.request_id for entry in left] == ["0 days"]
         with pytest.raises(StoreFailed, match="append-only"):
             await store.audit.prune(utcnow() + timedelta(days=1))
         assert await store.audit.list(limit=10) == left
+
+
+async def test_the_oldest_beyond_a_count_go_but_none_of_the_last_day(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vmpool.store.audit.PRUNE_CHUNK", 2)
+    now = utcnow()
+
+    def clock() -> datetime:
+        return now
+
+    async def left(store: Store) -> list[str]:
+        return [entry.act.request_id for entry in reversed(await store.audit.list(limit=10))]
+
+    async with open_store(empty_url, clock=clock) as store:
+        for age in (9, 8, 7, 6, 0, 0, 0):
+            now = utcnow() - timedelta(days=age)
+            await store.audit.append(Act("stop_vm", 200, f"{age}"))
+        assert await store.audit.keep_newest(7, utcnow()) == 0
+        assert await store.audit.keep_newest(6, utcnow()) == 1
+        assert await left(store) == ["8", "7", "6", "0", "0", "0"]
+        assert await store.audit.keep_newest(1, utcnow()) == 3
+        assert await left(store) == ["0", "0", "0"]

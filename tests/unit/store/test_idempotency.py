@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import anyio
 import pytest
+from sqlalchemy import select
 
 from vmpool.domain import User
 from vmpool.errors import IdempotencyMismatch
 from vmpool.store import Fresh, InProgress, Replay, Store
+from vmpool.store.models import IdempotencyRow
 
 from .conftest import Clock
 
@@ -79,3 +81,46 @@ async def test_of_many_equal_claims_at_once_one_is_fresh(store: Store, user: Use
             tasks.start_soon(claim)
     assert answers.count(Fresh()) == 1
     assert sum(isinstance(answer, InProgress) for answer in answers) == 29
+
+
+async def answered(store: Store, user: User, clock: Clock, *bodies: str) -> None:
+    """Keys named after their answers, one a second."""
+    for body in bodies:
+        clock.advance(seconds=1)
+        await store.idempotency.claim(user.id, body, ROUTE, "h")
+        await store.idempotency.complete(user.id, body, 200, body)
+
+
+async def kept(store: Store, user: User) -> list[str]:
+    """The names of the user's keys, oldest first."""
+    rows = select(IdempotencyRow.key).where(IdempotencyRow.user_id == user.id)
+    rows = rows.order_by(IdempotencyRow.created_at)
+    return await store.database.read(lambda connection: list(connection.scalars(rows)))
+
+
+async def test_of_one_users_keys_the_oldest_go_and_of_anothers_none(
+    store: Store, user: User, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vmpool.store.idempotency.PRUNE_CHUNK", 2)
+    other = await store.users.ensure("bob")
+    await answered(store, other, clock, "theirs")
+    await answered(store, user, clock, *"abcdef")
+    assert await store.idempotency.keep_newest(user.id, 6, 6) == 0
+    assert await store.idempotency.keep_newest(user.id, 2, 100) == 4
+    assert await kept(store, user) == ["e", "f"]
+    assert await kept(store, other) == ["theirs"]
+    assert await store.idempotency.claim(user.id, "a", ROUTE, "h") == Fresh()
+
+
+async def test_of_one_users_answers_so_many_bytes_are_kept(store: Store, user: User, clock: Clock) -> None:
+    await answered(store, user, clock, "1" * 10, "2" * 90, "\N{SNOWMAN}", "3" * 9)
+    assert await store.idempotency.keep_newest(user.id, 100, 12 + 89) == 2
+    assert await kept(store, user) == ["\N{SNOWMAN}", "3" * 9]
+    assert await store.idempotency.keep_newest(user.id, 100, 11) == 1
+
+
+async def test_a_request_at_work_keeps_its_key(store: Store, user: User, clock: Clock) -> None:
+    await store.idempotency.claim(user.id, "at work", ROUTE, "h")
+    await answered(store, user, clock, "later", "last")
+    assert await store.idempotency.keep_newest(user.id, 1, 100) == 1
+    assert await kept(store, user) == ["at work", "last"]
