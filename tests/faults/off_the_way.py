@@ -38,6 +38,9 @@ OFF_THE_WAY: Mapping[str, tuple[str, ...]] = MappingProxyType(
                 "await self._database.read(partial(_claimed, values))"
             ),
         ),
+        "a user with more Idempotency-Keys than are kept": (
+            "vmpool.store.idempotency:Idempotency.keep_newest: await self._forget(user_id, chunk)",
+        ),
         "a program that outlives its time, or is killed by the kernel for memory": (
             "vmpool.pool.executions:Executions._follow: await process.signal(signal.SIGKILL, tree=True)",
             "vmpool.pool.executions:Executions._follow: await self._consume(run, events, spool) (2)",
@@ -65,19 +68,13 @@ OFF_THE_WAY: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "vmpool.pool.warm_pool.stock:Stock._make: await self.destroy(key)",
         ),
         "a machine that is made to wait": (
-            (
-                "vmpool.backends.docker.backend:DockerBackend._create: "
-                "await spares.check(self._claims.standing[key])"
-            ),
+            "vmpool.backends.docker.making:Making.create: await spares.check(self._claims.standing[key])",
         ),
         "an image without our user": (
-            (
-                "vmpool.backends.docker.backend:DockerBackend._create: "
-                "await container.put_archive('/', home_archive())"
-            ),
+            "vmpool.backends.docker.making:Making.create: await container.put_archive('/', home_archive())",
         ),
         "a container that is there already, or is being removed": (
-            "vmpool.backends.docker.backend:DockerBackend._create: await self._start(key)",
+            "vmpool.backends.docker.making:Making.create: await self.start(key)",
             "vmpool.backends.docker.containers:create_or_find: await client.containers.get(name)",
             "vmpool.backends.docker.containers:create_or_find: await remove(client, name)",
         ),
@@ -94,7 +91,7 @@ OFF_THE_WAY: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "an agent that does not end when it is asked to": (
             (
                 "vmpool.backends.docker.backend:DockerBackend.stop: "
-                "await end(self._container(key), init, self._isolation_of(facts))"
+                "await end(self._containers.at(key), init, self._containers.isolation(facts))"
             ),
         ),
         "a process the server may not end itself": (

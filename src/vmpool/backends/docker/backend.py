@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import builtins
-import json
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import anyio
 from aiodocker import Docker
-from aiodocker.containers import DockerContainer
-from aiodocker.exceptions import DockerError
 from anyio.abc import ByteStream
 
 from vmpool.backends.base import (
@@ -26,10 +23,11 @@ from vmpool.backends.base import (
     Usage,
 )
 from vmpool.backends.docker import snapshots, spares
-from vmpool.backends.docker.agent_volume import agent_binary, drop_agent_volumes, home_archive
+from vmpool.backends.docker.agent_volume import agent_binary, drop_agent_volumes
 from vmpool.backends.docker.claims import Claims, can_claim
-from vmpool.backends.docker.containers import create_or_find, remove
-from vmpool.backends.docker.dial import dial_agent, wait_for_agent
+from vmpool.backends.docker.containers import Containers, remove
+from vmpool.backends.docker.description import description
+from vmpool.backends.docker.dial import dial_agent
 from vmpool.backends.docker.disk_images import DiskImages
 from vmpool.backends.docker.ending import end, end_and_forget
 from vmpool.backends.docker.engine import (
@@ -41,36 +39,17 @@ from vmpool.backends.docker.engine import (
     machine_of,
     template_images,
 )
-from vmpool.backends.docker.errors import docker_errors, is_missing
+from vmpool.backends.docker.errors import docker_errors
 from vmpool.backends.docker.holding import Holding
 from vmpool.backends.docker.local import NoSocket, NotLocal, dial_local, usage_local
-from vmpool.backends.docker.machines import (
-    init_of,
-    labels_of,
-    layer_size,
-    machine_from_inspection,
-    machine_from_listing,
-    state_of,
-    usage_from_stats,
-)
+from vmpool.backends.docker.machines import init_of, labels_of, layer_size, state_of, usage_from_stats
+from vmpool.backends.docker.making import CLEANUP_SECONDS, Making
 from vmpool.backends.docker.resizing import change
-from vmpool.backends.docker.route import route_every_address
 from vmpool.backends.docker.sources import Sources
-from vmpool.backends.docker.spares import as_claimed, can_have_spares, claimed_machine
-from vmpool.backends.docker.spec import (
-    LABEL_POOL,
-    LABEL_SNAPSHOT,
-    Placement,
-    checked_pool_id,
-    container_config,
-    container_name,
-    snapshot_image,
-)
+from vmpool.backends.docker.spec import LABEL_SNAPSHOT, checked_pool_id, snapshot_image
 from vmpool.backends.docker.storage import Storage, limit_of, storage_of
 from vmpool.errors import AgentUnreachable, BackendFailed, BackendUnreachable, Unsupported
 
-CLEANUP_SECONDS = 15
-"""How long a failed create may take to remove what it made; after that the reconciler finds it."""
 ENGINE_SECONDS = 60
 """How long one engine call that must not be cut in half may take."""
 
@@ -109,7 +88,6 @@ class DockerBackend(Backend):
         self._holding = Holding()
         self._claims = Claims()
         self._creating: set[MachineKey] = set()
-        self._keeping: set[MachineKey] = set()
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -126,7 +104,17 @@ class DockerBackend(Backend):
             agent = self._agent
             if agent is None:
                 agent = await anyio.to_thread.run_sync(agent_binary, machine_of(info))
-            self._sources = Sources(self._client, self._pool_id, self._prefix, agent)
+            self._containers = Containers(self._client, self._pool_id, self._engine, self._claims)
+            self._making = Making(
+                self._client,
+                self._pool_id,
+                self._runtime,
+                self._engine,
+                self._containers,
+                self._claims,
+                self._disks,
+                Sources(self._client, self._pool_id, self._prefix, agent),
+            )
             self._stack = stack.pop_all()
         return self
 
@@ -141,25 +129,7 @@ class DockerBackend(Backend):
         """The engine's version, its runtime as isolation, and which templates have an image."""
         with docker_errors("list the engine's images"):
             templates = await template_images(self._client, self._prefix)
-        return BackendInfo(
-            name=self.name,
-            version=self._engine.version,
-            isolation=self._engine.isolation,
-            isolations=self._engine.isolations,
-            soft_limits={
-                isolation: tuple(self._engine.offering(isolation).soft_limits())
-                for isolation in self._engine.isolations
-            },
-            grade=self._engine.runtime,
-            templates=tuple(templates),
-            enforcement=self._engine.enforcement(),
-            capabilities=(
-                *(() if self._engine.storage is Storage.MEMORY else ("snapshot",)),
-                *(() if self._engine.podman else ("resize",)),
-                *(("spares",) if can_have_spares(self._engine) else ()),
-                *(("network:full",) if self._engine.bridge else ()),
-            ),
-        )
+        return description(self._engine, tuple(templates))
 
     async def create(self, key: MachineKey, spec: MachineSpec) -> Machine:
         """One container; a second call with its key finds the first one's by the name's uniqueness."""
@@ -167,75 +137,23 @@ class DockerBackend(Backend):
             self._creating.add(key)
             try:
                 with docker_errors(f"create {key}"):
-                    return await self._create(key, spec)
+                    return await self._making.create(key, spec)
             finally:
                 self._creating.discard(key)
-
-    async def _create(self, key: MachineKey, spec: MachineSpec) -> Machine:
-        if self._claims.of(key) is not None:
-            return await self._start(key)
-        source = await self._sources.of(spec)
-        engine = self._engine.offering(spec.isolation)
-        placement = Placement(
-            self._pool_id,
-            await self._sources.agent_volume(source.image),
-            self._runtime if engine is self._engine else engine.runtime,
-            engine.isolation,
-            engine.podman,
-            engine.runtime,
-            engine.storage,
-        )
-        config = container_config(key, spec, source.image, source.base, placement, source.size)
-        name = container_name(self._pool_id, key)
-        made = False
-        try:
-            # Cut in half, this call would leave a container that nobody knows of.
-            with anyio.CancelScope(shield=True):
-                container, made = await create_or_find(self._client, name, config)
-            await anyio.lowlevel.checkpoint()
-            await self._disks.put(await container.show(), spec.limits.disk)
-            if made and not source.ours and engine.storage is not Storage.MEMORY:
-                await container.put_archive("/", home_archive())
-            await container.start()
-            facts = await self._standing(container, engine.isolation)
-            self._claims.stands(key, facts, spec)
-            if key.is_spare:
-                await spares.check(self._claims.standing[key])
-        except BaseException:
-            self._claims.standing.pop(key, None)
-            if made:
-                await self._undo(name)
-            raise
-        return machine_from_inspection(key, facts, self._engine)
-
-    async def _standing(self, container: DockerContainer, isolation: str) -> dict[str, Any]:
-        """The engine's answer about a container that was started, once its agent can be dialled."""
-        facts = await wait_for_agent(container, isolation)
-        if isolation == "container":
-            await self._disks.check(facts)
-            await route_every_address(facts)
-        return facts
-
-    async def _undo(self, name: str) -> None:
-        with anyio.move_on_after(CLEANUP_SECONDS, shield=True):
-            await remove(self._client, name)
 
     async def inspect(self, key: MachineKey) -> Machine | None:
         """By the container's name."""
         with docker_errors(f"inspect {key}"):
-            facts = await self._facts(key)
+            facts = await self._containers.facts(key)
         if facts is None:
             return None
-        machine = machine_from_inspection(key, facts, self._engine)
+        machine = self._containers.machine(key, facts)
         return replace(machine, state=MachineState.CREATING) if key in self._creating else machine
 
     async def list(self) -> builtins.list[Machine]:
         """By the pool's label."""
-        wanted = json.dumps({"label": [f"{LABEL_POOL}={self._pool_id}"]})
         with docker_errors("list the containers"):
-            entries = await self._client.containers.list(all=True, filters=wanted)
-        found = [machine_from_listing(entry._container, self._pool_id, self._engine) for entry in entries]
-        machines = [as_claimed(machine, self._claims) for machine in found if machine is not None]
+            machines = await self._containers.list()
         return [
             replace(machine, state=MachineState.CREATING) if machine.key in self._creating else machine
             for machine in machines
@@ -245,43 +163,26 @@ class DockerBackend(Backend):
         """The same container again, its files as they were, with a fresh agent."""
         async with self._holding(key):
             with docker_errors(f"start {key}"):
-                return await self._start(key)
-
-    async def _start(self, key: MachineKey) -> Machine:
-        claim = self._claims.of(key)
-        if claim is not None:  # the engine starts it with the limits it knows of
-            await self._record(claim.container_id, key, claim.spec)
-        facts = await self._facts(key)
-        if facts is None or machine_from_inspection(key, facts, self._engine).state is MachineState.CREATING:
-            raise BackendFailed(f"{key} is not there to be started; recreate the VM")
-        container = self._container(key)
-        await self._disks.put_back(facts)
-        await container.start()
-        facts = await self._standing(container, self._isolation_of(facts))
-        if claim is not None:
-            await self._record(claim.container_id, key, claim.spec)
-        return machine_from_inspection(key, facts, self._engine)
+                return await self._making.start(key)
 
     async def stop(self, key: MachineKey) -> None:
         """SIGKILL to the agent and so to all; the container stays."""
         async with self._holding(key):
             with docker_errors(f"stop {key}"):
-                facts = await self._facts(key)
-                if facts is None or machine_from_inspection(key, facts, self._engine).state is (
-                    MachineState.CREATING
-                ):
+                facts = await self._containers.facts(key)
+                if facts is None or self._containers.machine(key, facts).state is (MachineState.CREATING):
                     raise BackendFailed(f"{key} is not there to be stopped; recreate the VM")
                 self._claims.standing.pop(key, None)
                 init = init_of(facts)
                 if init is not None:
-                    await end(self._container(key), init, self._isolation_of(facts))
+                    await end(self._containers.at(key), init, self._containers.isolation(facts))
                 await self._disks.write_out(facts)
 
     async def destroy(self, key: MachineKey) -> None:
         """The container with its layer, and the image of a deleted snapshot that only it still held."""
         async with self._holding(key):
             with docker_errors(f"destroy {key}"):
-                facts = await self._facts(key)
+                facts = await self._containers.facts(key)
                 if facts is None:
                     self._claims.settled(key)
                     return
@@ -289,7 +190,9 @@ class DockerBackend(Backend):
                     self._claims.standing.pop(key, None)
                     init = init_of(facts)
                     if init is not None:
-                        await end_and_forget(self._container(key), init, self._isolation_of(facts))
+                        await end_and_forget(
+                            self._containers.at(key), init, self._containers.isolation(facts)
+                        )
                     await self._disks.take_away(facts)
                     await remove(self._client, facts["Id"])
                     self._claims.settled(key)
@@ -305,26 +208,26 @@ class DockerBackend(Backend):
             except (NotLocal, NoSocket):
                 self._claims.standing.pop(key, None)  # it does not run as it did: ask the engine
         with docker_errors(f"dial {key}"):
-            facts = await self._facts(key)
+            facts = await self._containers.facts(key)
             if facts is None or key in self._creating:
                 raise AgentUnreachable(f"{key} has no agent to be reached")
-            return await dial_agent(self._container(key), facts, self._isolation_of(facts))
+            return await dial_agent(self._containers.at(key), facts, self._containers.isolation(facts))
 
     async def usage(self, key: MachineKey) -> Usage:
         """The cgroup's figures where they can be read, else the engine's; disk: its own, or the layer."""
         with docker_errors(f"measure {key}"):
-            facts = await self._facts(key)
+            facts = await self._containers.facts(key)
             init = init_of(facts) if facts is not None else None
             if facts is None or init is None:
                 return Usage()
             try:
                 figures = await usage_local(init)
             except NotLocal:
-                stats = await self._container(key).stats(stream=False)
+                stats = await self._containers.at(key).stats(stream=False)
                 figures = usage_from_stats(stats[0] if stats else {})
             disk = await self._disks.used(facts)
             if disk is None:  # the engine counts file by file
-                facts = await self._facts(key, size=True)
+                facts = await self._containers.facts(key, size=True)
                 disk = None if facts is None else layer_size(facts)
             return replace(figures, disk_bytes=disk)
 
@@ -333,18 +236,15 @@ class DockerBackend(Backend):
         name = snapshot_image(self._pool_id, reference)
         async with self._holding(key):
             with docker_errors(f"keep the files of {key}"):
-                facts = await self._facts(key)
+                facts = await self._containers.facts(key)
                 if facts is None:
                     raise BackendFailed(f"{key} is not there to be kept")
                 if storage_of(labels_of(facts)) is Storage.MEMORY:
                     raise Unsupported("snapshot", self.name, "the VM's files are in memory")
                 await self._disks.put_back(facts)
-                self._keeping.add(key)
-                try:
+                with self._containers.frozen(key):
                     limit = limit_of(labels_of(facts))
-                    return await snapshots.keep(self._client, self._container(key), name, limit)
-                finally:
-                    self._keeping.discard(key)
+                    return await snapshots.keep(self._client, self._containers.at(key), name, limit)
 
     async def delete_snapshot(self, reference: str) -> None:
         """Its name goes; its layers stay for as long as a VM or another snapshot stands on them."""
@@ -360,14 +260,12 @@ class DockerBackend(Backend):
         """See `SupportsResize`: the engine's own update, and the disk of a container that does not run."""
         async with self._holding(key):
             with docker_errors(f"change the limits of {key}"):
-                claim = self._claims.of(key)
-                if claim is not None:
-                    await self._record(claim.container_id, key, claim.spec)
-                facts = await self._facts(key)
+                await self._containers.record_claim(key)
+                facts = await self._containers.facts(key)
                 if facts is None or state_of(facts["State"]["Status"]) is MachineState.CREATING:
                     raise BackendFailed(f"{key} is not there to be changed")
-                await change(self._client, self._disks, facts, spec.limits, self._isolation_of(facts))
-                return machine_from_inspection(key, facts, self._engine)
+                await change(self._client, self._disks, facts, spec.limits, self._containers.isolation(facts))
+                return self._containers.machine(key, facts)
 
     def can_claim(self, made: MachineSpec, asked: MachineSpec) -> bool:
         """Where template, network and disk are the same: the engine and the kernel change the rest."""
@@ -382,43 +280,15 @@ class DockerBackend(Backend):
             await spares.dress_claimed(standing, spec)
             self._claims.claim(key, standing.init.container_id, spec)
             self._claims.standing[key] = standing
-        return claimed_machine(key, standing, self._engine)
+        return spares.claimed_machine(key, standing, self._engine)
 
     async def settle(self, container_id: str, key: MachineKey, spec: MachineSpec) -> None:
         """Limits into the engine's records, the hostname into the kernel's, and last the name."""
         async with self._holding(key):
             with docker_errors(f"settle {key}"):
-                await self._record(container_id, key, spec)
-
-    async def _record(self, container_id: str, key: MachineKey, spec: MachineSpec) -> None:
-        if self._claims.of(key) is None:
-            self._claims.claim(key, container_id, spec)
-        await spares.record(self._client, self._pool_id, self._engine, container_id, key, spec)
-        self._claims.settled(key)
+                await self._containers.record(container_id, key, spec)
 
     async def outdated_spares(self) -> builtins.list[MachineKey]:
         """By the image their container stands on."""
         with docker_errors("look for outdated spares"):
             return await spares.outdated(self._client, self._pool_id, self._prefix, self._claims)
-
-    def _isolation_of(self, facts: dict[str, Any]) -> str:
-        return self._engine.running(labels_of(facts)).isolation
-
-    def _container(self, key: MachineKey) -> DockerContainer:
-        """By name, or by id where the name is still another's."""
-        claim = self._claims.of(key)
-        name = container_name(self._pool_id, key) if claim is None else claim.container_id
-        return self._client.containers.container(name)
-
-    async def _facts(self, key: MachineKey, **options: bool) -> dict[str, Any] | None:
-        """The engine's full answer about the key's container, None if there is none."""
-        try:
-            container = self._container(key)
-            facts = await container.show(**options)
-            if key not in self._keeping:
-                facts = await snapshots.thawed(container, facts)
-            return facts if self._claims.owner(facts["Id"]) in (None, key) else None
-        except DockerError as error:
-            if is_missing(error):
-                return None
-            raise

@@ -1,15 +1,94 @@
-"""The engine's containers by name: made once, removed for good."""
+"""The engine's containers: made once by name, found by key, removed for good."""
 
 from __future__ import annotations
+
+import builtins
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import anyio
 from aiodocker import Docker
 from aiodocker.containers import DockerContainer
 from aiodocker.exceptions import DockerError
 
+from vmpool.backends.base import Machine, MachineKey, MachineSpec
+from vmpool.backends.docker import snapshots, spares
+from vmpool.backends.docker.claims import Claim, Claims
+from vmpool.backends.docker.engine import Engine
 from vmpool.backends.docker.errors import is_conflict, is_missing
-from vmpool.backends.docker.spec import JSONDict
+from vmpool.backends.docker.machines import labels_of, machine_from_inspection, machine_from_listing
+from vmpool.backends.docker.spec import LABEL_POOL, JSONDict, container_name
 from vmpool.errors import BackendFailed
+
+
+class Containers:
+    """Those of one pool, each by the key it has by now, which its name need not say yet.
+
+    claims: what this process knows of that.
+    """
+
+    def __init__(self, client: Docker, pool_id: str, engine: Engine, claims: Claims) -> None:
+        self._client, self._pool_id, self._engine, self._claims = client, pool_id, engine, claims
+        self._frozen: set[MachineKey] = set()
+
+    def at(self, key: MachineKey) -> DockerContainer:
+        """By name, or by id where the name is still another's."""
+        claim = self._claims.of(key)
+        name = container_name(self._pool_id, key) if claim is None else claim.container_id
+        return self._client.containers.container(name)
+
+    async def facts(self, key: MachineKey, **options: bool) -> dict[str, Any] | None:
+        """The engine's full answer about the key's container, None if there is none."""
+        try:
+            container = self.at(key)
+            facts = await container.show(**options)
+            if key not in self._frozen:
+                facts = await snapshots.thawed(container, facts)
+            return facts if self._claims.owner(facts["Id"]) in (None, key) else None
+        except DockerError as error:
+            if is_missing(error):
+                return None
+            raise
+
+    async def list(self) -> builtins.list[Machine]:
+        """All of them, by the pool's label."""
+        wanted = json.dumps({"label": [f"{LABEL_POOL}={self._pool_id}"]})
+        entries = await self._client.containers.list(all=True, filters=wanted)
+        found = [machine_from_listing(entry._container, self._pool_id, self._engine) for entry in entries]
+        return [spares.as_claimed(machine, self._claims) for machine in found if machine is not None]
+
+    def machine(self, key: MachineKey, facts: dict[str, Any]) -> Machine:
+        """What the engine's full answer means."""
+        return machine_from_inspection(key, facts, self._engine)
+
+    def isolation(self, facts: dict[str, Any]) -> str:
+        """By what the container is kept apart."""
+        return self._engine.running(labels_of(facts)).isolation
+
+    @contextmanager
+    def frozen(self, key: MachineKey) -> Iterator[None]:
+        """For the block nobody thaws the container."""
+        self._frozen.add(key)
+        try:
+            yield
+        finally:
+            self._frozen.discard(key)
+
+    async def record(self, container_id: str, key: MachineKey, spec: MachineSpec) -> None:
+        """Have the engine's records, last the name, say that the container is the key's and to this spec."""
+        if self._claims.of(key) is None:
+            self._claims.claim(key, container_id, spec)
+        await spares.record(self._client, self._pool_id, self._engine, container_id, key, spec)
+        self._claims.settled(key)
+
+    async def record_claim(self, key: MachineKey) -> Claim | None:
+        """The same for a key whose claim the engine has not been told of; that claim."""
+        claim = self._claims.of(key)
+        if claim is not None:
+            await self.record(claim.container_id, key, claim.spec)
+        return claim
 
 
 async def create_or_find(client: Docker, name: str, config: JSONDict) -> tuple[DockerContainer, bool]:
