@@ -130,3 +130,46 @@ async def test_a_vms_life_on_podman(podman: str, tmp_path: Path, pool_id: str) -
             for machine in await backend.list():
                 await backend.destroy(machine.key)
         assert await backend.list() == []
+
+
+WALLS = """
+ulimit -Sn; ulimit -Hn
+grep '^Max core' /proc/self/limits
+grep '^Max file size' /proc/self/limits
+df --output=size --block-size=1M /dev/shm | tail -n 1
+cat /proc/sys/kernel/shmall
+head -c 96M /dev/zero > /home/user/large
+stat -c %s /home/user/large
+head -c 72M /dev/zero 2>&1 > /dev/shm/large | grep -c 'No space left'
+"""
+
+
+async def test_limits_on_podman(podman: str, tmp_path: Path, pool_id: str) -> None:
+    """The engine takes each setting, and the kernel holds it."""
+    async with DockerBackend(tmp_path, pool_id=pool_id, host=podman) as backend:
+        limits = Limits(cpu=1, memory=96, disk=80, processes=32)
+        try:
+            made = await backend.create(KEY, MachineSpec("box", "bash", limits))
+            assert any("disk" in warning for warning in made.warnings)
+            assert not any("memory" in warning for warning in made.warnings)
+            async with agent_of(backend, KEY) as agent:
+                found = [" ".join(line.split()) for line in (await shell(agent, WALLS)).splitlines()]
+                assert found == [
+                    "1024",
+                    "4096",
+                    "Max core file size 1 1 bytes",
+                    f"Max file size {80 << 20} {80 << 20} bytes",
+                    "64",
+                    str(64 * 2**20 // os.sysconf("SC_PAGE_SIZE")),
+                    "File size limit exceeded",
+                    str(80 << 20),
+                    "1",
+                ]
+                await shell(agent, "rm /dev/shm/large")
+                greedy = "x=$(head -c 200000000 /dev/zero | tr '\\0' x)"
+                output, ended = await run(agent, "/bin/bash", "-c", greedy)
+                assert ended.exit_code != 0, output
+                assert (await shell(agent, "echo alive")) == "alive\n"
+        finally:
+            for machine in await backend.list():
+                await backend.destroy(machine.key)
