@@ -29,6 +29,28 @@ def refused(what, deed, *arguments, **more):
         return error.errno
     sys.exit(f"{what}: it was let do it: {result!r}")
 
+def unanswered(what, host, port):
+    """Whoever takes the connection, no byte comes back; and the VM's proxy, where it has one, refuses."""
+    answer = answered((host, port), "GET / HTTP/1.0")
+    if answer:
+        sys.exit(f"{what}: something answered: {answer!r}")
+    named = f"[{host}]" if host.count(":") > 1 and host[0] != "[" else host
+    answer = answered(("127.0.0.1", 3128), f"CONNECT {named}:{port} HTTP/1.1")
+    if answer and answer.split()[1] < b"400":
+        sys.exit(f"{what}: the proxy led to it: {answer!r}")
+
+def answered(address, line):
+    """What comes back to a request of this first line."""
+    try:
+        with socket.create_connection(address, timeout=5) as peer:
+            peer.sendall(line.encode() + b"\r\nHost: x\r\n\r\n")
+            answer = peer.recv(100)
+    except OSError as error:
+        answer = b""
+        print(address, error, flush=True)
+    print(line, answer, flush=True)
+    return answer
+
 def until_refused(deed, most):
     """How often the deed can be done; what it returned is kept until then.  Failing `most` times to fail is
     a failure."""
