@@ -44,7 +44,9 @@ async def podman(engine: None) -> AsyncIterator[str]:
     directory = Path(tempfile.mkdtemp(prefix="vmp"))  # Podman wants short paths
     command = ["unshare", "--mount", "--propagation", "slave", "sh", "-c", START, "podman", str(directory)]
     with (directory / "log").open("wb") as log:
-        service = await anyio.open_process(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        service = await anyio.open_process(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=directory
+        )
     try:
         with anyio.fail_after(20):
             while not (directory / "podman.sock").is_socket():
