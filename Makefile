@@ -9,11 +9,13 @@ BIN     := $(VENV)/bin
 REQUIRE ?=
 SECONDS ?= 20
 MINUTES ?= 30
+VMS     ?= 100
+USERS   ?= 10
 BACKEND ?= bubblewrap
 PIP     := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-user check format fuzz soak agent bench bench-peers constraints bless clean
+.PHONY: help demo test test-user check format fuzz soak crowd agent bench bench-peers constraints bless clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +35,9 @@ format: $(VENV)/.dev ## rewrite the sources in the project's format
 
 soak: $(VENV)/.dev ## use a pool for MINUTES (30): nothing may grow; BACKEND=docker for another
 	$(BIN)/python -m bench.soak --minutes $(MINUTES) --backend $(BACKEND)
+
+crowd: $(VENV)/.dev ## VMS (100) of USERS (10) at once, each used: nothing may fail or be left
+	$(BIN)/python -m bench.crowd --vms $(VMS) --users $(USERS) --backend $(BACKEND)
 
 fuzz: $(VENV)/.fuzz ## fuzz what reads bytes of VMs, SECONDS (20) for each parser
 	$(BIN)/python -m fuzz --seconds $(SECONDS) $(NAMES)
