@@ -18,7 +18,9 @@ import anyio
 import anyio.lowlevel
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from vmpool.api.edge import headers_of_every_answer
 from vmpool.api.errors import edge_problem, respond
@@ -34,6 +36,8 @@ HEAD_SECONDS = 20.0
 """How long a request's head may take to arrive whole; for a connection's first one, from its beginning."""
 HELD_BYTES = 64 << 10
 """Of an answer, until they are written without waiting for more."""
+MESSAGE_BYTES = 1 << 20
+"""Of one message on a WebSocket; a longer one closes it."""
 OPEN_FILES = 65_536
 """What the soft limit of open files is raised to where the hard one allows; the unit asks for the same."""
 
@@ -101,7 +105,9 @@ class HTTPServer:
             loop="none",
             # uvicorn calls it and asks no more of it
             http=cast("type[asyncio.Protocol]", partial(_Protocol, max_connections=max_connections)),
-            ws="none",
+            ws=_Socket,
+            ws_max_size=MESSAGE_BYTES,
+            ws_per_message_deflate=False,  # output that compresses well would cost more here than on the way
             lifespan="off",
             log_config=None,
             access_log=False,  # `vmpool.api.observed` writes it, with the ids
@@ -225,6 +231,16 @@ class _Protocol(HttpToolsProtocol):
         if self._patience is not None:
             self._arrived()
         super().on_message_complete()
+
+
+class _Socket(WebSocketsSansIOProtocol):
+    """A WebSocket; one that is refused with an answer has had its handshake, which uvicorn would miss."""
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """An ASGI message to the other side."""
+        await super().send(message)
+        if self.close_sent:
+            self.handshake_complete = True
 
 
 class _Gathering:

@@ -42,8 +42,13 @@ class EventStream:
 
 
 @asynccontextmanager
-async def following(caller: Caller, url: str, body: object = None) -> AsyncIterator[EventStream]:
-    """GET `url`, or POST `body` to it; leaving the block is the reader going away."""
+async def following(
+    caller: Caller, url: str, body: object = None, **headers: str
+) -> AsyncIterator[EventStream]:
+    """GET `url`, or POST `body` to it; leaving the block is the reader going away.
+
+    headers: further ones, with `_` for `-`.
+    """
     content = b"" if body is None else json.dumps(body).encode()
     transport = caller.client._transport
     assert isinstance(transport, httpx.ASGITransport)
@@ -62,6 +67,7 @@ async def following(caller: Caller, url: str, body: object = None) -> AsyncItera
             (b"authorization", caller.client.headers["authorization"].encode()),
             (b"content-type", b"application/json"),
             (b"accept", b"text/event-stream"),
+            *((name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()),
         ],
         "server": ("pool", 80),
         "client": ("127.0.0.1", 1),

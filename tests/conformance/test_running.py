@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from pathlib import Path
 
 import anyio
@@ -17,11 +17,13 @@ from vmpool.pool.requests import VMRequest
 from vmpool.pool.settings import PoolSettings
 from vmpool.pool.vm_pool_manager import VMPoolManager
 from vmpool.pool.warm_pool.bounds import Bounds
+from vmpool.pool.watch import Piece, Position
 from vmpool.store import open_store
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
 real = pytest.mark.requires(Power.REAL_PROGRAMS)
 
+Following = AsyncGenerator[Piece | Execution, None]
 Serve = Callable[[], AbstractAsyncContextManager[VMPoolManager]]
 SETTINGS = PoolSettings(host_memory=64_000, warm_pool=Bounds(maximum=0), stop_grace=1.0)
 
@@ -186,3 +188,51 @@ async def test_a_stop_ends_them(serve: Serve) -> None:
         assert (result.state, result.failure) == (ExecutionState.LOST, "ended because the VM was stopped")
         assert result.outcome is not None and result.outcome.output == "begun\n"
         await pool.delete_vm(USER, "box")
+
+
+async def test_output_as_it_comes_from_any_position(serve: Serve) -> None:
+    """Beside a reader that stops reading: neither the program nor the others wait for it."""
+    async with serve() as pool:
+        await make(pool)
+        code = (
+            "import sys\nsys.stdout.write('ready\\n')\nsys.stdout.flush()\ninput()\n"
+            "for n in range(200):\n    sys.stdout.write('%07d\\n' % n * 1024)\n"
+            "sys.stderr.write('end\\n')\n"
+        )
+        request = ExecutionRequest(code=code, background=True, timeout=math.inf, stdin_open=True)
+        begun = await pool.start_execution(USER, "box", request)
+        whole = b"ready\n" + b"".join(b"%07d\n" % number * 1024 for number in range(200))
+        slow = await pool.streams.follow(USER, "box", begun.id, Position())
+        found: dict[int, tuple[bytes, bytes]] = {}
+
+        async def read(at: int) -> None:
+            following = await pool.streams.follow(USER, "box", begun.id, Position(at))
+            found[at] = await everything(following)
+
+        async with aclosing(slow):
+            first = await anext(slow)
+            assert isinstance(first, Piece) and first.data == b"ready\n"
+            with anyio.fail_after(60):
+                async with anyio.create_task_group() as tasks:
+                    for at in (0, 6, 1_000_000):
+                        tasks.start_soon(read, at)
+                    await pool.controls.write_stdin(USER, "box", begun.id, b"go\n", close=True)
+            assert {at: (out == whole[at:], err) for at, (out, err) in found.items()} == dict.fromkeys(
+                (0, 6, 1_000_000), (True, b"end\n")
+            )
+            out, err = await everything(slow)
+            assert (first.data + out == whole, err) == (True, b"end\n")
+        await pool.delete_vm(USER, "box")
+
+
+async def everything(values: Following) -> tuple[bytes, bytes]:
+    """Both streams to the end, which must come."""
+    out, err, end = bytearray(), bytearray(), None
+    async for value in values:
+        if isinstance(value, Piece):
+            assert not value.skipped
+            (out if value.stream == "stdout" else err).extend(value.data)
+        else:
+            end = value
+    assert end is not None and end.state is ExecutionState.FINISHED
+    return bytes(out), bytes(err)

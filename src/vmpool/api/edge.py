@@ -83,7 +83,7 @@ class Edge:
             nonlocal begun
             if message["type"] == "http.response.start":
                 begun = True
-                _decorate(message, request_id, secure=scope.get("scheme") == "https")
+                decorate(message, request_id, secure=scope.get("scheme") == "https")
                 if "operation" in state or message["status"] in REFUSED:
                     await self._record(scope, message["status"])
             await send(message)
@@ -139,7 +139,8 @@ def headers_of_every_answer(request_id: str, *, secure: bool) -> tuple[tuple[byt
     return ((b"x-request-id", request_id.encode()), *(_SECURE_HEADERS if secure else _HEADERS))
 
 
-def _decorate(message: Message, request_id: str, *, secure: bool) -> None:
+def decorate(message: Message, request_id: str, *, secure: bool) -> None:
+    """Add them to an answer's beginning."""
     headers = list(message.get("headers", ()))
     present = {name for name, _ in headers}
     own = headers_of_every_answer(request_id, secure=secure)

@@ -22,6 +22,10 @@ from vmpool.pool.feed import LogEntry
 
 T = TypeVar("T")
 
+Ended = Callable[[], None]
+Left = Callable[[], Awaitable[None]]
+"""What is to be done when a reader has left."""
+
 MEDIA_TYPE = "text/event-stream"
 HEARTBEAT_SECONDS = 15.0
 """How often a comment is sent: proxies close silent connections."""
@@ -34,7 +38,8 @@ class EventStream(Response, Generic[T]):
     that is complete, from the number of values.  closing: set when a stream without end is to end; without
     it the stream is a request like others, which the server's end leaves its time.  allowed: raises once the
     reader may not read any more, and is asked at every heartbeat.  A failure, that one included, and being
-    cut by the server's end, is an event `error` with the problem.
+    cut by the server's end, is an event `error` with the problem.  left: awaited when the reader has gone
+    before the end.
     """
 
     media_type = MEDIA_TYPE
@@ -48,6 +53,7 @@ class EventStream(Response, Generic[T]):
         end: Callable[[int], bytes] | None = None,
         closing: anyio.Event | None = None,
         allowed: Callable[[], Awaitable[None]] | None = None,
+        left: Left | None = None,
     ) -> None:
         super().__init__(headers={"X-Accel-Buffering": "no"})
         del self.headers["content-length"]
@@ -57,14 +63,16 @@ class EventStream(Response, Generic[T]):
         self._end = end
         self._closing = closing
         self._allowed = allowed
+        self._left = left
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         write = partial(_write, send)
+        gone = anyio.Event()
         try:
             async with anyio.create_task_group() as tasks:
                 ended = tasks.cancel_scope.cancel
-                tasks.start_soon(_when_gone, receive, ended)
+                tasks.start_soon(when_gone, receive, gone, ended)
                 tasks.start_soon(_heartbeat, write)
                 if self._allowed is not None:
                     tasks.start_soon(self._while_allowed, self._allowed, write, ended)
@@ -74,6 +82,8 @@ class EventStream(Response, Generic[T]):
                 ended()
         except anyio.get_cancelled_exc_class():  # the server's end, as at the edge: this task ends here too
             await write(self._failed(cut()))
+        if gone.is_set() and self._left is not None:
+            await self._left()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _send_all(self, write: Callable[[bytes], Awaitable[None]]) -> None:
@@ -92,7 +102,7 @@ class EventStream(Response, Generic[T]):
         self,
         allowed: Callable[[], Awaitable[None]],
         write: Callable[[bytes], Awaitable[None]],
-        ended: Callable[[], None],
+        ended: Ended,
     ) -> None:
         try:
             while True:
@@ -151,13 +161,15 @@ async def _heartbeat(write: Callable[[bytes], Awaitable[None]]) -> None:
         await anyio.sleep(HEARTBEAT_SECONDS)
 
 
-async def when_closing(closing: anyio.Event, ended: Callable[[], None]) -> None:
+async def when_closing(closing: anyio.Event, ended: Ended) -> None:
     """Call `ended` once the server stops accepting."""
     await closing.wait()
     ended()
 
 
-async def _when_gone(receive: Receive, ended: Callable[[], None]) -> None:
+async def when_gone(receive: Receive, gone: anyio.Event, ended: Ended) -> None:
+    """Set `gone` and call `ended` once the reader has left."""
     while (await receive())["type"] != "http.disconnect":
         pass
+    gone.set()
     ended()

@@ -22,6 +22,7 @@ NEEDED: Mapping[str, Scope] = MappingProxyType(
         "get_execution": Scope.READ,
         "get_output": Scope.READ,
         "wait_for_execution": Scope.READ,
+        "stream_execution": Scope.READ,
         "list_snapshots": Scope.READ,
         "get_network": Scope.READ,
         "network_log": Scope.READ,

@@ -18,6 +18,8 @@ from vmpool.api import (
     metrics,
     network,
     overview,
+    runs,
+    streams,
     users,
     vms,
 )
@@ -28,6 +30,7 @@ from vmpool.api.record import Recorder
 from vmpool.api.scopes import NEEDED
 from vmpool.api.services import Services
 from vmpool.api.shortcut import ExecuteShortcut
+from vmpool.api.sockets import Sockets
 
 DESCRIPTION = """A pool of isolated virtual machines for running code.
 
@@ -61,7 +64,8 @@ def create_app(
         Edge, authenticate=services.authenticator, record=record, bodies=bodies, is_open=is_open
     )
     errors.install(app)
-    shortcut = ExecuteShortcut(app, services, record, bodies)
+    sockets = Sockets(app, services, record)
+    shortcut = ExecuteShortcut(sockets, services, record, bodies)
     return Observed(shortcut, services.telemetry, access_log=access_log)
 
 
@@ -80,7 +84,9 @@ def routes() -> FastAPI:
         metrics.router,
         vms.router,
         history.router,
+        runs.router,
         executions.router,
+        streams.router,
         network.router,
         keys.router,
         users.router,

@@ -2,9 +2,9 @@
 
 Matching a path, resolving dependencies and validating an answer anew cost as much as everything else an
 execution takes in this process.  What is well-formed is served here.  Whatever is not (another content type,
-a field that is wrong), and what is to go on in the background, goes to the framework's own route
-`vmpool.api.vms.execute`, which refuses it as all routes do: the two cannot answer differently, because only
-one of them ever says no.
+a field that is wrong), and what is to be streamed or to go on in the background, goes to the framework's own
+route `vmpool.api.vms.execute`, which refuses it as all routes do: the two cannot answer differently, because
+only one of them ever says no.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from vmpool.api import answers
 from vmpool.api.bodies import Bodies
 from vmpool.api.edge import Edge, Record
+from vmpool.api.events import MEDIA_TYPE
 from vmpool.api.idempotency import KEY_HEADER, MAX_KEY
 from vmpool.api.schemas import ExecuteRequest
 from vmpool.api.services import Services
@@ -58,7 +59,7 @@ class ExecuteShortcut:
             if not message.get("more_body", False):
                 break
         asked = _understood(scope, text)
-        if asked is None or asked[0].special:
+        if asked is None:
             await self._app(scope, _again(bytes(text), receive), send)
             return
         body, key = asked
@@ -76,17 +77,20 @@ class ExecuteShortcut:
 
 
 def _understood(scope: Scope, text: bytes | bytearray) -> tuple[ExecuteRequest, str | None] | None:
-    """The request and its Idempotency-Key, or None where something is to be refused."""
+    """The request and its Idempotency-Key; None where something is to be refused, or more is asked for."""
     headers = Headers(scope=scope)
     key = headers.get(KEY_HEADER)
     if headers.get("content-type", "").partition(";")[0].strip() != "application/json":
         return None
     if key is not None and not 1 <= len(key) <= MAX_KEY:
         return None
+    if MEDIA_TYPE in headers.get("accept", ""):
+        return None
     try:
-        return ExecuteRequest.__pydantic_validator__.validate_json(text), key
+        body = ExecuteRequest.__pydantic_validator__.validate_json(text)
     except ValidationError:
         return None
+    return None if body.special else (body, key)
 
 
 def _again(body: bytes, receive: Receive) -> Receive:

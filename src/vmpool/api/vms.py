@@ -22,7 +22,6 @@ from vmpool.api.schemas import (
     ChangeLimits,
     CreateSnapshot,
     CreateVM,
-    ExecuteRequest,
     Execution,
     LogEntry,
     PoolStatus,
@@ -81,7 +80,7 @@ async def create_vm(
         note(request, target=f"vm_id={made.id}", name=made.name)
         return answers.send(answers.vm(made), 201)
 
-    return await _once(request, caller, idempotency_key, body, act)
+    return await once(request, caller, idempotency_key, body, act)
 
 
 @router.get(
@@ -182,42 +181,6 @@ async def restart_vm(request: Request, caller: Caller, vm_id: VMReference) -> VM
     return answers.vm(await Services.of(request).pool.restart_vm(caller.id, vm_id))
 
 
-@router.post(
-    "/{vm_id}/execute",
-    operation_id="execute",
-    summary="Run code in a VM",
-    response_model=Execution,
-    responses={
-        202: {
-            "description": "It runs, in the background.",
-            "model": Execution,
-            "headers": {"Location": {"description": "Its own path.", "schema": {"type": "string"}}},
-        }
-    },
-)
-async def execute(
-    request: Request,
-    caller: Caller,
-    vm_id: VMReference,
-    body: ExecuteRequest,
-    idempotency_key: IdempotencyKey = None,
-) -> Response:
-    """Answers when the program has ended; in the background, when it has begun.
-
-    A program that fails, is killed or exceeds its time is a result like any other: see `exit_code`,
-    `timed_out` and `oom_killed`.  A VM that is not running is 409.
-    """
-    services = Services.of(request)
-    asked = services.defaults.special_execution(body)
-
-    async def act() -> Response:
-        if asked.background:
-            return answers.accepted(await services.pool.start_execution(caller.id, vm_id, asked))
-        return answers.send(answers.execution(await services.pool.execute(caller.id, vm_id, asked)))
-
-    return await _once(request, caller, idempotency_key, body, act)
-
-
 @router.get("/{vm_id}/status", operation_id="vm_status", summary="Live figures of a VM")
 async def vm_status(request: Request, caller: Caller, vm_id: VMReference) -> VMStatus:
     """CPU, memory, disk and processes; null where this host has no way to know."""
@@ -273,7 +236,7 @@ async def create_snapshot(
         note(request, snapshot_id=kept.id)
         return answers.send(answers.snapshot(kept), 201)
 
-    return await _once(request, caller, idempotency_key, body, act)
+    return await once(request, caller, idempotency_key, body, act)
 
 
 @router.post("/{vm_id}/restore", operation_id="restore_vm", summary="Put a VM's files back")
@@ -283,12 +246,13 @@ async def restore_vm(request: Request, caller: Caller, vm_id: VMReference, body:
     return answers.vm(await Services.of(request).pool.restore(caller.id, vm_id, body.snapshot_id))
 
 
-async def _once(
+async def once(
     request: Request,
     caller: Principal,
     key: str | None,
     body: BaseModel | None,
     act: Callable[[], Awaitable[Response]],
 ) -> Response:
+    """Do it, or answer what the same key was answered before."""
     route = f"{request.method} {request.url.path}"
     return await Services.of(request).once.run(route, request.state.request_id, caller, key, body, act)

@@ -59,6 +59,14 @@ class Controls:
         if run is not None:
             await run.done.wait()
 
+    async def result(self, vm_id: int, execution_id: int) -> Execution | None:
+        """How it has ended, once it has; raises as `execute` does.  None for what does not run."""
+        run = self._executions.find(vm_id, execution_id)
+        if run is None:
+            return None
+        await run.done.wait()
+        return run.result()
+
     async def cancel(
         self, user_id: int, reference: Reference, execution_id: int, grace: float | None = None
     ) -> Execution:
@@ -96,10 +104,12 @@ class Controls:
         *,
         offset: int | None = None,
         close: bool = False,
+        patience: float | None = STDIN_PATIENCE,
     ) -> StdinPosition:
-        """Write to its standard input, then close it where asked to; how far it came within STDIN_PATIENCE.
+        """Write to its standard input, then close it where asked to; how far it came within `patience`.
 
-        offset: where `data` begins; what was written before is left out.  None: after everything.  Raises
+        offset: where `data` begins; what was written before is left out.  None: after everything.  patience:
+        seconds; None: until all of it is written, or it ends.  Raises
         InvalidRequest for a gap, ExecutionEnded where nobody can read it.
         """
         vm = self._find(user_id, reference)
@@ -107,7 +117,7 @@ class Controls:
         process = await self._process(vm, execution_id)
         if run.writing is None:
             run.writing = anyio.Lock()
-        with anyio.move_on_after(STDIN_PATIENCE):
+        with anyio.move_on_after(patience):
             async with run.writing:
                 if not process.takes_stdin:
                     raise ExecutionEnded(execution_id, "takes no standard input (any more)")

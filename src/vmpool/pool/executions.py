@@ -331,7 +331,7 @@ class Executions:
                             await executions.finish(execution, outcome, failure)
                     return
                 except VMPoolError:
-                    run.done.set()
+                    run.answered()
                     logger.exception("execution %s is not recorded yet", execution.id)
                     await anyio.sleep(RECORD_AGAIN)
         finally:

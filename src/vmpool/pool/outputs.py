@@ -46,18 +46,21 @@ class StoredOutput:
     async def read(self, start: int, stop: int) -> AsyncGenerator[bytes, None]:
         """The bytes from `start` to before `stop`, in pieces of at most CHUNK."""
         at = start
-        while at < min(stop, self._in_file):
-            assert self._descriptor is not None
-            count = min(CHUNK, min(stop, self._in_file) - at)
-            piece = await anyio.to_thread.run_sync(os.pread, self._descriptor, count, at)
-            if not piece:
-                raise EOFError(f"the file ends at {at} of {self._in_file} bytes")
-            at += len(piece)
-            yield piece
         while at < stop:
-            piece = self._rest[at - self._in_file : min(stop, at + CHUNK) - self._in_file]
+            piece = await self.some(at, min(CHUNK, stop - at))
             at += len(piece)
             yield piece
+
+    async def some(self, at: int, count: int) -> bytes:
+        """At least one and at most `count` of the bytes from `at` on, which must be there."""
+        if at >= self._in_file:
+            return self._rest[at - self._in_file : at - self._in_file + count]
+        assert self._descriptor is not None
+        count = min(count, self._in_file - at)
+        piece = await anyio.to_thread.run_sync(os.pread, self._descriptor, count, at)
+        if not piece:
+            raise EOFError(f"the file ends at {at} of {self._in_file} bytes")
+        return piece
 
     def close(self) -> None:
         """Let go of the file."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime
 from time import perf_counter
@@ -16,6 +17,7 @@ from vmpool.pool.context import key_of
 from vmpool.pool.feed import Feed, LiveText, Stream
 from vmpool.pool.output import Capture
 from vmpool.pool.spool import STREAMS, Kept, SpooledOutput
+from vmpool.pool.watch import Position, Watch, watching
 
 KILLED = 137
 """Exit code of a program that was sent SIGKILL, as a shell reports it."""
@@ -27,7 +29,8 @@ class Run:
     ended_by: the verb that is ending it ("stopped", "deleted", "restored").  done: its caller can be
     answered.  began: when it was asked for (`perf_counter`); None if it was taken over.
     recorded: its row is settled too, or never will be by this server.  process: once an agent has taken it.
-    cancelled: somebody asked for its end.  writing: held by who writes its standard input.
+    cancelled: somebody asked for its end.  writing: held by who writes its standard input.  watch: its last
+    output, while somebody reads it.
     """
 
     __slots__ = (
@@ -47,6 +50,7 @@ class Run:
         "stderr",
         "stdout",
         "vm",
+        "watch",
         "writing",
     )
 
@@ -64,6 +68,7 @@ class Run:
         self.spool: SpooledOutput | None = None
         self.process: Process | None = None
         self.writing: anyio.Lock | None = None
+        self.watch: Watch | None = None
         self.done = anyio.Event()
         self.recorded = anyio.Event()
         self._live: dict[Stream, LiveText] = {}
@@ -82,9 +87,26 @@ class Run:
         if self._taken is not None:
             self._taken.set()
 
+    def watched(self) -> AbstractContextManager[Watch]:
+        """Its output from now on, for one more reader."""
+        if self.watch is None:
+            self.watch = Watch(Position(self.stdout.total, self.stderr.total))
+            if self.done.is_set():
+                self.watch.close()
+        return watching(self.watch, self._unwatched)
+
+    def _unwatched(self) -> None:
+        self.watch = None
+
+    def answered(self) -> None:
+        """How it ended is known."""
+        self.done.set()
+        if self.watch is not None:
+            self.watch.close()
+
     def over(self) -> None:
         """Nothing more will come of it here."""
-        self.done.set()
+        self.answered()
         self.recorded.set()
         if self._taken is not None:
             self._taken.set()
@@ -96,6 +118,8 @@ class Run:
     def take(self, output: Output, feed: Feed, clock_at: datetime | None) -> None:
         """Keep a piece; with `clock_at`, hand it to those who follow the VM too."""
         self.capture(output.stream).add(output.data)
+        if self.watch is not None:
+            self.watch.add(output)
         if clock_at is not None and self.execution is not None:
             live = self._live.get(output.stream)
             if live is None:

@@ -89,17 +89,27 @@ class _File:
         self.full = self.consumed > self.spooled
         return Kept(head, size - len(head) - len(tail), tail, self.consumed)
 
-    def write(self, min_free: int) -> None:
-        """Append what is held, unless the disk would be left with less than `min_free` bytes."""
+    def write(self, min_free: int) -> int:
+        """Append what is held, unless the disk would be left with less than `min_free` bytes.
+
+        Answers how much was; `wrote` takes note of it, where readers cannot come in between.
+        """
+        written = 0
         if self.held and not self.full:
             try:
                 self._append(min_free)
+                written = len(self.held)
             except OSError as error:  # the disk is full: the program is not to suffer from it
                 logger.warning("%s is not kept any further: %s", self.path.name, error.strerror)
                 self.full = True
-        self.held.clear()
         if self.full:
             self._note()
+        return written
+
+    def wrote(self, count: int) -> None:
+        """So much of what was held is in the file, and the rest nowhere."""
+        self.spooled += count
+        self.held.clear()
 
     def _append(self, min_free: int) -> None:
         if self._descriptor is None:
@@ -114,7 +124,6 @@ class _File:
         except OSError:
             os.ftruncate(self._descriptor, self.spooled)
             raise
-        self.spooled += len(self.held)
 
     def _note(self) -> None:
         try:
@@ -238,11 +247,17 @@ class SpooledOutput:
         for file in self._files.values():
             if file.held and not file.full and not await self._make_room(len(file.held)):
                 file.full = True
-        await anyio.to_thread.run_sync(self._write)
+        written = await anyio.to_thread.run_sync(self._write)
+        for file, count in zip(self._files.values(), written, strict=True):
+            file.wrote(count)
 
-    def _write(self) -> None:
-        for file in self._files.values():
-            file.write(self._min_free)
+    def _write(self) -> list[int]:
+        return [file.write(self._min_free) for file in self._files.values()]
+
+    def lacks(self, name: Stream, offset: int) -> bool:
+        """Whether what a stream had from `offset` on is neither held nor on disk."""
+        file = self._files[name]
+        return offset >= file.spooled + len(file.held)
 
     @property
     def on_disk(self) -> int:

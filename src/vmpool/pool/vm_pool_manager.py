@@ -45,6 +45,7 @@ from vmpool.pool.settings import PoolSettings
 from vmpool.pool.snapshots import Snapshots
 from vmpool.pool.spool import Spool, Stream
 from vmpool.pool.status import PoolStatus, Status, UserUse, VMStatus
+from vmpool.pool.streams import Streams
 from vmpool.pool.warm import Warmer
 from vmpool.pool.warm_pool.keeper import WarmPool
 from vmpool.store import Store, utcnow
@@ -72,10 +73,11 @@ class VMPoolManager:
     program running for the next server.  Only one may be open on a store at a time.
 
     Every verb takes the asking user's id first and raises VMNotFound for a VM that is somebody else's.
-    `controls` has those on executions that run.
+    `controls` has those on executions that run, `streams` reads what they write.
     """
 
     controls: Controls
+    streams: Streams
 
     def __init__(
         self,
@@ -128,6 +130,7 @@ class VMPoolManager:
             )
             self._snapshots = Snapshots(context, self._lifecycle, self._executions)
             self._resizing = Resizing(context, self._lifecycle)
+            self.streams = Streams(context, self._executions, self.get_execution)
             self._logs = Logs(context, self._executions)
             self._status = Status(context, self._executions, self._warm_pool)
             reconciler = Reconciler(

@@ -62,10 +62,19 @@ class ExecuteRequest(Runnable):
         default=False, description="Standard input is written while it runs (`.../stdin`); not with `stdin`."
     )
 
+    cancel_on_disconnect: bool = Field(
+        default=False, description="End it when the one who waits for it, or reads its events, goes away."
+    )
+
     @property
     def special(self) -> bool:
         """It takes more than running it and answering how it ended."""
-        return self.background or self.stdin_open
+        return self.background or self.stdin_open or self.cancel_on_disconnect
+
+
+def signal_number(signal: int | str) -> int:
+    """The number of a signal given by number or name."""
+    return signal if isinstance(signal, int) else Signals["SIG" + signal.removeprefix("SIG")].value
 
 
 class CancelExecution(Request):
@@ -87,9 +96,22 @@ class SignalExecution(Request):
     @property
     def number(self) -> int:
         """The signal's number."""
-        if isinstance(self.signal, int):
-            return self.signal
-        return Signals["SIG" + self.signal.upper().removeprefix("SIG")].value
+        return signal_number(self.signal)
+
+
+class SocketMessage(Request):
+    """What a WebSocket takes beside binary messages, which are standard input as it is."""
+
+    stdin: str | None = None
+    close_stdin: bool = False
+    signal: Annotated[int, Field(ge=1, le=64)] | SignalName | None = None
+    tree: bool = False
+    cancel: bool = False
+
+    @property
+    def number(self) -> int:
+        """The signal's number."""
+        return signal_number(self.signal or "TERM")
 
 
 class WriteStdin(Request):
@@ -124,6 +146,17 @@ class WriteStdin(Request):
         except (ValueError, UnicodeEncodeError) as error:
             field = "text" if self.base64 is None else "base64"
             raise InvalidRequest(field, f"cannot be read: {error}") from error
+
+
+class OutputEvent(Answer):
+    """A piece of a stream, as the data of an event `stdout` or `stderr`."""
+
+    offset: int = Field(description="Where it begins, in bytes.")
+    text: str | None = Field(default=None, description="What was written.")
+    base64: str | None = Field(default=None, description="The same where it is not UTF-8 by itself.")
+    skipped: int | None = Field(
+        default=None, description="Bytes before it that are nowhere any more: there was no room for them."
+    )
 
 
 class StdinPosition(Answer):
