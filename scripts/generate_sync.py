@@ -24,13 +24,16 @@ WORDS = tuple(
         (r"\bawait ", ""),
         (r"_async\b", "_sync"),
         (r"\b(an?|An?) asynchronous\b", r"\1 synchronous"),
-        (r"\bAsync(Administration|Client|Connection|VMHandle|BaseTransport|Iterator)\b", r"\1"),
+        (
+            r"\bAsync(Administration|Client|Connection|ExecutionHandle|Executions|VMHandle|BaseTransport|Iterator)\b",
+            r"\1",
+        ),
         (r"\bAsyncGenerator\[(\w+), None\]", r"Generator[\1, None, None]"),
         (r"\bAsyncGenerator\b", "Generator"),
         (r"\b__a(enter|exit|iter|next)__\b", r"__\1__"),
         (r"\ba(close|read|iter_bytes)\b", r"\1"),
         (r"\basynccontextmanager\b", "contextmanager"),
-        (r"`contextlib\.aclosing`", "`contextlib.closing`"),
+        (r"\baclosing\b", "closing"),
     )
 )
 

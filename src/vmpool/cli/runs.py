@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vmpool.cli import render
+from vmpool.cli import render, results, streams
 from vmpool.cli.arguments import (
     EnvOption,
     JSONOption,
@@ -27,8 +27,7 @@ from vmpool.cli.arguments import (
 from vmpool.cli.status import FAILED, NOT_DONE
 
 if TYPE_CHECKING:
-    from vmpool.client import Client
-    from vmpool.client.models import BatchError, Execution, Stream
+    from vmpool.client.models import BatchError, Execution
     from vmpool.client.options import RunOptions
 
 CodeArgument = Annotated[
@@ -75,6 +74,18 @@ def execute(
     env: EnvOption = None,
     cwd: Annotated[str | None, typer.Option(help="Default: /home/user.", show_default=False)] = None,
     stdin: StdinOption = False,
+    background: Annotated[
+        bool, typer.Option("--background", "-b", help="Begin it, print its id and leave it running.")
+    ] = False,
+    stream: Annotated[
+        bool | None,
+        typer.Option(
+            "--stream/--no-stream",
+            help="Show output as it comes, pass --stdin on as it comes, and end the program on Ctrl-C."
+            " Default: on a terminal.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: JSONOption = False,
 ) -> None:
     """Execute code in a running VM; ends with the program's own exit status.
@@ -85,20 +96,33 @@ def execute(
     vm execute test-vm --file program.py --timeout 10
     vm execute test-vm --command "ls -l"
     echo 21 | vm execute test-vm --stdin "print(int(input()) * 2)"
+    vm execute test-vm --background --command "python3 -m http.server 8000"
     """
     from vmpool.client import Client
 
     text = _source(code, file, command, stdin)
-    options = _options(command, language, timeout, env, stdin)
+    streamed = not as_json and not background and (sys.stdout.isatty() if stream is None else stream)
+    options = _options(command, language, timeout, env, stdin and not streamed)
     options["cwd"] = cwd
     with Client() as client:
+        if background:
+            begun = client.begin(vm, text, **options)
+            if as_json:
+                render.show_json(begun)
+            else:
+                render.say(str(begun.id))
+            return
+        if streamed:
+            result = streams.run(client, vm, text, options, stdin=stdin)
+            results.explain(result)
+            raise typer.Exit(results.exit_status(result))
         with _said_to_go_on():
             result = client.execute(vm, text, **options)
         if as_json:
             render.show_json(result)
         else:
-            _replay(result, client)
-    raise typer.Exit(_exit_status(result))
+            results.replay(result, client)
+    raise typer.Exit(results.exit_status(result))
 
 
 def batch(
@@ -201,8 +225,8 @@ def run(
         if as_json:
             render.show_json(result)
         else:
-            _replay(result, client)
-    raise typer.Exit(_exit_status(result))
+            results.replay(result, client)
+    raise typer.Exit(results.exit_status(result))
 
 
 def logs(
@@ -230,7 +254,7 @@ def logs(
             else:
                 if entry.skipped:
                     render.note(f"vm: {entry.skipped} characters came faster than they were read")
-                _write(entry.stream == "stderr", entry.text)
+                results.write(entry.stream == "stderr", entry.text)
             sys.stdout.flush()
 
 
@@ -255,7 +279,7 @@ def output(
         ) as pieces,
     ):
         for piece in pieces:
-            _write_bytes(False, piece)
+            results.write_bytes(False, piece)
 
 
 def _source(code: str | None, file: Path | None, command: str | None, stdin: bool) -> str | None:
@@ -311,7 +335,7 @@ def _said_to_go_on() -> Iterator[None]:
     try:
         yield
     except SystemExit:  # of the signal
-        render.note("vm: the program goes on in the VM, until its time limit; 'vm restart ID' ends it")
+        render.note("vm: the program goes on in the VM, until its time limit; 'vm cancel' ends it")
         raise
 
 
@@ -319,41 +343,6 @@ def _piped_input() -> str | None:
     """Standard input where somebody put something there on purpose: a pipe or a file."""
     mode = os.fstat(0).st_mode
     return _standard_input("standard input") if stat.S_ISFIFO(mode) or stat.S_ISREG(mode) else None
-
-
-def _replay(result: Execution, client: Client | None = None) -> None:
-    """What the program wrote, where it wrote it, and a note for what its exit status does not tell.
-
-    client: to fetch what the result has not whole; without one, its text is all that is shown.
-    """
-    whole = [_show_whole(client, result, stream) for stream in ("stdout", "stderr")]
-    for wrong, what in (
-        (result.timed_out, f"ended at its time limit, after {result.execution_time or 0:.1f} s"),
-        (result.oom_killed, "ended for want of memory; a VM with a larger memory limit would help"),
-        (
-            result.truncated and not all(whole),
-            f"more was written: vm output {result.vm_id} {result.id}",
-        ),
-        (result.dropped > 0, f"{result.dropped} bytes of its output were not kept"),
-        (result.failure is not None, f"ended: {result.failure}"),
-    ):
-        if wrong:
-            render.note(f"vm: {what}")
-
-
-def _show_whole(client: Client | None, result: Execution, stream: Stream) -> bool:
-    """One stream of a result, every byte where that is to be had; whether it was."""
-    text, size = (
-        (result.output, result.output_bytes) if stream == "stdout" else (result.error, result.error_bytes)
-    )
-    whole = size is None or size == len(text.encode())
-    if client is None or whole or result.dropped:
-        _write(stream == "stderr", text)
-        return whole
-    with contextlib.closing(client.output(result.vm_id, result, stream)) as pieces:
-        for piece in pieces:
-            _write_bytes(stream == "stderr", piece)
-    return True
 
 
 def _show_item(result: Execution | BatchError, names: dict[int, str]) -> None:
@@ -365,7 +354,7 @@ def _show_item(result: Execution | BatchError, names: dict[int, str]) -> None:
         return
     render.say(f"--- {who}: exit {result.exit_code}")
     sys.stdout.flush()
-    _replay(result)
+    results.replay(result)
     last = result.error or result.output
     if sys.stdout.isatty() and last and not last.endswith("\n"):
         render.say("")  # the spinner would take the line
@@ -377,19 +366,3 @@ def _exit_status_of_batch(results: Collection[Execution | BatchError]) -> int:
     if any(isinstance(result, BatchError) for result in results):
         return NOT_DONE
     return 0 if all(result.ok for result in results) else FAILED
-
-
-def _exit_status(result: Execution) -> int:
-    return NOT_DONE if result.exit_code is None else result.exit_code
-
-
-def _write(to_stderr: bool, text: str) -> None:
-    """`text` as UTF-8, whatever this process's own encoding is."""
-    _write_bytes(to_stderr, text.encode())
-
-
-def _write_bytes(to_stderr: bool, data: bytes) -> None:
-    stream = sys.stderr if to_stderr else sys.stdout
-    stream.flush()
-    stream.buffer.write(data)
-    stream.buffer.flush()

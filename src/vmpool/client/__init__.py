@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from vmpool.client import errors as errors
     from vmpool.client import models as models
     from vmpool.client._async.client import AsyncClient as AsyncClient
+    from vmpool.client._async.execution import AsyncExecutionHandle as AsyncExecutionHandle
     from vmpool.client._async.handle import AsyncVMHandle as AsyncVMHandle
     from vmpool.client._sync.client import Client as Client
+    from vmpool.client._sync.execution import ExecutionHandle as ExecutionHandle
     from vmpool.client._sync.handle import VMHandle as VMHandle
     from vmpool.client.errors import APIError as APIError
     from vmpool.client.errors import ClientError as ClientError
@@ -28,11 +30,14 @@ if TYPE_CHECKING:
     from vmpool.client.models import PoolStatus as PoolStatus
     from vmpool.client.models import Snapshot as Snapshot
     from vmpool.client.models import VMStatus as VMStatus
+    from vmpool.client.streaming import OutputPiece as OutputPiece
 
 _EXPORTS = {
     "vmpool.client._async.client": ("AsyncClient",),
+    "vmpool.client._async.execution": ("AsyncExecutionHandle",),
     "vmpool.client._async.handle": ("AsyncVMHandle",),
     "vmpool.client._sync.client": ("Client",),
+    "vmpool.client._sync.execution": ("ExecutionHandle",),
     "vmpool.client._sync.handle": ("VMHandle",),
     "vmpool.client.errors": (
         "APIError",
@@ -51,6 +56,7 @@ _EXPORTS = {
         "Snapshot",
         "VMStatus",
     ),
+    "vmpool.client.streaming": ("OutputPiece",),
 }
 _HOMES = {name: module for module, names in _EXPORTS.items() for name in names}
 _MODULES = ("errors", "models")

@@ -137,7 +137,7 @@ class Execution(Answer):
     exit_code: as a shell reports it (128 + n after signal n).  execution_time, cpu_time: seconds.
     max_memory: bytes.  truncated: more was written than stands here.  output_bytes, error_bytes: how long the
     streams were; `client.output` has them whole, but for `dropped` bytes.  state: running, finished, or lost
-    (see `failure`).
+    (see `failure`).  background: nobody waited for it.
     """
 
     id: int
@@ -159,11 +159,19 @@ class Execution(Answer):
     state: str
     language: str
     failure: str | None
+    background: bool = False
 
     @property
     def ok(self) -> bool:
         """Whether the program ran to its end and exited with 0."""
         return self.exit_code == 0 and not self.timed_out and self.state == "finished"
+
+
+class StdinPosition(Answer):
+    """How many bytes of a program's standard input were taken.  closed: nothing can follow."""
+
+    offset: int
+    closed: bool
 
 
 class BatchError(Answer):

@@ -78,3 +78,21 @@ class RunOptions(TypedDict, total=False):
     env: Mapping[str, str] | None
     stdin: str | None
     cwd: str | None
+
+
+class BackgroundOptions(RunOptions, total=False):
+    """The same of one that nobody waits for; without a timeout it runs as long as its VM.
+
+    stdin_open: its standard input is written while it runs; not with `stdin`.
+    """
+
+    stdin_open: bool | None
+
+
+class StreamOptions(BackgroundOptions, total=False):
+    """The same of one whose output is read as it comes; without a timeout it has the server's.
+
+    cancel_on_disconnect: end it when nobody reads it any more.
+    """
+
+    cancel_on_disconnect: bool | None

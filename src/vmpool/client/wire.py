@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -10,7 +11,7 @@ from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 from pydantic import TypeAdapter, ValidationError
 
 from vmpool.client.errors import APIError, UnexpectedAnswer
-from vmpool.client.models import Answer, Problem
+from vmpool.client.models import Answer, Execution, Problem
 from vmpool.client.sse import Event
 
 A = TypeVar("A", bound=Answer)
@@ -35,7 +36,7 @@ class Call:
 
     repeatable: whether sending it twice has the effect of sending it once (safe methods, and calls with an
     idempotency key).  wait: seconds to wait for the answer; None: for as long as it takes.
-    also: statuses that are answers, not errors, beside 2xx.
+    also: statuses that are answers, not errors, beside 2xx.  idempotent: it says itself where it belongs.
     """
 
     method: str
@@ -45,11 +46,13 @@ class Call:
     idempotency_key: str | None = None
     wait: float | None = QUICK
     also: tuple[int, ...] = ()
+    idempotent: bool = False
 
     @property
     def repeatable(self) -> bool:
         """Whether it may be sent again when nobody knows what became of the first."""
-        return self.method in {"GET", "PUT", "DELETE"} or self.idempotency_key is not None
+        safe = self.method in {"GET", "PUT", "DELETE"} or self.idempotent
+        return safe or self.idempotency_key is not None
 
     def headers(self) -> dict[str, str]:
         """Headers of this one request."""
@@ -59,6 +62,16 @@ class Call:
 def vm_path(vm: int | str, *rest: str) -> str:
     """The path of a VM given by id or name, or of something below it."""
     return "/".join(("/api/vms", quote(str(vm), safe=""), *rest))
+
+
+def number_of(execution: Execution | int) -> int:
+    """An execution's id, of it or by itself."""
+    return execution if isinstance(execution, int) else execution.id
+
+
+def fresh_key() -> str:
+    """An idempotency key that nobody has used."""
+    return uuid.uuid4().hex
 
 
 def given(**fields: object) -> dict[str, object]:

@@ -20,6 +20,7 @@ EIGHT = ("create", "list", "start", "stop", "execute", "status", "delete", "batc
 FURTHER = (
     *("audit", "doctor", "serve", "logs", "output", "restart", "limits"),
     *("snapshot", "snapshots", "restore", "run", "pool", "network"),
+    *("executions", "attach", "wait", "cancel", "signal"),
 )
 GROUPS = {
     "key": ("create", "list", "revoke", "rotate"),

@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from vmpool.client import models
-from vmpool.client.options import PolicyOptions, RunOptions, VMOptions
+from vmpool.client.options import PolicyOptions, RunOptions, StreamOptions, VMOptions
 
 SPEC = json.loads((Path(__file__).parents[3] / "spec" / "openapi.json").read_text())
 SCHEMAS: dict[str, dict[str, Any]] = SPEC["components"]["schemas"]
@@ -110,7 +110,7 @@ def test_each_model_is_the_schema_of_the_same_name(name: str) -> None:
     [
         (VMOptions, "CreateVM", {"name", "language"}),
         (PolicyOptions, "NetworkPolicy", set()),
-        (RunOptions, "ExecuteRequest", {"code"}),
+        (StreamOptions, "ExecuteRequest", {"code", "background"}),
         (RunOptions, "BatchExecuteRequest", {"code", "vm_ids"}),
     ],
 )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Self, Unpack
@@ -13,6 +12,8 @@ import httpx
 from vmpool.client import batch, local
 from vmpool.client._async.administration import AsyncAdministration
 from vmpool.client._async.connection import AsyncConnection
+from vmpool.client._async.execution import AsyncExecutionHandle
+from vmpool.client._async.executions import AsyncExecutions
 from vmpool.client._async.handle import AsyncVMHandle
 from vmpool.client.batch import Arrival
 from vmpool.client.models import (
@@ -31,7 +32,14 @@ from vmpool.client.models import (
     Stream,
     VMStatus,
 )
-from vmpool.client.options import LimitOptions, PolicyOptions, RunOptions, VMOptions
+from vmpool.client.options import (
+    BackgroundOptions,
+    LimitOptions,
+    PolicyOptions,
+    RunOptions,
+    StreamOptions,
+    VMOptions,
+)
 from vmpool.client.sse import Decoder
 from vmpool.client.wire import (
     BYTES,
@@ -40,7 +48,9 @@ from vmpool.client.wire import (
     A,
     Call,
     data_of,
+    fresh_key,
     given,
+    number_of,
     value,
     values,
     vm_path,
@@ -59,9 +69,10 @@ class AsyncClient:
     network, for tests and for in-process servers.  ca: a PEM file of the only certificates an `https` server
     may be certified by; default: `VMPOOL_CA`, else the system's.
 
-    `admin` is what administrators do.  Creating, executing and taking a snapshot carry an idempotency key, so
-    a broken connection never makes two of them.  Connections are opened at the first call and closed by
-    `aclose` or the end of a `with` block.  Everything raises `vmpool.client.errors.ClientError`.
+    `admin` is what administrators do, `executions` what is done with those that run.  Creating, executing
+    and taking a snapshot carry an idempotency key, so a broken connection never makes two of them.
+    Connections are opened at the first call and closed by `aclose` or the end of a `with` block.  Everything
+    raises `vmpool.client.errors.ClientError`.
     """
 
     def __init__(
@@ -77,6 +88,7 @@ class AsyncClient:
             local.locator(url, api_key, ca), patience=patience, transport=transport
         )
         self.admin = AsyncAdministration(self._connection)
+        self.executions = AsyncExecutions(self._connection)
 
     async def __aenter__(self) -> Self:
         return self
@@ -95,7 +107,7 @@ class AsyncClient:
     async def create_vm(self, name: str, language: str, **options: Unpack[VMOptions]) -> AsyncVMHandle:
         """Make a VM and wait until it runs."""
         body = given(name=name, language=language, **options)
-        return await self._machine(Call("POST", "/api/vms/create", body, idempotency_key=_fresh()))
+        return await self._machine(Call("POST", "/api/vms/create", body, idempotency_key=fresh_key()))
 
     async def list_vms(self) -> list[AsyncVMHandle]:
         """All your VMs, newest first."""
@@ -142,7 +154,7 @@ class AsyncClient:
                 "POST",
                 vm_path(vm, "execute"),
                 body,
-                idempotency_key=_fresh(),
+                idempotency_key=fresh_key(),
                 wait=(options.get("timeout") or LONGEST_RUN) + GRACE,
             ),
         )
@@ -183,9 +195,33 @@ class AsyncClient:
             if not reader.complete:
                 raise httpx.RemoteProtocolError("the answer ended before the batch did")
 
-    async def list_executions(self, vm: int | str, limit: int = 100) -> list[Execution]:
-        """A VM's latest executions, newest first, those that still run too; at most `limit`."""
-        return await self._all(Execution, vm_path(vm, "executions"), limit)
+    async def run(
+        self,
+        vm: int | str,
+        code: str | None = None,
+        *,
+        on_stdout: Callable[[str], None] | None = None,
+        on_stderr: Callable[[str], None] | None = None,
+        **options: Unpack[StreamOptions],
+    ) -> Execution:
+        """Run `code` (or `command=`), hand on what it writes as it comes, and answer its result."""
+        return await self.executions.run(vm, code, on_stdout=on_stdout, on_stderr=on_stderr, **options)
+
+    async def begin(
+        self, vm: int | str, code: str | None = None, **options: Unpack[BackgroundOptions]
+    ) -> AsyncExecutionHandle:
+        """Begin to run `code` (or `command=`) in the background; it goes on whoever leaves."""
+        return await self.executions.begin(vm, code, **options)
+
+    async def list_executions(
+        self, vm: int | str, limit: int = 100, state: str | None = None
+    ) -> list[Execution]:
+        """A VM's latest executions, newest first, those that still run too; at most `limit`.
+
+        state: only those in it: `running`, `finished` or `lost`.
+        """
+        narrowed = {} if state is None else {"state": state}
+        return await self._connection.all(Execution, vm_path(vm, "executions"), limit, **narrowed)
 
     async def get_execution(self, vm: int | str, execution_id: int) -> Execution:
         """One execution; its `state` says whether it still runs."""
@@ -199,8 +235,7 @@ class AsyncClient:
         offset: bytes to leave out before it.  Of an execution that still runs it ends with what has come so
         far.  Put `contextlib.aclosing` around it where you leave the loop early.
         """
-        number = execution if isinstance(execution, int) else execution.id
-        path = vm_path(vm, "executions", str(number), "output")
+        path = vm_path(vm, "executions", str(number_of(execution)), "output")
         call = Call("GET", path, params={"stream": stream, "offset": offset})
         async with self._connection.stream(call, BYTES) as answer:
             async for chunk in answer.aiter_bytes():
@@ -233,7 +268,7 @@ class AsyncClient:
     async def snapshot(self, vm: int | str, name: str | None = None) -> Snapshot:
         """Keep a VM's files as they are now."""
         body = given(name=name)
-        call = Call("POST", vm_path(vm, "snapshot"), body, idempotency_key=_fresh(), wait=MACHINE)
+        call = Call("POST", vm_path(vm, "snapshot"), body, idempotency_key=fresh_key(), wait=MACHINE)
         return await self._one(Snapshot, call)
 
     async def list_snapshots(self, vm: int | str) -> list[Snapshot]:
@@ -316,7 +351,3 @@ def _batch_call(code: str | None, vm_ids: Iterable[int | str] | None, options: R
     body = given(code=code, vm_ids=None if vm_ids is None else list(vm_ids), **options)
     wait = (options.get("timeout") or LONGEST_RUN) + GRACE
     return Call("POST", "/api/vms/batch-execute", body, wait=wait)
-
-
-def _fresh() -> str:
-    return uuid.uuid4().hex

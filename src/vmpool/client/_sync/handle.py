@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
 
 from pydantic import PrivateAttr
 
+from vmpool.client._sync.execution import ExecutionHandle
 from vmpool.client._sync.waiting import cleanup
 from vmpool.client.errors import VMNotFound
 from vmpool.client.models import VM, Execution, LogEntry, Network, NetworkLogEntry, Snapshot, Stream, VMStatus
-from vmpool.client.options import LimitOptions, PolicyOptions, RunOptions
+from vmpool.client.options import (
+    BackgroundOptions,
+    LimitOptions,
+    PolicyOptions,
+    RunOptions,
+    StreamOptions,
+)
 
 if TYPE_CHECKING:
     from vmpool.client._sync.client import Client
@@ -43,6 +50,25 @@ class VMHandle(VM):
         """Run `code` in this VM and wait for its result."""
         return self._client.execute(self.id, code, **options)
 
+    def run(
+        self,
+        code: str | None = None,
+        *,
+        on_stdout: Callable[[str], None] | None = None,
+        on_stderr: Callable[[str], None] | None = None,
+        **options: Unpack[StreamOptions],
+    ) -> Execution:
+        """The same, what it writes handed on as it comes."""
+        return self._client.run(self.id, code, on_stdout=on_stdout, on_stderr=on_stderr, **options)
+
+    def begin(self, code: str | None = None, **options: Unpack[BackgroundOptions]) -> ExecutionHandle:
+        """Begin to run `code` in this VM in the background."""
+        return self._client.begin(self.id, code, **options)
+
+    def execution(self, execution_id: int) -> ExecutionHandle:
+        """One of its executions, to be waited for, read or ended."""
+        return self._client.executions.attach(self.id, execution_id)
+
     def start(self) -> VMHandle:
         """Start it again with the files it had."""
         return self._client.start_vm(self.id)
@@ -71,9 +97,9 @@ class VMHandle(VM):
         """Live CPU, memory, disk and process figures."""
         return self._client.vm_status(self.id)
 
-    def executions(self, limit: int = 100) -> list[Execution]:
-        """Its latest executions, newest first; at most `limit`."""
-        return self._client.list_executions(self.id, limit)
+    def executions(self, limit: int = 100, state: str | None = None) -> list[Execution]:
+        """Its latest executions, newest first; at most `limit`.  state: only those in it."""
+        return self._client.list_executions(self.id, limit, state)
 
     def output(
         self, execution: Execution | int, stream: Stream = "stdout", *, offset: int = 0
