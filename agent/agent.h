@@ -21,6 +21,7 @@ struct connection;
 struct execution;
 struct warm;
 struct network;
+struct transfer;
 
 struct agent {
   struct loop loop;
@@ -64,6 +65,9 @@ uint64_t connections_next_due(const struct agent *agent);
 /* Whether more may be queued that can wait elsewhere; those that do, to be told when there is. */
 bool connection_has_room(const struct connection *connection);
 struct link *connection_starved(struct connection *connection);
+/* Whether it carries what may send at any time: executions, network channels. */
+bool connection_is_used(const struct connection *connection);
+struct transfer *connection_transfer(struct connection *connection);
 void connection_greet(struct connection *connection);
 void connection_reply_failed(struct connection *connection, uint64_t channel, const char *reason, const char *message,
                              int error);
@@ -75,6 +79,14 @@ bool request_answer(struct connection *connection, const struct frame *frame);
 void files_read(struct connection *connection, const struct frame *frame);
 void files_write(struct connection *connection, const struct frame *frame);
 const char *reason_of(int error);
+
+/* directories.c */
+void files_stat(struct connection *connection, const struct frame *frame);
+void files_list(struct connection *connection, const struct frame *frame);
+void files_make(struct connection *connection, const struct frame *frame);
+void files_change(struct connection *connection, const struct frame *frame);
+void files_move(struct connection *connection, const struct frame *frame);
+void files_remove(struct connection *connection, const struct frame *frame);
 
 /* execution.c */
 void execution_start(struct connection *connection, const struct frame *frame);

@@ -1,5 +1,6 @@
 /* One host connection: frames in, frames out, never more in memory than the bounds below. */
 #include "network.h"
+#include "transfer.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,6 +13,7 @@
 
 enum {
   READ_BYTES = 65536,
+  READ_FILE_BYTES = 524288, /* while a file comes in */
   QUEUE_LOW = 262144,        /* output is added while less than this waits */
   QUEUE_HIGH = 2097152,      /* no request is taken while more than this waits */
   UNGREETED_PAYLOAD = 4096,  /* before HELLO */
@@ -26,6 +28,7 @@ struct connection {
   size_t out_sent;
   struct link attached;
   struct link starved; /* channels */
+  struct transfer transfer;
   bool greeted;
   bool closing; /* after what is queued has been sent */
   bool awake;   /* something may be to be sent */
@@ -54,6 +57,16 @@ bool connection_has_room(const struct connection *connection) {
 
 struct link *connection_starved(struct connection *connection) {
   return &connection->starved;
+}
+
+bool connection_is_used(const struct connection *connection) {
+  const struct network *network = connection->agent->network;
+  return connection->attached.next != &connection->attached || connection->starved.next != &connection->starved ||
+         (network != NULL && network->host == connection);
+}
+
+struct transfer *connection_transfer(struct connection *connection) {
+  return &connection->transfer;
 }
 
 void connection_wake(struct connection *connection) {
@@ -99,6 +112,7 @@ static void close_connection(struct connection *connection) {
   struct agent *agent = connection->agent;
   executions_detach(connection);
   network_detach(connection);
+  transfer_end(&connection->transfer);
   watch_close(&agent->loop, &connection->watch);
   list_remove(&connection->order);
   agent->connection_count--;
@@ -112,6 +126,17 @@ static bool take_frames(struct connection *connection) {
   size_t taken = 0;
   bool alive = true;
   while (alive && !connection->closing && queued(connection) < QUEUE_HIGH) {
+    enum transfer_state transfer = connection->transfer.state;
+    if (transfer == TRANSFER_OUT) {
+      break;
+    }
+    if (transfer != TRANSFER_NONE) {
+      taken += transfer_take(connection, connection->in.data + taken, connection->in.size - taken, &alive);
+      if (connection->transfer.state != TRANSFER_NONE) {
+        break;
+      }
+      continue;
+    }
     struct frame frame;
     enum frame_result result = frame_parse(connection->in.data + taken, connection->in.size - taken, &frame);
     if (result == FRAME_TOO_LONG) {
@@ -165,6 +190,22 @@ static bool send_queued(struct connection *connection) {
   return blocked;
 }
 
+/* A file's bytes follow what is queued; false if they cannot. */
+static bool send_file(struct connection *connection) {
+  if (queued(connection) != 0) {
+    return true;
+  }
+  switch (transfer_send(&connection->transfer, connection->watch.fd)) {
+    case SENT_ALL:
+      transfer_end(&connection->transfer);
+      return true;
+    case SENT_BROKEN:
+      return false;
+    default:
+      return true;
+  }
+}
+
 static void flush(struct connection *connection) {
   connection->awake = false;
   connection->due_us = 0;
@@ -174,6 +215,9 @@ static void flush(struct connection *connection) {
     more = queued(connection) != 0;
     alive = !connection->out.failed && send_queued(connection);
     more = more && queued(connection) == 0;
+  }
+  if (alive && connection->transfer.state == TRANSFER_OUT) {
+    alive = send_file(connection);
   }
   if (alive && queued(connection) < QUEUE_LOW && connection->in.size >= FRAME_HEADER_BYTES) {
     alive = take_frames(connection); /* requests that waited for room */
@@ -188,8 +232,9 @@ static void flush(struct connection *connection) {
       channel_resume(at);
     }
   }
-  uint32_t events = queued(connection) != 0 ? EPOLLOUT : 0;
-  events |= queued(connection) < QUEUE_HIGH && !connection->closing ? EPOLLIN : 0;
+  bool sending = connection->transfer.state == TRANSFER_OUT;
+  uint32_t events = queued(connection) != 0 || sending ? EPOLLOUT : 0;
+  events |= queued(connection) < QUEUE_HIGH && !connection->closing && !sending ? EPOLLIN : 0;
   if (!watch_for(&connection->agent->loop, &connection->watch, events)) {
     close_connection(connection);
   }
@@ -210,11 +255,12 @@ static void connection_ready(struct watch *watch, uint32_t events) {
   if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) == 0) {
     return;
   }
-  if (!bytes_reserve(&connection->in, READ_BYTES)) {
+  size_t most = connection->transfer.state == TRANSFER_NONE ? READ_BYTES : READ_FILE_BYTES;
+  if (!bytes_reserve(&connection->in, most)) {
     close_connection(connection);
     return;
   }
-  ssize_t got = read_some(watch->fd, connection->in.data + connection->in.size, READ_BYTES);
+  ssize_t got = read_some(watch->fd, connection->in.data + connection->in.size, most);
   if (got == 0 || (got < 0 && errno != EAGAIN)) {
     close_connection(connection);
     return;

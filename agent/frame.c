@@ -23,16 +23,13 @@ static void store(uint8_t *bytes, uint64_t value, size_t width) {
   }
 }
 
-enum frame_result frame_parse(const uint8_t *bytes, size_t size, struct frame *frame) {
+enum frame_result frame_header(const uint8_t *bytes, size_t size, struct frame *frame) {
   if (size < FRAME_HEADER_BYTES) {
     return FRAME_INCOMPLETE;
   }
   uint32_t length = load_u32(bytes);
   if (length > FRAME_MAX_PAYLOAD_BYTES) {
     return FRAME_TOO_LONG;
-  }
-  if (size - FRAME_HEADER_BYTES < length) {
-    return FRAME_INCOMPLETE;
   }
   *frame = (struct frame){
     .length = length,
@@ -43,6 +40,11 @@ enum frame_result frame_parse(const uint8_t *bytes, size_t size, struct frame *f
     .payload = bytes + FRAME_HEADER_BYTES,
   };
   return FRAME_COMPLETE;
+}
+
+enum frame_result frame_parse(const uint8_t *bytes, size_t size, struct frame *frame) {
+  enum frame_result result = frame_header(bytes, size, frame);
+  return result == FRAME_COMPLETE && size - FRAME_HEADER_BYTES < frame->length ? FRAME_INCOMPLETE : result;
 }
 
 struct cursor cursor_of(const struct frame *frame) {

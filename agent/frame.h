@@ -22,6 +22,9 @@ enum frame_result { FRAME_INCOMPLETE, FRAME_COMPLETE, FRAME_TOO_LONG };
 /* The frame at the start of `size` bytes.  FRAME_TOO_LONG is told from the header alone. */
 enum frame_result frame_parse(const uint8_t *bytes, size_t size, struct frame *frame);
 
+/* The same of the header alone, whether or not its payload is there. */
+enum frame_result frame_header(const uint8_t *bytes, size_t size, struct frame *frame);
+
 /* A field of a payload; `value` points into the payload. */
 struct field {
   uint16_t tag;

@@ -2,7 +2,7 @@
 #pragma once
 
 enum {
-  GENERATION = 2,
+  GENERATION = 3,
   FRAME_HEADER_BYTES = 24,
   FRAME_MAX_PAYLOAD_BYTES = 1048576,
   WINDOW_BYTES = 262144,
@@ -48,6 +48,20 @@ enum message {
   MESSAGE_CHANNEL_EOF = 33,
   MESSAGE_CHANNEL_CLOSE = 34,
   MESSAGE_CHANNEL_RESET = 35,
+  MESSAGE_FILE_STAT = 36,
+  MESSAGE_FILE_STATUS = 37,
+  MESSAGE_FILE_LIST = 38,
+  MESSAGE_FILE_LISTED = 39,
+  MESSAGE_FILE_MAKE = 40,
+  MESSAGE_FILE_CHANGE = 41,
+  MESSAGE_FILE_MOVE = 42,
+  MESSAGE_FILE_REMOVE = 43,
+  MESSAGE_FILE_REMOVED = 44,
+  MESSAGE_FILE_GET = 45,
+  MESSAGE_FILE_COMING = 46,
+  MESSAGE_FILE_PUT = 47,
+  MESSAGE_FILE_READY = 48,
+  MESSAGE_FILE_PIECE = 49,
 };
 
 enum hello_field { HELLO_GENERATION = 1 };
@@ -112,6 +126,7 @@ enum file_write_field {
   FILE_WRITE_MODE = 4,
   FILE_WRITE_DATA = 5,
   FILE_WRITE_PARENTS = 6,
+  FILE_WRITE_MTIME_NS = 7,
 };
 
 enum warm_field {
@@ -144,3 +159,53 @@ enum channel_accepted_field {
 };
 
 enum channel_connect_field { CHANNEL_CONNECT_PORT = 1 };
+
+enum file_stat_field { FILE_STAT_PATH = 1, FILE_STAT_FOLLOW = 2 };
+
+enum file_status_field {
+  FILE_STATUS_MODE = 1,
+  FILE_STATUS_SIZE = 2,
+  FILE_STATUS_MTIME_NS = 3,
+  FILE_STATUS_TARGET = 4,
+};
+
+enum file_list_field { FILE_LIST_PATH = 1, FILE_LIST_CURSOR = 2, FILE_LIST_LENGTH = 3 };
+
+enum file_listed_field { FILE_LISTED_ENTRY = 1, FILE_LISTED_NEXT = 2 };
+
+enum file_make_field {
+  FILE_MAKE_PATH = 1,
+  FILE_MAKE_MODE = 2,
+  FILE_MAKE_PARENTS = 3,
+  FILE_MAKE_EXISTING = 4,
+  FILE_MAKE_TARGET = 5,
+  FILE_MAKE_SOURCE = 6,
+};
+
+enum file_change_field { FILE_CHANGE_PATH = 1, FILE_CHANGE_MODE = 2, FILE_CHANGE_MTIME_NS = 3 };
+
+enum file_move_field { FILE_MOVE_PATH = 1, FILE_MOVE_TO = 2, FILE_MOVE_REPLACE = 3 };
+
+enum file_remove_field { FILE_REMOVE_PATH = 1, FILE_REMOVE_TREE = 2 };
+
+enum file_removed_field { FILE_REMOVED_MORE = 1 };
+
+enum file_get_field { FILE_GET_PATH = 1, FILE_GET_OFFSET = 2, FILE_GET_LENGTH = 3 };
+
+enum file_coming_field {
+  FILE_COMING_SIZE = 1,
+  FILE_COMING_MODE = 2,
+  FILE_COMING_MTIME_NS = 3,
+  FILE_COMING_LENGTH = 4,
+};
+
+enum file_put_field {
+  FILE_PUT_PATH = 1,
+  FILE_PUT_OFFSET = 2,
+  FILE_PUT_TRUNCATE = 3,
+  FILE_PUT_MODE = 4,
+  FILE_PUT_PARENTS = 5,
+  FILE_PUT_MTIME_NS = 6,
+};
+
+enum file_ready_field { FILE_READY_SIZE = 1 };

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "network.h"
+#include "transfer.h"
 #include "tree.h"
 #include "warm.h"
 
@@ -63,7 +64,8 @@ static void reply_empty(struct connection *connection, enum message type, uint64
 
 /* A payload that is not a sequence of fields condemns the connection: nothing after it can be trusted. */
 static bool well_formed(const struct frame *frame) {
-  if (frame->type == MESSAGE_STDIN || frame->type == MESSAGE_CHANNEL_DATA) {
+  if (frame->type == MESSAGE_STDIN || frame->type == MESSAGE_CHANNEL_DATA ||
+      frame->type == MESSAGE_FILE_PIECE) {
     return true;
   }
   struct cursor cursor = cursor_of(frame);
@@ -112,6 +114,30 @@ bool request_answer(struct connection *connection, const struct frame *frame) {
       break;
     case MESSAGE_FILE_WRITE:
       files_write(connection, frame);
+      break;
+    case MESSAGE_FILE_STAT:
+      files_stat(connection, frame);
+      break;
+    case MESSAGE_FILE_LIST:
+      files_list(connection, frame);
+      break;
+    case MESSAGE_FILE_MAKE:
+      files_make(connection, frame);
+      break;
+    case MESSAGE_FILE_CHANGE:
+      files_change(connection, frame);
+      break;
+    case MESSAGE_FILE_MOVE:
+      files_move(connection, frame);
+      break;
+    case MESSAGE_FILE_REMOVE:
+      files_remove(connection, frame);
+      break;
+    case MESSAGE_FILE_GET:
+      transfer_get(connection, frame);
+      break;
+    case MESSAGE_FILE_PUT:
+      transfer_put(connection, frame);
       break;
     case MESSAGE_STATS:
       answer_stats(connection, frame);

@@ -93,3 +93,9 @@ def test_what_cannot_be_written(agent: Agent, wire: Wire, path: str, reason: str
     with pytest.raises(Refused, match=f"^{reason}"):
         wire.ask(Message.FILE_WRITE, path=path, data=b"x", truncate=1)
     wire.ask(Message.PING)
+
+
+def test_the_time_of_change_is_set(agent: Agent, wire: Wire) -> None:
+    for seconds in (1_000_000_000.25, -3.5):
+        wire.ask(Message.FILE_WRITE, path="old", mtime_ns=int(seconds * 1e9) % (1 << 64))
+        assert (agent.home / "old").stat().st_mtime_ns == int(seconds * 1e9)

@@ -104,6 +104,9 @@ class Wire:
             Message.STATS: Message.STATS_OK,
             Message.PING: Message.PONG,
             Message.FILE_READ: Message.FILE_DATA,
+            Message.FILE_STAT: Message.FILE_STATUS,
+            Message.FILE_LIST: Message.FILE_LISTED,
+            Message.FILE_REMOVE: Message.FILE_REMOVED,
         }.get(message, Message.DONE)
         return self.expect(reply, self._request)
 

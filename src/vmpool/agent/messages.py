@@ -12,7 +12,7 @@ from enum import IntEnum
 from types import MappingProxyType
 from typing import Literal
 
-GENERATION = 2
+GENERATION = 3
 """The newest generation this host speaks; HELLO settles on the lower of both sides'."""
 HEADER_BYTES = 24
 MAX_PAYLOAD_BYTES = 1 << 20
@@ -71,6 +71,20 @@ class Message(IntEnum):
     CHANNEL_EOF = 33
     CHANNEL_CLOSE = 34
     CHANNEL_RESET = 35
+    FILE_STAT = 36
+    FILE_STATUS = 37
+    FILE_LIST = 38
+    FILE_LISTED = 39
+    FILE_MAKE = 40
+    FILE_CHANGE = 41
+    FILE_MOVE = 42
+    FILE_REMOVE = 43
+    FILE_REMOVED = 44
+    FILE_GET = 45
+    FILE_COMING = 46
+    FILE_PUT = 47
+    FILE_READY = 48
+    FILE_PIECE = 49
 
 
 class Reason:
@@ -91,6 +105,10 @@ class Reason:
     NOT_SUPPORTED = "not_supported"
     REFUSED = "refused"
     TOO_MANY_CHANNELS = "too_many_channels"
+    EXISTS = "exists"
+    NOT_EMPTY = "not_empty"
+    NOT_A_DIRECTORY = "not_a_directory"
+    CROSS_DEVICE = "cross_device"
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +205,7 @@ FIELDS: Mapping[Message, Mapping[str, Field]] = MappingProxyType(
             "mode": _field(4, "u64"),
             "data": _field(5, "bytes"),
             "parents": _field(6, "u64"),
+            "mtime_ns": _field(7, "u64"),
         },
         Message.DONE: _NOTHING,
         Message.WARM: {
@@ -227,11 +246,80 @@ FIELDS: Mapping[Message, Mapping[str, Field]] = MappingProxyType(
         Message.CHANNEL_EOF: _NOTHING,
         Message.CHANNEL_CLOSE: _NOTHING,
         Message.CHANNEL_RESET: _NOTHING,
+        Message.FILE_STAT: {
+            "path": _field(1, "path"),
+            "follow": _field(2, "u64"),
+        },
+        Message.FILE_STATUS: {
+            "mode": _field(1, "u64"),
+            "size": _field(2, "u64"),
+            "mtime_ns": _field(3, "u64"),
+            "target": _field(4, "path"),
+        },
+        Message.FILE_LIST: {
+            "path": _field(1, "path"),
+            "cursor": _field(2, "u64"),
+            "length": _field(3, "u64"),
+        },
+        Message.FILE_LISTED: {
+            "entry": _many(1),
+            "next": _field(2, "u64"),
+        },
+        Message.FILE_MAKE: {
+            "path": _field(1, "path"),
+            "mode": _field(2, "u64"),
+            "parents": _field(3, "u64"),
+            "existing": _field(4, "u64"),
+            "target": _field(5, "path"),
+            "source": _field(6, "path"),
+        },
+        Message.FILE_CHANGE: {
+            "path": _field(1, "path"),
+            "mode": _field(2, "u64"),
+            "mtime_ns": _field(3, "u64"),
+        },
+        Message.FILE_MOVE: {
+            "path": _field(1, "path"),
+            "to": _field(2, "path"),
+            "replace": _field(3, "u64"),
+        },
+        Message.FILE_REMOVE: {
+            "path": _field(1, "path"),
+            "tree": _field(2, "u64"),
+        },
+        Message.FILE_REMOVED: {
+            "more": _field(1, "u64"),
+        },
+        Message.FILE_GET: {
+            "path": _field(1, "path"),
+            "offset": _field(2, "u64"),
+            "length": _field(3, "u64"),
+        },
+        Message.FILE_COMING: {
+            "size": _field(1, "u64"),
+            "mode": _field(2, "u64"),
+            "mtime_ns": _field(3, "u64"),
+            "length": _field(4, "u64"),
+        },
+        Message.FILE_PUT: {
+            "path": _field(1, "path"),
+            "offset": _field(2, "u64"),
+            "truncate": _field(3, "u64"),
+            "mode": _field(4, "u64"),
+            "parents": _field(5, "u64"),
+            "mtime_ns": _field(6, "u64"),
+        },
+        Message.FILE_READY: {
+            "size": _field(1, "u64"),
+        },
     }
 )
-"""Fields of every message but the raw ones (OUTPUT, STDIN, CHANNEL_DATA), whose payload is bytes."""
+"""Fields of every message but the raw ones (OUTPUT, STDIN, CHANNEL_DATA, FILE_PIECE), whose payload is bytes."""
 
 SINCE: Mapping[Message, int] = MappingProxyType(
-    {message: 2 if message >= Message.LISTEN else 1 for message in Message}
+    {
+        message: 3 if message >= Message.FILE_STAT else 2 if message >= Message.LISTEN else 1
+        for message in Message
+    }
 )
 """The generation that introduced each message; a message newer than the VM's agent is AgentTooOld."""
