@@ -15,14 +15,17 @@
     │   └── UserDisabled            403
     ├── NotFound                    404  (also for what belongs to somebody else)
     │   ├── VMNotFound · ExecutionNotFound · SnapshotNotFound · TemplateNotFound · KeyNotFound
-    │   └── UserNotFound · OutputNotKept
+    │   └── UserNotFound · OutputNotKept · PathNotFound
     ├── Conflict                    409
     │   ├── NameTaken               409
     │   ├── IllegalTransition       409  the VM's state does not allow this verb
     │   ├── VMNotRunning            409
     │   ├── ExecutionEnded          409  nothing can be sent to it any more
     │   ├── SnapshotMismatch        409  the snapshot stands on another base
-    │   └── SnapshotTooLarge        409  the VM's files, holes counted as data, are more than its disk
+    │   ├── SnapshotTooLarge        409  the VM's files, holes counted as data, are more than its disk
+    │   ├── FileRefused             409  the VM's kernel refused it; `reason` says why
+    │   ├── FileChanged             412  the file is not as the caller last saw it
+    │   └── DiskFull                507  the VM's disk has no room for it
     ├── LimitReached                429  Retry-After
     │   ├── QuotaExceeded           429  the user's own limit
     │   ├── TooManyExecutions       429  the VM's limit of executions in flight
@@ -237,6 +240,13 @@ class UserNotFound(NotFound):
     noun: ClassVar[str] = "user"
 
 
+class PathNotFound(NotFound):
+    """No file or directory of this path in the VM, as far as its user can see."""
+
+    code: ClassVar[str] = "path_not_found"
+    noun: ClassVar[str] = "file or directory"
+
+
 class Conflict(VMPoolError):
     """The request is right and the thing's present state forbids it."""
 
@@ -299,6 +309,34 @@ class SnapshotTooLarge(Conflict):
             size=size,
             limit=limit,
         )
+
+
+class FileRefused(Conflict):
+    """The VM's own kernel refused it: `reason` is permission, not_a_file, exists and so on."""
+
+    code: ClassVar[str] = "file_refused"
+
+    def __init__(self, path: str, reason: str, problem: str) -> None:
+        super().__init__(f"'{path}': {problem}", path=path, reason=reason)
+        self.reason = reason
+
+
+class FileChanged(Conflict):
+    """The file is not as the request says it must be: its ETag, its size or its absence."""
+
+    code: ClassVar[str] = "file_changed"
+
+    def __init__(self, path: str, problem: str, size: int | None = None) -> None:
+        super().__init__(f"'{path}' {problem}", path=path, size=size)
+
+
+class DiskFull(Conflict):
+    """The VM's disk has no room for it; what was written before is there."""
+
+    code: ClassVar[str] = "disk_full"
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"the VM's disk has no room for '{path}'", path=path)
 
 
 class LimitReached(VMPoolError):

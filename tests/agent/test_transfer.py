@@ -6,6 +6,7 @@ import os
 import socket
 import stat
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 
@@ -28,6 +29,10 @@ def bare(wire: Wire, size: int) -> bytes:
             raise EOFError
         found += piece
     return bytes(found)
+
+
+def open_files(agent: Agent) -> int:
+    return len(list(Path(f"/proc/{agent.pid}/fd").iterdir()))
 
 
 def get(wire: Wire, path: str, **fields: int) -> tuple[bytes, int]:
@@ -144,13 +149,13 @@ def test_a_write_that_fails_is_told_at_once_and_the_rest_is_dropped(agent: Agent
 
 def test_a_reader_that_goes_away_leaves_nothing_open(agent: Agent) -> None:
     (agent.home / "big").write_bytes(DATA * 10)
-    before = len(os.listdir(f"/proc/{agent.pid}/fd"))
+    before = open_files(agent)
     for _ in range(5):
         wire = agent.connect()
         wire.send(Message.FILE_GET, 9, pack(Message.FILE_GET, path="big"))
         wire.socket.recv(10)
         wire.close()
-    eventually(lambda: len(os.listdir(f"/proc/{agent.pid}/fd")) <= before)
+    eventually(lambda: open_files(agent) <= before)
 
 
 def test_executions_go_on_beside_a_reader_that_does_not_read(agent: Agent, wire: Wire) -> None:

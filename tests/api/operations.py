@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 from vmpool.api.edge import OPEN_PATHS
 from vmpool.api.server import openapi
@@ -44,8 +45,14 @@ class Operation:
         return "{" + parameter + "}" in self.path
 
     def at(self, **values: object) -> str:
-        """The path with these parameters; KeyError for one the tests do not know how to fill."""
-        return self.path.format(**values)
+        """The path with these parameters, and the query it needs; KeyError for one of the path's that the
+        tests do not know how to fill."""
+        needed = {
+            parameter["name"]: example(parameter["schema"], {})
+            for parameter in self.parameters
+            if parameter["in"] == "query" and parameter.get("required")
+        }
+        return self.path.format(**values) + (f"?{urlencode(needed)}" if needed else "")
 
     def example(self, **values: object) -> Any:
         """A smallest body its schema takes; fields named in `values` are sent with them where they exist."""

@@ -103,7 +103,7 @@ async def test_every_bound_holds(owner: Caller) -> None:
             if place == "path":
                 path = field.operation.at(**{**IDS, name: wrong})
             elif place == "query":
-                path += f"?{name}={wrong}"
+                path += f"{'&' if '?' in path else '?'}{name}={wrong}"
             elif place == "header":
                 headers = {name: str(wrong)}
             else:

@@ -17,6 +17,7 @@ import anyio
 from vmpool.agent.base import NetworkListen, ProcessSpec
 from vmpool.agent.channel import AcceptedChannel, Channel
 from vmpool.agent.codec import EXECUTION, Fields, encode, pack
+from vmpool.agent.files import AgentFiles
 from vmpool.agent.link import DEFAULT_PATIENCE, AgentLink, Dial, LinkEvent, unwatched
 from vmpool.agent.messages import Message, Reason
 from vmpool.agent.network import listen_payload
@@ -43,6 +44,7 @@ class Client:
         watch: Callable[[LinkEvent], None] = unwatched,
     ) -> None:
         self._link = AgentLink(dial, patience, watch)
+        self.files = AgentFiles(self._link, dial)
 
     @property
     def connected(self) -> bool:

@@ -58,7 +58,7 @@ class Connection:
         self._drained = anyio.Event()
         self._broken = anyio.Event()
         self._sending: anyio.CancelScope | None = None
-        self._socket = _unix_socket(stream)
+        self._socket = unix_socket(stream)
         self._lazy: asyncio.TimerHandle | None = None
         self.heard = False
         self._alive = True
@@ -254,7 +254,7 @@ _ARRIVED = memoryview(bytearray(_RECEIVE_BYTES))
 """Where what a socket has is put for a moment: one for all connections of the event loop's thread."""
 
 
-def _unix_socket(stream: ByteStream) -> socket.socket | None:
+def unix_socket(stream: ByteStream) -> socket.socket | None:
     """The socket under the stream, if it is a local one that nothing else reads in the background."""
     found = stream.extra(SocketAttribute.raw_socket, None)
     return found if isinstance(found, socket.socket) and found.family == socket.AF_UNIX else None

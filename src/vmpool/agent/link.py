@@ -16,6 +16,7 @@ from vmpool.agent.connection import STREAM_ERRORS, Connection
 from vmpool.agent.messages import AGENT_CHANNELS, SINCE, Message
 from vmpool.agent.network import Network, listen_payload
 from vmpool.agent.process import RemoteProcess
+from vmpool.agent.question import REPLIES, Question, Request, refusal
 from vmpool.errors import AgentRefused, AgentTooOld, AgentUnreachable, VMPoolError
 
 Dial = Callable[[], Awaitable[ByteStream]]
@@ -29,26 +30,6 @@ _NETWORK_PATIENCE = 5.0
 """Seconds between series of re-tries while nothing but the machine's network needs the connection."""
 _REQUEST_CHANNELS = 1 << 63
 """Requests and executions share the channel field; an execution's id is a row's id and far below."""
-_REPLIES = frozenset({Message.LISTED, Message.FILE_DATA, Message.DONE, Message.STATS_OK, Message.PONG})
-
-
-class _Request:
-    """A question on its way, repeated on a new connection; a `volatile` one then counts as done."""
-
-    __slots__ = ("done", "failure", "frame", "message", "reply", "sent", "volatile")
-
-    def __init__(self, message: Message, frame: bytes, *, volatile: bool) -> None:
-        self.message = message
-        self.frame = frame
-        self.volatile = volatile
-        self.sent = False
-        self.done = anyio.Event()
-        self.reply: Frame | None = None
-        self.failure: VMPoolError | None = None
-
-    def fail(self, error: VMPoolError) -> None:
-        self.failure = error
-        self.done.set()
 
 
 class _Attempt:
@@ -101,7 +82,7 @@ class AgentLink:
         self._connection: Connection | None = None
         self._boot_id: int | None = None
         self._processes: dict[int, RemoteProcess] = {}
-        self._requests: dict[int, _Request] = {}
+        self._requests: dict[int, Request] = {}
         self._last_words: list[bytes] = []
         self._channels = itertools.count(_REQUEST_CHANNELS + 1)
         self._demand = anyio.Event()
@@ -194,8 +175,7 @@ class AgentLink:
             self._connection = None
             self.network.disconnected()
             for request in self._requests.values():
-                if request.sent and request.volatile:
-                    request.done.set()
+                request.disconnected()
         return connection.heard and not isinstance(reason, ProtocolError)
 
     def _resume(self, connection: Connection) -> None:
@@ -218,7 +198,7 @@ class AgentLink:
                 for frame in process.resume():
                     connection.send(frame)
         for request in list(self._requests.values()):
-            if request.message != Message.LISTEN:
+            if request.message != Message.LISTEN and not request.done.is_set():
                 self._put(connection, request)
 
     def _listen(self, connection: Connection) -> None:
@@ -231,7 +211,8 @@ class AgentLink:
             connection.send(encode(Message.LISTEN, next(self._channels), listen))
 
     def _needed(self) -> bool:
-        return bool(self._requests or self._last_words) or any(
+        asked = any(not request.done.is_set() for request in self._requests.values())
+        return bool(asked or self._last_words) or any(
             not process.ended for process in self._processes.values()
         )
 
@@ -288,25 +269,27 @@ class AgentLink:
         self, message: Message, payload: bytes, expected: Message, *, volatile: bool = False
     ) -> Fields:
         """One request and its answer; AgentRefused for FAILED."""
+        return await self.question(message, payload, expected, volatile=volatile).wait()
+
+    def question(
+        self,
+        message: Message,
+        payload: bytes,
+        expected: Message,
+        *,
+        volatile: bool = False,
+        once: bool = False,
+    ) -> Question:
+        """The same without waiting: several can be on their way, and are answered in order."""
         self._check_open()
         channel = next(self._channels)
-        request = _Request(message, encode(message, channel, payload), volatile=volatile)
+        request = Request(message, encode(message, channel, payload), volatile=volatile, once=once)
         self._requests[channel] = request
-        try:
-            if self._connection is not None:
-                self._put(self._connection, request)
-            else:
-                self._demand.set()
-            await request.done.wait()
-        finally:
-            del self._requests[channel]
-        if request.failure is not None:
-            raise request.failure
-        if request.reply is None:  # volatile, and the stream ended with the agent
-            return Fields({})
-        if request.reply.type != expected:
-            raise AgentUnreachable(f"the agent answered {message.name} with message {request.reply.type}")
-        return unpack(expected, request.reply.payload)
+        if self._connection is not None:
+            self._put(self._connection, request)
+        else:
+            self._demand.set()
+        return Question(self._requests, channel, expected)
 
     async def reach(self, message: Message) -> None:
         """Wait for a connection to an agent that knows `message`."""
@@ -315,7 +298,7 @@ class AgentLink:
         if self._connection is not None and self._connection.generation < SINCE[message]:
             raise AgentTooOld(SINCE[message], self._connection.generation)
 
-    def _put(self, connection: Connection, request: _Request) -> None:
+    def _put(self, connection: Connection, request: Request) -> None:
         needed = SINCE[request.message]
         if needed > connection.generation:
             request.fail(AgentTooOld(needed, connection.generation))
@@ -328,9 +311,9 @@ class AgentLink:
             request = self._requests.get(frame.channel)
             if request is not None and not request.done.is_set():
                 if frame.type == Message.FAILED:
-                    request.fail(_refusal(frame))
+                    request.fail(refusal(frame))
                 else:
-                    if frame.type in _REPLIES:
+                    if frame.type in REPLIES:
                         unpack(Message(frame.type), frame.payload)  # a malformed one ends the connection
                     request.reply = frame
                     request.done.set()
@@ -351,7 +334,7 @@ class AgentLink:
             case Message.STDIN_ACK:
                 process.on_stdin_ack(frame)
             case Message.FAILED:
-                self._on_failed(process, _refusal(frame))
+                self._on_failed(process, refusal(frame))
 
     def _on_failed(self, process: RemoteProcess, refusal: AgentRefused) -> None:
         """START or ATTACH was refused; a signal to one that has just ended is nobody's concern."""
@@ -359,9 +342,3 @@ class AgentLink:
             process.fail(refusal)
         elif process.reattaching:
             process.fail(AgentUnreachable(f"the execution is lost: {refusal}", dispatch="outcome_unknown"))
-
-
-def _refusal(frame: Frame) -> AgentRefused:
-    fields = unpack(Message.FAILED, frame.payload)
-    number = fields.u64("errno")
-    return AgentRefused(fields.text("reason"), fields.text("message"), number or None)

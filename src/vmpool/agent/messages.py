@@ -314,7 +314,7 @@ FIELDS: Mapping[Message, Mapping[str, Field]] = MappingProxyType(
         },
     }
 )
-"""Fields of every message but the raw ones (OUTPUT, STDIN, CHANNEL_DATA, FILE_PIECE), whose payload is bytes."""
+"""Fields of every message but the raw ones (OUTPUT, STDIN, CHANNEL_DATA, FILE_PIECE): theirs is bytes."""
 
 SINCE: Mapping[Message, int] = MappingProxyType(
     {

@@ -7,9 +7,11 @@ can be the connections bound.
 
 from __future__ import annotations
 
+import re
+
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.types import Message, Receive
+from starlette.types import Message, Receive, Scope
 
 from vmpool.errors import RateLimited
 
@@ -18,6 +20,14 @@ SHORT = 64 << 10
 """Bytes of a body that is not counted."""
 AGAIN_AFTER = 1.0
 """Seconds after which a refused request may come again: most bodies are gone by then."""
+
+
+_STREAMED = re.compile(r"/api/vms/[^/]+/(files|tree)")
+
+
+def is_streamed(scope: Scope) -> bool:
+    """Whether the request's body is passed on as it comes: it lies nowhere, and its route bounds it."""
+    return scope["method"] == "PUT" and _STREAMED.fullmatch(scope["path"]) is not None
 
 
 class Bodies:

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vmpool import errors
-from vmpool.api.bodies import Bodies, Body
+from vmpool.api.bodies import Bodies, Body, is_streamed
 from vmpool.api.errors import edge_problem, respond, respond_to, respond_to_http
 from vmpool.api.observed import request_id_of
 from vmpool.api.record import REFUSED
@@ -97,8 +97,11 @@ class Edge:
                 caller = state["caller"] = await self._authenticate(headers.get("authorization"), address)
                 log_context.for_user(caller.id)
                 counted_for = caller.id
-            body = self._bodies.of(headers, receive, counted_for)
-            await self._app(scope, body.receive, sending)
+            if is_streamed(scope):
+                await self._app(scope, receive, sending)
+            else:
+                body = self._bodies.of(headers, receive, counted_for)
+                await self._app(scope, body.receive, sending)
         except errors.VMPoolError as error:
             if isinstance(error, errors.UserDisabled):
                 state["refused"] = error

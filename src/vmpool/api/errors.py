@@ -35,6 +35,8 @@ STATUS: Mapping[type[errors.VMPoolError], int] = MappingProxyType(
         errors.Forbidden: 403,
         errors.NotFound: 404,
         errors.Conflict: 409,
+        errors.FileChanged: 412,
+        errors.DiskFull: 507,
         errors.LimitReached: 429,
         errors.PoolFull: 503,
         errors.InfrastructureFailure: 502,

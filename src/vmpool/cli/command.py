@@ -14,6 +14,7 @@ from vmpool.cli import (
     audit,
     doctor,
     executions,
+    files,
     images,
     keys,
     network,
@@ -40,7 +41,7 @@ app = typer.Typer(
     epilog="Exit status: 0 done; the program's own for `execute` and `run`; "
     "2 wrong command line; 125 vmpool could not do it.",
 )
-for group in (vms, runs, executions, snapshots, network, pool, audit, server, doctor):
+for group in (vms, runs, executions, files, snapshots, network, pool, audit, server, doctor):
     group.register(app)
 app.add_typer(keys.app, name="key")
 app.add_typer(users.app, name="user")

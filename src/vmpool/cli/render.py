@@ -26,6 +26,8 @@ _HINTS = {
     "insufficient_scope": "'vm key list' shows what your keys may do; 'vm key create --scope' makes another.",
     "user_not_found": "'vm user list' shows the users.",
     "vm_not_found": "'vm list' shows your VMs.",
+    "path_not_found": "'vm ls ID:PATH' shows what is there.",
+    "disk_full": "'vm status ID' shows the disk; 'vm limits ID --disk MB' enlarges that of a stopped VM.",
     "snapshot_not_found": "'vm snapshots ID' shows a VM's snapshots.",
     "vm_not_running": "'vm start ID' starts it.",
     "name_taken": "Choose another name, or 'vm delete NAME' first.",
@@ -157,6 +159,22 @@ def steps(doing: str) -> Iterator[Callable[[str], None]]:
         yield lambda text: status.update(Text(text[: console.width - 4]))
 
 
+@contextmanager
+def transfer(doing: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A bar on a terminal for bytes that move, of how many where that is known; nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda _done, _total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+        bar = bars.add_task(doing, total=None)
+        yield lambda done, total: bars.update(bar, completed=done, total=total)
+
+
 def problem(error: ClientError) -> None:
     """One readable block: what went wrong, whether code may have run, what to do next."""
     lines = [f"vm: {error.message}"]
@@ -177,6 +195,11 @@ def problem(error: ClientError) -> None:
         lines = lines[1:]
     for line in lines:
         note(line)
+
+
+def printable(text: str) -> str:
+    """Text from a VM on one line: what would move the cursor is escaped."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def size(count: int | None) -> str | None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vmpool.client.models import APIKey as APIKey
     from vmpool.client.models import BatchError as BatchError
     from vmpool.client.models import Execution as Execution
+    from vmpool.client.models import FileInfo as FileInfo
     from vmpool.client.models import LogEntry as LogEntry
     from vmpool.client.models import Network as Network
     from vmpool.client.models import NetworkLogEntry as NetworkLogEntry
@@ -48,6 +49,7 @@ _EXPORTS = {
         "APIKey",
         "BatchError",
         "Execution",
+        "FileInfo",
         "LogEntry",
         "Network",
         "NetworkLogEntry",

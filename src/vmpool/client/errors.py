@@ -12,9 +12,9 @@
         ├── Unauthenticated          401
         ├── Forbidden                403
         ├── NotFound                 404  VMNotFound · ExecutionNotFound · SnapshotNotFound
-        │                                 TemplateNotFound · KeyNotFound · OutputNotKept
+        │                                 TemplateNotFound · KeyNotFound · OutputNotKept · PathNotFound
         ├── Conflict                 409  NameTaken · IllegalTransition · VMNotRunning · ExecutionEnded
-        │                                 SnapshotMismatch
+        │                                 SnapshotMismatch · FileRefused · FileChanged (412) · DiskFull (507)
         ├── LimitReached             429  QuotaExceeded · TooManyExecutions
         ├── PoolFull                 503
         ├── StoreFailed              500
@@ -218,6 +218,12 @@ class UserNotFound(NotFound):
     wire_code = "user_not_found"
 
 
+class PathNotFound(NotFound):
+    """No file or directory of this path in the VM, as far as its user can see."""
+
+    wire_code = "path_not_found"
+
+
 class Conflict(APIError):
     """The request is right and the thing's present state forbids it."""
 
@@ -258,6 +264,24 @@ class SnapshotTooLarge(Conflict):
     """The VM's files, holes counted as data, are more than its disk."""
 
     wire_code = "snapshot_too_large"
+
+
+class FileRefused(Conflict):
+    """The VM's own kernel refused it; `context["reason"]` is permission, not_a_file, exists and so on."""
+
+    wire_code = "file_refused"
+
+
+class FileChanged(Conflict):
+    """The file is not as the request says it must be: its ETag, its size or its absence."""
+
+    wire_code = "file_changed"
+
+
+class DiskFull(Conflict):
+    """The VM's disk has no room for it; what was written before is there."""
+
+    wire_code = "disk_full"
 
 
 class LimitReached(APIError):
@@ -359,8 +383,10 @@ _FAMILY: Mapping[int, type[APIError]] = {
     403: Forbidden,
     404: NotFound,
     409: Conflict,
+    412: Conflict,
     429: LimitReached,
     500: InternalError,
+    507: Conflict,
 }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Annotated, Literal
+from urllib.parse import unquote_to_bytes
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -417,6 +418,64 @@ class AuditEntry(Answer):
     facts: dict[str, object]
     status: int
     request_id: str
+
+
+class FileInfo(Answer):
+    """What is known of a file, directory or link in a VM.
+
+    name: for people; `raw_name` is exact.  kind: "file", "directory", "link" or "other".  mode: permission
+    bits, octal.  version: changes with the content.  target: where a link leads.
+    """
+
+    name: str
+    encoded_name: str
+    kind: str
+    size: int
+    mode: str
+    mtime_ns: int
+    modified_at: datetime | None
+    version: str
+    target: str | None
+    encoded_target: str | None
+
+    @property
+    def raw_name(self) -> bytes:
+        """The name as the VM has it."""
+        return unquote_to_bytes(self.encoded_name)
+
+    @property
+    def raw_target(self) -> bytes:
+        """Where a link leads, as the VM has it; empty for all else."""
+        return unquote_to_bytes(self.encoded_target or "")
+
+
+class RefusedFile(Answer):
+    """An entry of an archive that was left out."""
+
+    name: str
+    encoded_name: str
+    problem: str
+
+
+class UnpackedTree(Answer):
+    """What came of an upload.  refused: what was left out; more_refused: beyond those."""
+
+    entries: int
+    bytes: int
+    refused: list[RefusedFile]
+    more_refused: int
+
+
+class Synced(BaseModel):
+    """What a sync did.  bytes: of the files that were sent."""
+
+    model_config = ConfigDict(frozen=True)
+
+    sent: int
+    removed: int
+    unchanged: int
+    bytes: int
+    refused: list[RefusedFile]
 
 
 class Health(Answer):

@@ -26,6 +26,8 @@ EVENT_STREAM = "text/event-stream"
 """The media type of answers that come event by event."""
 BYTES = "application/octet-stream"
 """The media type of what a program wrote, byte by byte."""
+TAR = "application/x-tar"
+"""The media type of directories."""
 GRACE = 30.0
 """Seconds beyond an execution's own timeout: the server answers once the program has been ended."""
 
@@ -37,6 +39,7 @@ class Call:
     repeatable: whether sending it twice has the effect of sending it once (safe methods, and calls with an
     idempotency key).  wait: seconds to wait for the answer; None: for as long as it takes.
     also: statuses that are answers, not errors, beside 2xx.  idempotent: it says itself where it belongs.
+    extra: further headers.
     """
 
     method: str
@@ -47,6 +50,7 @@ class Call:
     wait: float | None = QUICK
     also: tuple[int, ...] = ()
     idempotent: bool = False
+    extra: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def repeatable(self) -> bool:
@@ -56,7 +60,7 @@ class Call:
 
     def headers(self) -> dict[str, str]:
         """Headers of this one request."""
-        return {"Idempotency-Key": self.idempotency_key} if self.idempotency_key else {}
+        return {**self.extra, **({"Idempotency-Key": self.idempotency_key} if self.idempotency_key else {})}
 
 
 def vm_path(vm: int | str, *rest: str) -> str:
@@ -102,10 +106,17 @@ def data_of(event: Event) -> str:
     return event.data
 
 
+def length(size: int | None) -> dict[str, str]:
+    """The header that says how long a body is."""
+    return {} if size is None else {"Content-Length": str(size)}
+
+
 def first_page(path: str, limit: int | None, narrowed: Mapping[str, object]) -> str | None:
     """Where a collection begins, as `next_page` says where it goes on."""
     asked = dict(narrowed) if limit is None else {**narrowed, "limit": min(limit, LARGEST_PAGE)}
-    return f"{path}?{urlencode(asked)}" if asked else path
+    if not asked:
+        return path
+    return f"{path}{'&' if '?' in path else '?'}{urlencode(asked)}"
 
 
 def next_page(links: Mapping[str | None, dict[str, str]] | Mapping[str, dict[str, str]]) -> str | None:

@@ -32,6 +32,7 @@ from vmpool.pool.executions import Executions
 from vmpool.pool.expiry import Expiry
 from vmpool.pool.feed import LogEntry
 from vmpool.pool.figures import pool_families
+from vmpool.pool.files import Files, VMFiles
 from vmpool.pool.host import Host
 from vmpool.pool.lifecycle import Lifecycle
 from vmpool.pool.logs import DEFAULT_TAIL, Logs
@@ -131,6 +132,7 @@ class VMPoolManager:
             self._snapshots = Snapshots(context, self._lifecycle, self._executions)
             self._resizing = Resizing(context, self._lifecycle)
             self.streams = Streams(context, self._executions, self.get_execution)
+            self._files = Files(context)
             self._logs = Logs(context, self._executions)
             self._status = Status(context, self._executions, self._warm_pool)
             reconciler = Reconciler(
@@ -338,6 +340,12 @@ class VMPoolManager:
         """Remove a snapshot; the VM stays as it is."""
         vm = self._standing(user_id, reference)
         await self._snapshots.delete(user_id, vm, snapshot_id)
+
+    # -- files
+
+    def files_of(self, user_id: int, reference: Reference) -> VMFiles:
+        """The files of a VM; VMNotFound.  Everything asked of a VM that does not run is VMNotRunning."""
+        return VMFiles(self._files, self._standing(user_id, reference))
 
     # -- the network
 

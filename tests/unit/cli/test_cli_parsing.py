@@ -21,6 +21,7 @@ FURTHER = (
     *("audit", "doctor", "serve", "logs", "output", "restart", "limits"),
     *("snapshot", "snapshots", "restore", "run", "pool", "network"),
     *("executions", "attach", "wait", "cancel", "signal"),
+    *("cp", "ls", "rm", "sync"),
 )
 GROUPS = {
     "key": ("create", "list", "revoke", "rotate"),

@@ -48,6 +48,7 @@ PUBLIC_OF_CLIENT = {
     "ClientError",
     "Execution",
     "ExecutionHandle",
+    "FileInfo",
     "LogEntry",
     "Network",
     "NetworkLogEntry",

@@ -25,6 +25,11 @@ from vmpool.api.schemas.executions import (
     StdinPosition,
     WriteStdin,
 )
+from vmpool.api.schemas.files import (
+    FileInfo,
+    RefusedFile,
+    UnpackedTree,
+)
 from vmpool.api.schemas.network import (
     Network,
     NetworkLimits,
@@ -84,6 +89,7 @@ __all__ = [
     "ExecuteRequest",
     "Execution",
     "FieldError",
+    "FileInfo",
     "Health",
     "HostStatus",
     "LogEntry",
@@ -100,6 +106,7 @@ __all__ = [
     "PoolUse",
     "Problem",
     "Readiness",
+    "RefusedFile",
     "Request",
     "RestoreRequest",
     "RotateKey",
@@ -108,6 +115,7 @@ __all__ = [
     "Snapshot",
     "SocketMessage",
     "StdinPosition",
+    "UnpackedTree",
     "UpdateUser",
     "Use",
     "User",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections import deque
 from collections.abc import Callable
@@ -10,10 +9,12 @@ from collections.abc import Callable
 import anyio
 from anyio.abc import TaskGroup
 
-from vmpool.agent.codec import EXECUTION, Decoder, Fields, Frame, ProtocolError, encode, pack, unpack
+from vmpool.agent.codec import EXECUTION, Decoder, Frame, ProtocolError, encode, pack, unpack
 from vmpool.agent.connection import STREAM_ERRORS
 from vmpool.agent.messages import AGENT_CHANNELS, GENERATION, SINCE, Message, Reason
 from vmpool.backends.fake.execution import Execution
+from vmpool.backends.fake.file_verbs import MESSAGES as FILE_MESSAGES
+from vmpool.backends.fake.file_verbs import FileVerbs
 from vmpool.backends.fake.files import Files
 from vmpool.backends.fake.network import FakeNetwork
 from vmpool.backends.fake.wire import MemoryStream
@@ -24,7 +25,7 @@ _REASONS: dict[type[OSError], str] = {
     IsADirectoryError: Reason.NOT_A_FILE,
     FileExistsError: Reason.BAD_REQUEST,
 }
-_MAX_READ = 512 << 10
+CHANNEL_MESSAGES = range(Message.CHANNEL_CONNECT, Message.CHANNEL_RESET + 1)
 
 
 class FakeAgent:
@@ -149,6 +150,7 @@ class _Session:
         self._agent = agent
         self._outgoing: deque[bytes] = deque()
         self._writable = anyio.Event()
+        self._files = FileVerbs(agent.files, self.reply, self.fail, self.send)
 
     def send(self, frame: bytes) -> None:
         self._outgoing.append(frame)
@@ -189,7 +191,7 @@ class _Session:
         if frame.type in SINCE and SINCE[Message(frame.type)] > agent.generation:
             self.fail(frame, Reason.UNKNOWN_MESSAGE, f"message {frame.type} is not known")
             return
-        if frame.channel >= AGENT_CHANNELS and frame.type >= Message.CHANNEL_CONNECT:
+        if frame.channel >= AGENT_CHANNELS and frame.type in CHANNEL_MESSAGES:
             agent.network.on_frame(self, frame)
             return
         match frame.type:
@@ -220,8 +222,8 @@ class _Session:
             case Message.SHUTDOWN:
                 self.reply(frame, Message.DONE)
                 agent.shutdown(unpack(Message.SHUTDOWN, frame.payload).u64("grace_ms") / 1000)
-            case Message.FILE_READ | Message.FILE_WRITE:
-                self._file(frame)
+            case kind if kind in FILE_MESSAGES:
+                self._files.handle(frame)
             case Message.START:
                 agent.start(self, frame)
             case (
@@ -259,33 +261,3 @@ class _Session:
                 execution.kill(fields.u64("signal"), cancelled=bool(fields.u64("tree")))
             case Message.RELEASE:
                 self._agent.release(execution)
-
-    def _file(self, frame: Frame) -> None:
-        message = Message(frame.type)
-        fields = unpack(message, frame.payload)
-        path = self._agent.files.resolve(os.fsdecode(fields.raw("path")))
-        try:
-            if message is Message.FILE_READ:
-                self.reply(frame, Message.FILE_DATA, self._read(path, fields))
-            else:
-                self._store(path, fields)
-                self.reply(frame, Message.DONE)
-        except OSError as error:
-            self.fail(frame, _REASONS.get(type(error), Reason.IO_ERROR), str(error), error.errno)
-
-    def _read(self, path: str, fields: Fields) -> bytes:
-        file = self._agent.files.read(path)
-        offset, length = fields.u64("offset"), min(fields.u64("length") or _MAX_READ, _MAX_READ)
-        return pack(
-            Message.FILE_DATA, data=file.data[offset : offset + length], size=len(file.data), mode=file.mode
-        )
-
-    def _store(self, path: str, fields: Fields) -> None:
-        files = self._agent.files
-        kept = files.files.get(path)
-        data, offset = fields.raw("data"), fields.u64("offset")
-        before = b"" if kept is None else kept.data
-        after = b"" if fields.u64("truncate") else before[offset + len(data) :]
-        mode = fields.u64("mode") or (kept.mode if kept else 0o644)
-        whole = before[:offset].ljust(offset, b"\0") + data + after
-        files.write(path, whole, mode=mode, parents=bool(fields.u64("parents")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import time
 from dataclasses import dataclass, field
 
 WRITABLE = ("/home/user", "/tmp")
@@ -11,10 +12,11 @@ _DIRECTORIES = frozenset({"/", "/home", "/home/user", "/tmp", "/etc"})
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """Content and permission bits."""
+    """Content, permission bits, and when it was changed."""
 
     data: bytes
     mode: int = 0o644
+    mtime_ns: int = field(default_factory=time.time_ns)
 
 
 @dataclass(slots=True)
@@ -81,6 +83,26 @@ class Files:
             del self.files[path]
         else:
             raise FileNotFoundError(2, "No such file or directory", path)
+
+    def move(self, path: str, to: str, *, replace: bool) -> None:
+        self._writable(path)
+        self._writable(to)
+        if path not in self.directories and path not in self.files:
+            raise FileNotFoundError(2, "No such file or directory", path)
+        if posixpath.dirname(to) not in self.directories:
+            raise FileNotFoundError(2, "No such file or directory", to)
+        if to in self.files or to in self.directories:
+            if not replace:
+                raise FileExistsError(17, "File exists", to)
+            self.remove(to)
+        if path in self.files:
+            self.files[to] = self.files.pop(path)
+            return
+        inside = path + "/"
+        for name in [name for name in self.files if name.startswith(inside)]:
+            self.files[to + name[len(path) :]] = self.files.pop(name)
+        moved = {name for name in self.directories if name == path or name.startswith(inside)}
+        self.directories = (self.directories - moved) | {to + name[len(path) :] for name in moved}
 
     def names(self, path: str) -> list[str]:
         """What lies directly in a directory."""

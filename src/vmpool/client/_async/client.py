@@ -14,6 +14,7 @@ from vmpool.client._async.administration import AsyncAdministration
 from vmpool.client._async.connection import AsyncConnection
 from vmpool.client._async.execution import AsyncExecutionHandle
 from vmpool.client._async.executions import AsyncExecutions
+from vmpool.client._async.files import AsyncFiles
 from vmpool.client._async.handle import AsyncVMHandle
 from vmpool.client.batch import Arrival
 from vmpool.client.models import (
@@ -279,6 +280,12 @@ class AsyncClient:
         """Put a VM's files back to what a snapshot kept."""
         number = snapshot if isinstance(snapshot, int) else snapshot.id
         return await self._machine(Call("POST", vm_path(vm, "restore"), {"snapshot_id": number}))
+
+    # --- files ---
+
+    def files(self, vm: int | str) -> AsyncFiles:
+        """The files of a VM."""
+        return AsyncFiles(self._connection, vm)
 
     # --- the network ---
 

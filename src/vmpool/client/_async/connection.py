@@ -13,12 +13,12 @@ from vmpool.client._async.waiting import Lock, apart, sleep
 from vmpool.client.errors import APIError, Dispatch, ServerUnreachable
 from vmpool.client.tls import trust_of
 from vmpool.client.wire import (
-    BYTES,
     EVENT_STREAM,
     A,
     Call,
     error_of,
     first_page,
+    length,
     next_page,
     pause_before_retry,
     unexpected,
@@ -82,7 +82,7 @@ class AsyncConnection:
         http = await self._open()
         request = self._request(http, call)
         request.headers["Accept"] = kind
-        if kind == BYTES:
+        if kind != EVENT_STREAM:
             request.headers["Accept-Encoding"] = "identity"
         try:
             response = await http.send(request, stream=True)
@@ -100,6 +100,33 @@ class AsyncConnection:
             raise self._failure(http, error, call) from error
         finally:
             await response.aclose()
+
+    async def upload(
+        self,
+        call: Call,
+        content: bytes | AsyncIterator[bytes],
+        kind: str,
+        size: int | None = None,
+    ) -> httpx.Response:
+        """The answer to `call`, whose body is `content` as it comes; never sent twice by itself.
+
+        kind: the body's media type.  size: its bytes, where they are known.
+        """
+        http = await self._open()
+        request = http.build_request(
+            call.method,
+            call.path,
+            content=content,
+            headers={**call.headers(), "Content-Type": kind, **length(size)},
+            timeout=httpx.Timeout(call.wait, connect=10.0, pool=None),
+        )
+        try:
+            response = await http.send(request)
+        except httpx.TransportError as error:
+            raise self._failure(http, error, call) from error
+        if not response.is_success:
+            raise error_of(response.status_code, response.headers, response.content)
+        return response
 
     async def _attempt(self, call: Call) -> httpx.Response:
         http = await self._open()

@@ -22,6 +22,7 @@ from vmpool.client.options import (
 
 if TYPE_CHECKING:
     from vmpool.client._async.client import AsyncClient
+    from vmpool.client._async.files import AsyncFiles
 
 CLEANUP_SECONDS = 30.0
 """How long leaving an `async with` block may take to delete the VM."""
@@ -116,6 +117,11 @@ class AsyncVMHandle(VM):
     def follow_logs(self, tail: int | None = None) -> AsyncGenerator[LogEntry, None]:
         """What its last `tail` executions (default: 100) wrote, then everything as it is written."""
         return self._client.follow_logs(self.id, tail)
+
+    @property
+    def files(self) -> AsyncFiles:
+        """Its files."""
+        return self._client.files(self.id)
 
     async def snapshot(self, name: str | None = None) -> Snapshot:
         """Keep its files as they are now."""

@@ -14,6 +14,7 @@ from vmpool.client._sync.administration import Administration
 from vmpool.client._sync.connection import Connection
 from vmpool.client._sync.execution import ExecutionHandle
 from vmpool.client._sync.executions import Executions
+from vmpool.client._sync.files import Files
 from vmpool.client._sync.handle import VMHandle
 from vmpool.client.batch import Arrival
 from vmpool.client.models import (
@@ -273,6 +274,12 @@ class Client:
         """Put a VM's files back to what a snapshot kept."""
         number = snapshot if isinstance(snapshot, int) else snapshot.id
         return self._machine(Call("POST", vm_path(vm, "restore"), {"snapshot_id": number}))
+
+    # --- files ---
+
+    def files(self, vm: int | str) -> Files:
+        """The files of a VM."""
+        return Files(self._connection, vm)
 
     # --- the network ---
 

@@ -22,6 +22,7 @@ from vmpool.client.options import (
 
 if TYPE_CHECKING:
     from vmpool.client._sync.client import Client
+    from vmpool.client._sync.files import Files
 
 CLEANUP_SECONDS = 30.0
 """How long leaving an `with` block may take to delete the VM."""
@@ -114,6 +115,11 @@ class VMHandle(VM):
     def follow_logs(self, tail: int | None = None) -> Generator[LogEntry, None, None]:
         """What its last `tail` executions (default: 100) wrote, then everything as it is written."""
         return self._client.follow_logs(self.id, tail)
+
+    @property
+    def files(self) -> Files:
+        """Its files."""
+        return self._client.files(self.id)
 
     def snapshot(self, name: str | None = None) -> Snapshot:
         """Keep its files as they are now."""
