@@ -68,6 +68,8 @@ struct link *connection_starved(struct connection *connection);
 /* Whether it carries what may send at any time: executions, network channels. */
 bool connection_is_used(const struct connection *connection);
 struct transfer *connection_transfer(struct connection *connection);
+/* Let more be on its way out, as far as the system allows. */
+void connection_widen(struct connection *connection, int bytes);
 void connection_greet(struct connection *connection);
 void connection_reply_failed(struct connection *connection, uint64_t channel, const char *reason, const char *message,
                              int error);

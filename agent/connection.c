@@ -69,6 +69,10 @@ struct transfer *connection_transfer(struct connection *connection) {
   return &connection->transfer;
 }
 
+void connection_widen(struct connection *connection, int bytes) {
+  setsockopt(connection->watch.fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
+}
+
 void connection_wake(struct connection *connection) {
   connection->awake = true;
 }

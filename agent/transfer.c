@@ -56,6 +56,7 @@ void transfer_get(struct connection *connection, const struct frame *frame) {
   message_u64(out, FILE_COMING_LENGTH, left);
   message_end(out, begun);
   if (left != 0) {
+    connection_widen(connection, SEND_BYTES);
     posix_fadvise(fd, (off_t)offset, (off_t)left, POSIX_FADV_SEQUENTIAL);
     *connection_transfer(connection) =
       (struct transfer){.state = TRANSFER_OUT, .file = take_fd(&fd), .at = offset, .left = left};

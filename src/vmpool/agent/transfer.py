@@ -23,6 +23,9 @@ from vmpool.errors import AgentRefused, AgentTooOld, AgentUnreachable
 
 PIECE_BYTES: Final = 1 << 20
 """Bytes that are asked of a stream at once."""
+BUFFER_BYTES: Final = 2 << 20
+"""Of a socket: bytes that are on their way into a VM."""
+_SNDBUFFORCE: Final = 32
 STALL_SECONDS: Final = 120.0
 """How long nothing may move, as while a VM is held for its snapshot."""
 _CHANNEL = 1 << 63
@@ -35,6 +38,8 @@ class FileStream:
     def __init__(self, stream: ByteStream) -> None:
         self._stream = stream
         self._socket = unix_socket(stream)
+        if self._socket is not None:
+            _widen(self._socket)
         self._held = bytearray()
 
     @classmethod
@@ -117,6 +122,14 @@ class FileStream:
 
     def _said_something(self) -> bool:
         return bool(self._held) or (self._socket is not None and _readable(self._socket))
+
+
+def _widen(sending: socket.socket) -> None:
+    """Let much be on its way: every time one side waits for the other costs a turn of the scheduler."""
+    try:
+        sending.setsockopt(socket.SOL_SOCKET, _SNDBUFFORCE, BUFFER_BYTES)
+    except OSError:  # only root may have more than others
+        sending.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
 
 
 def _readable(source: socket.socket) -> bool:
