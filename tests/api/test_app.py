@@ -212,6 +212,7 @@ def test_every_setting_of_the_pool_reaches_it(tmp_path: Path) -> None:
             max_disk_limit=6000,
             default_timeout=7,
             max_execution_time=8,
+            max_background_time=91,
             max_executions_in_flight=9,
             max_code=24,
             max_stdin=11,

@@ -25,6 +25,12 @@ OFF_THE_WAY: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "vmpool.api.observed:Observed.__call__: await self._app(scope, receive, send)",
             "vmpool.api.edge:Edge.__call__: await respond(problem)(scope, receive, sending)",
             "vmpool.api.edge:Edge.__call__: await self._app(scope, receive, send)",
+            "vmpool.api.sockets:Sockets.__call__: await self._let_in(socket)",
+            (
+                "vmpool.api.sockets:Sockets.__call__: "
+                "await socket.accept(headers=[(b'x-request-id', request_id.encode())])"
+            ),
+            "vmpool.api.sockets:Sockets.__call__: await conversation.run()",
             (
                 "vmpool.api.shortcut:ExecuteShortcut._execute: "
                 "await self._app(scope, _again(bytes(text), receive), send)"

@@ -43,9 +43,14 @@ EXAMPLE = (
     'event: stdout\nid: 3,0\ndata: {"offset":0,"text":"hi\\n"}\n\n'
     'event: exit\nid: 3,0\ndata: {"id":7,"vm_id":2,"state":"finished","exit_code":0}\n\n'
 )
+EVENT = {
+    "type": "object",
+    "description": "One event.",
+    "properties": {name: {"type": "string"} for name in ("event", "id", "data")},
+}
 STREAM: dict[str, object] = {
     "description": EVENTS,
-    "content": {"text/event-stream": {"schema": {"type": "string"}, "example": EXAMPLE}},
+    "content": {"text/event-stream": {"schema": EVENT, "example": EXAMPLE}},
 }
 
 
