@@ -223,6 +223,19 @@ async def test_hostile_entries_are_left_out_one_by_one(box: Caller) -> None:
     assert {one["name"] for one in await box.ok("GET", f"{FILES}/list?path=t")} == {"a", "z"}
 
 
+async def test_paths_too_long_to_be_named_are_left_out(box: Caller) -> None:
+    long = "x" * 4090  # the fake machine's names have no bound of their own
+    await put(box, long, b"x")
+    await put(box, "short", b"x")
+    found = contents((await box.call("GET", "/api/vms/box/tree?path=../user")).content)
+    assert found.keys() == {b".", b"short"}
+    top = "d/" * 2000
+    sent = archive(Entry(b"e/" * 50 + b"f", Kind.FILE), Entry(b"g", Kind.FILE))
+    answer = (await box.client.put(f"/api/vms/box/tree?path={top}", content=sent)).json()
+    assert "entries" in answer, answer
+    assert (answer["entries"], len(answer["refused"])) == (1, 1)
+
+
 @pytest.mark.parametrize("body", [b"no archive" * 100, archive(Entry(b"a", Kind.FILE))[:600]])
 async def test_what_is_no_archive(box: Caller, body: bytes) -> None:
     answer = await box.client.put("/api/vms/box/tree", content=body)

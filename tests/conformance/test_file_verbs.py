@@ -81,7 +81,7 @@ async def test_names_of_any_bytes(box: Box) -> None:
     await files.remove(b"odd")
 
 
-@pytest.mark.requires(Power.REAL_PROGRAMS)
+@pytest.mark.requires(Power.REAL_PROGRAMS, Power.HOST_KERNEL)
 async def test_links_lead_where_they_lead_inside(box: Box) -> None:
     """What they name of the host is what the VM has of that name, and removing one removes nothing else."""
     files = box.client.files

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from vmpool import tar
 from vmpool.agent.file_values import Entry as Found
 from vmpool.agent.file_values import FileStatus
-from vmpool.agent.files import AgentFiles
+from vmpool.agent.files import LONGEST_PATH, AgentFiles
 from vmpool.agent.messages import Reason
 from vmpool.agent.question import Question
 from vmpool.errors import AgentRefused, FileRefused
@@ -74,7 +74,7 @@ class _Archive:
                 try:
                     async for found in self.agent.entries(join(top, below)):
                         name = join(below, found.name)
-                        if found.status.is_directory:
+                        if found.status.is_directory and len(join(top, name)) <= LONGEST_PATH:
                             waiting.append(name)
                         async for piece in self._one(top, name, found):
                             yield piece
@@ -89,6 +89,8 @@ class _Archive:
 
     async def _one(self, top: bytes, name: bytes, found: Found) -> AsyncIterator[bytes]:
         status = found.status
+        if len(join(top, name)) > LONGEST_PATH:
+            return  # it can be reached by no path
         if status.is_directory:
             yield tar.header(_entry(name + b"/", Kind.DIRECTORY, status))
         elif status.is_link:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from vmpool import tar
-from vmpool.agent.files import AgentFiles, Outgoing
+from vmpool.agent.files import LONGEST_PATH, AgentFiles, Outgoing
 from vmpool.agent.messages import Reason
 from vmpool.agent.question import Question
 from vmpool.errors import AgentRefused, DiskFull, InvalidRequest
@@ -103,6 +103,9 @@ class _Unpacking:
         self._held.clear()
         try:
             parts = self._placement.of(entry)
+            path = join(self.top, b"/".join(parts))
+            if len(path) > LONGEST_PATH:
+                raise tar.Refused("its path is too long")
         except tar.Refused as refused:
             self.done.refuse(entry.name, str(refused))
             return
@@ -110,7 +113,7 @@ class _Unpacking:
         self.done.size += entry.size
         if self.done.size > self.limit:
             raise DiskFull(shown(entry.name))
-        self._path = join(self.top, b"/".join(parts))
+        self._path = path
         if entry.kind is Kind.FILE and entry.size > SMALL:
             await self._settle()
             self._large = await _Large.open(self, self._path, entry)

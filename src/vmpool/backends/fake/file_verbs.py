@@ -19,6 +19,7 @@ _MAX_READ = 512 << 10
 _PAGE = 1000
 _REASONS = {
     errno.ENOENT: Reason.NOT_FOUND,
+    errno.EINVAL: Reason.BAD_REQUEST,
     errno.EACCES: Reason.PERMISSION,
     errno.EISDIR: Reason.NOT_A_FILE,
     errno.ENOTDIR: Reason.NOT_A_DIRECTORY,

@@ -62,12 +62,14 @@ class Files:
         self._writable(path)
         if path in self.files or (path in self.directories and not parents):
             raise FileExistsError(17, "File exists", path)
-        parent = posixpath.dirname(path)
-        if parent not in self.directories:
+        missing = [path]
+        while (above := posixpath.dirname(missing[-1])) not in self.directories:
             if not parents:
                 raise FileNotFoundError(2, "No such file or directory", path)
-            self.make_directory(parent, parents=True)
-        self.directories.add(path)
+            if above in self.files:
+                raise NotADirectoryError(20, "Not a directory", above)
+            missing.append(above)
+        self.directories.update(missing)
 
     def remove(self, path: str, *, tree: bool = False) -> None:
         self._writable(path)
@@ -91,6 +93,8 @@ class Files:
             raise FileNotFoundError(2, "No such file or directory", path)
         if posixpath.dirname(to) not in self.directories:
             raise FileNotFoundError(2, "No such file or directory", to)
+        if to.startswith(path + "/"):
+            raise OSError(22, "Invalid argument", to)
         if to in self.files or to in self.directories:
             if not replace:
                 raise FileExistsError(17, "File exists", to)
