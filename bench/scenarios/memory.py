@@ -23,6 +23,12 @@ STEADY = 0.02
 """Two looks a second apart that differ by less than this share see the end of what was going on."""
 PATIENCE = 60.0
 """Seconds until a figure is taken as it is."""
+WARM_PROCESSES = 2
+"""Of each VM, at least, while its interpreter is warm: the agent and the interpreter."""
+
+
+class TooBusy(Exception):
+    """The machine is so busy that a figure would not mean what its name says."""
 
 
 def memory(run: Run) -> None:
@@ -55,6 +61,8 @@ def _measure(run: Run, backend: str, count: int) -> Figures:
         _, failed = _each(server, [_runner(pool, vm["id"]) for vm in vms])
         figures["failures"] += failed
         figures |= look.steady("used")
+        if figures["used_processes"] < WARM_PROCESSES:
+            raise TooBusy("interpreters ended before the last VM was used: the figures would not be theirs")
         if idle:
             run.say(f"memory_{count}: {backend}: waiting for the idle policy")
             time.sleep(idle + 2.0)

@@ -93,6 +93,8 @@ OFF_THE_WAY: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "as it happens: whether the agent listens at the first try": (
             "vmpool.backends.docker.dial:wait_for_agent: await anyio.sleep(pause)",
             "vmpool.backends.docker.dial:dial_agent: await dial_stub(container)",
+            "vmpool.backends.docker.stub:_started: await stream.connected()",
+            "vmpool.backends.docker.stub:_started: await stream.aclose() (2)",
         ),
         "an agent that does not end when it is asked to": (
             (
