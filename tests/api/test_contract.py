@@ -25,6 +25,13 @@ from tests.server_process import ServerProcess, server
 
 from .operations import DOCUMENT
 
+
+@schemathesis.serializer("application/x-tar")
+def tar(_: object, value: Any) -> Any:
+    """Of an archive's bytes: they are sent as they are, and mostly are no archive."""
+    return value
+
+
 NOT_HERE = ("positive_data_acceptance", "missing_required_header", "ignored_auth")
 """Limits, names and times are refused for more than a schema can say; keys are `test_foreign.py`'s."""
 Case = AnyCase[Any]

@@ -36,6 +36,9 @@ OFF_THE_WAY: Mapping[str, tuple[str, ...]] = MappingProxyType(
                 "await self._app(scope, _again(bytes(text), receive), send)"
             ),
         ),
+        "a body that is passed on as it comes": (
+            "vmpool.api.edge:Edge.__call__: await self._app(scope, receive, sending)",
+        ),
         "no Idempotency-Key, or one that is taken": (
             "vmpool.api.idempotency:Once.run: await act()",
             "vmpool.api.idempotency:Once.run: await ahead.wait()",

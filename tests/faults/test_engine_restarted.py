@@ -64,5 +64,6 @@ def test_restarted(
             assert (lost["state"], lost["output"]) == ("lost", "begun\n")
             assert found.client.post("/api/vms/box/start").status_code == 200
             assert done(found, "box", "cat note") == "kept\n"
-        assert create(found, "new").status_code == 201
+        # the name is free once the reconciler knows that nothing was made of it
+        until(lambda: create(found, "new").status_code == 201)
         assert done(found, "new", "echo usable") == "usable\n"
