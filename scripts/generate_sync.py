@@ -2,9 +2,9 @@
 
 Usage: python scripts/generate_sync.py [--check]
 
-Every file of `client/_async` but `waiting.py` is copied to `client/_sync` with its words replaced, in code,
-comments and docstrings alike, and formatted by ruff.  With --check nothing is written, and files that
-differ are named with exit status 1.
+Every file of `client/_async` but those written by hand is copied to `client/_sync` with its words replaced,
+in code, comments and docstrings alike, and formatted by ruff.  With --check nothing is written, and files
+that differ are named with exit status 1.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 CLIENT = Path(__file__).parents[1] / "src" / "vmpool" / "client"
-BY_HAND = {"__init__.py", "waiting.py"}
+BY_HAND = {"__init__.py", "forwarding.py", "waiting.py"}
 WORDS = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
@@ -34,6 +34,8 @@ WORDS = tuple(
         (r"\ba(close|read|iter_bytes)\b", r"\1"),
         (r"\basynccontextmanager\b", "contextmanager"),
         (r"\baclosing\b", "closing"),
+        (r"\bAbstractAsyncContextManager\b", "AbstractContextManager"),
+        (r"`contextlib\.aclosing`", "`contextlib.closing`"),
     )
 )
 

@@ -23,6 +23,7 @@ from anyio import to_thread
 from vmpool import allocator, server_log
 from vmpool.api.auth import Authenticator, Rates
 from vmpool.api.idempotency import KeptKeys, Once, settle_interrupted
+from vmpool.api.ports.site import ShareSite
 from vmpool.api.requests import Defaults
 from vmpool.api.server import create_app
 from vmpool.api.services import Services
@@ -72,12 +73,15 @@ async def _serve(
     open_files: int,
 ) -> None:
     url, manager = url_of(listener, tls=tls is not None), ServiceManager()
+    site = share_site(settings, url)
     async with opened(settings, directory) as services:
         app = create_app(
             services,
             max_body=settings.listen.max_body,
             max_bodies=settings.listen.max_bodies,
             access_log=settings.listen.access_log,
+            share_site=site,
+            share_max=settings.ports.share_max,
         )
         server = HTTPServer(
             app,
@@ -87,6 +91,7 @@ async def _serve(
             max_connections=min(settings.listen.max_connections, open_files // 2),
             tls=tls,
             trusted_proxies=settings.listen.trusted_proxies,
+            share_site=site,
         )
 
         async def ending() -> None:
@@ -233,6 +238,19 @@ def warm_pool_bounds(settings: Settings) -> Bounds:
         at_once=asked.at_once,
         limits=default_limits(settings),
     )
+
+
+def share_site(settings: Settings, url: str) -> ShareSite | None:
+    """Where links to VMs' ports lead; None where no name is known to be this server's.  url: its own.
+
+    Names below `localhost` lead to this machine by themselves.
+    """
+    if settings.ports.share_url is not None:
+        return ShareSite.of(settings.ports.share_url)
+    own = urlsplit(url)
+    if not ipaddress.ip_address(own.hostname or "").is_loopback:
+        return None
+    return ShareSite(own.scheme, "localhost", f":{own.port}")
 
 
 def rates(settings: Settings) -> Rates:

@@ -10,6 +10,7 @@
     │       ├── IsolationUnavailable 422 this server has no such wall; `offered` lists what it has
     │       └── LimitsNotHard       422  hard limits were demanded; `soft` lists those this host cannot hold
     ├── Unauthenticated             401
+    │   └── ShareInvalid            401  a share link that is none, has expired or was revoked
     ├── Forbidden                   403
     │   ├── InsufficientScope       403  the key was made without this scope
     │   └── UserDisabled            403
@@ -29,6 +30,7 @@
     ├── LimitReached                429  Retry-After
     │   ├── QuotaExceeded           429  the user's own limit
     │   ├── TooManyExecutions       429  the VM's limit of executions in flight
+    │   ├── TooManyConnections      429  the VM's limit of connections into it
     │   └── RateLimited             429  too much in a short time
     ├── PoolFull                    503  Retry-After; the host's limit
     ├── StoreFailed                 500  our database refused or is gone
@@ -38,6 +40,9 @@
         ├── AgentUnreachable        502
         ├── AgentRefused            502
         ├── AgentTooOld             502
+        ├── PortFailed              502  what should answer at a port of the VM does not: a program in it
+        │   ├── NothingListens      502
+        │   └── BadPortAnswer       502  it broke off, or what it says is no HTTP
         └── Interrupted             502  a server ended in the middle of the request with this Idempotency-Key
 
 The HTTP status stands here for the reader only; `vmpool.api.errors` holds the table.  A program that
@@ -144,6 +149,15 @@ class Unauthenticated(VMPoolError):
 
     def __init__(self, message: str = "send a valid API key as 'Authorization: Bearer <key>'") -> None:
         super().__init__(message)
+
+
+class ShareInvalid(Unauthenticated):
+    """A share link that is none, has expired, or was revoked: the three are not told apart."""
+
+    code: ClassVar[str] = "share_invalid"
+
+    def __init__(self) -> None:
+        super().__init__("this link is not valid, or not any more; ask whoever sent it for another one")
 
 
 class Forbidden(VMPoolError):
@@ -372,6 +386,17 @@ class TooManyExecutions(LimitReached):
         )
 
 
+class TooManyConnections(LimitReached):
+    """The VM has as many connections to its ports as allowed."""
+
+    code: ClassVar[str] = "too_many_connections"
+
+    def __init__(self, reference: int | str, retry_after: float = 1) -> None:
+        super().__init__(
+            f"as many connections as allowed are open to the ports of VM {reference}", retry_after=retry_after
+        )
+
+
 class RateLimited(LimitReached):
     """More requests, wrong keys or bytes of bodies in a short time than allowed."""
 
@@ -456,6 +481,36 @@ class AgentTooOld(InfrastructureFailure):
             f"this needs agent generation {needed}, the VM has {have}; recreate the VM",
             needed=needed,
             have=have,
+        )
+
+
+class PortFailed(InfrastructureFailure):
+    """What should answer at a port of the VM does not: a program in it, not the pool."""
+
+    code: ClassVar[str] = "port_failed"
+    retryable: ClassVar[bool] = False
+
+
+class NothingListens(PortFailed):
+    """No program in the VM accepts connections at this port of its loopback."""
+
+    code: ClassVar[str] = "nothing_listens"
+    retryable: ClassVar[bool] = True
+
+    def __init__(self, reference: int | str, port: int) -> None:
+        super().__init__(f"nothing listens at port {port} in VM {reference}", port=port)
+
+
+class BadPortAnswer(PortFailed):
+    """The program at this port broke the connection off before it answered, or does not speak HTTP."""
+
+    code: ClassVar[str] = "bad_port_answer"
+
+    def __init__(self, reference: int | str, port: int, problem: str) -> None:
+        super().__init__(
+            f"what listens at port {port} in VM {reference} {problem}",
+            dispatch="outcome_unknown",
+            port=port,
         )
 
 

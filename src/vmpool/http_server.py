@@ -16,19 +16,31 @@ from typing import Any, cast
 
 import anyio
 import anyio.lowlevel
+import httptools
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn._types import ASGISendEvent
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from vmpool.api.edge import headers_of_every_answer
 from vmpool.api.errors import edge_problem, respond
 from vmpool.api.observed import fresh_request_id
+from vmpool.api.ports.site import ShareSite
+from vmpool.api.sockets import is_socket
 from vmpool.errors import InvalidRequest
+from vmpool.http_upgrade import UpgradingProtocol
 
 KEEP_ALIVE_SECONDS = 75
 """How long an idle connection is kept: longer than clients keep theirs, so that they close first."""
+KEEP_ALIVE_PROBES = (
+    ((socket.SOL_SOCKET, socket.SO_KEEPALIVE), 1),
+    ((socket.IPPROTO_TCP, socket.TCP_KEEPIDLE), 60),
+    ((socket.IPPROTO_TCP, socket.TCP_KEEPINTVL), 20),
+    ((socket.IPPROTO_TCP, socket.TCP_KEEPCNT), 3),
+)
+"""Connections have these of the socket that accepts them: a client that vanished without a word is noticed
+after two minutes, also by a stream on which nobody writes."""
 BACKLOG = 1024
 HEAD_BYTES = 128 << 10
 """Of a request's line and headers, or of its trailers, beyond the piece in which they begin."""
@@ -64,12 +76,15 @@ def listen(host: str, port: int) -> socket.socket:
             "host", f"'{host}' is not an address of this machine: {error.strerror}"
         ) from error
     try:
-        return socket.create_server((address[0], port), family=family, backlog=BACKLOG)
+        listener = socket.create_server((address[0], port), family=family, backlog=BACKLOG)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise InvalidRequest(
             "port", f"cannot listen on {host} port {port}: {reason}; 0 takes a free port"
         ) from error
+    for option, value in KEEP_ALIVE_PROBES:
+        listener.setsockopt(*option, value)
+    return listener
 
 
 def url_of(listener: socket.socket, *, tls: bool = False) -> str:
@@ -84,7 +99,7 @@ class HTTPServer:
 
     tls: what connections are accepted with; None: plain HTTP.  trusted_proxies: addresses and networks whose
     X-Forwarded-For and X-Forwarded-Proto are believed.  max_connections: open at once; new ones beyond it
-    are closed.
+    are closed.  share_site: hosts at which WebSockets are for servers in VMs, whatever their path.
 
     At the end it stops accepting, sets `closing`, gives requests in progress `drain` seconds and then
     cancels them.  A second signal cancels them at once.
@@ -99,12 +114,16 @@ class HTTPServer:
         max_connections: int,
         tls: ssl.SSLContext | None = None,
         trusted_proxies: Sequence[str] = (),
+        share_site: ShareSite | None = None,
     ) -> None:
         config = uvicorn.Config(
             app,
             loop="none",
             # uvicorn calls it and asks no more of it
-            http=cast("type[asyncio.Protocol]", partial(_Protocol, max_connections=max_connections)),
+            http=cast(
+                "type[asyncio.Protocol]",
+                partial(_Protocol, max_connections=max_connections, share_site=share_site),
+            ),
             ws=_Socket,
             ws_max_size=MESSAGE_BYTES,
             ws_per_message_deflate=False,  # output that compresses well would cost more here than on the way
@@ -136,7 +155,7 @@ class HTTPServer:
         self._server.should_exit = True
 
 
-class _Protocol(HttpToolsProtocol):
+class _Protocol(UpgradingProtocol):
     """Bounds what takes no key: the number of connections, and the bytes and time of a head.
 
     A body's bound is in `api.edge`.
@@ -147,9 +166,10 @@ class _Protocol(HttpToolsProtocol):
     _in_head = False
     _patience: asyncio.TimerHandle | None = None
 
-    def __init__(self, *args: Any, max_connections: int, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, max_connections: int, share_site: ShareSite | None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._max_connections = max_connections
+        self._share_site = share_site
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Answers go out through a transport that sends head and body as one piece."""
@@ -185,6 +205,9 @@ class _Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Hand a piece to the parser; one that ended no head or body and brought none is being gathered."""
+        if self.left_http:
+            super().data_received(data)
+            return
         self._moved = False
         super().data_received(data)
         if self._in_head or not self._moved:
@@ -211,6 +234,15 @@ class _Protocol(HttpToolsProtocol):
             b"".join([b"HTTP/1.1 400 Bad Request\r\n", *lines, b"\r\n", bytes(problem.body)])
         )
         self.transport.close()
+
+    def _should_upgrade(self) -> bool:
+        """Whether it asks for a WebSocket where the API has some; others leave HTTP as routes have it."""
+        if not super()._should_upgrade():
+            return False
+        host = next((value for name, value in self.headers if name == b"host"), b"")
+        if self._share_site is not None and self._share_site.label(host) is not None:
+            return False
+        return is_socket(httptools.parse_url(self.url).path or b"")
 
     def on_message_begin(self) -> None:
         self._moved = self._in_head = True
@@ -264,6 +296,10 @@ class _Gathering:
     def close(self) -> None:
         self._flush()
         self._transport.close()
+
+    def write_eof(self) -> None:
+        self._flush()
+        self._transport.write_eof()
 
     def _flush(self) -> None:
         if self._held:

@@ -14,6 +14,8 @@ from vmpool.api.edge import OPEN_PATHS
 from vmpool.api.server import openapi
 
 DOCUMENT = openapi()
+NO_THINGS = {"port": 8080, "path": "index.html"}
+"""Parameters of paths that name nothing of anybody's."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Operation:
             for parameter in self.parameters
             if parameter["in"] == "query" and parameter.get("required")
         }
-        return self.path.format(**values) + (f"?{urlencode(needed)}" if needed else "")
+        return self.path.format(**{**NO_THINGS, **values}) + (f"?{urlencode(needed)}" if needed else "")
 
     def example(self, **values: object) -> Any:
         """A smallest body its schema takes; fields named in `values` are sent with them where they exist."""

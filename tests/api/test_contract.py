@@ -95,6 +95,10 @@ class Site:
                 return self.ok("POST", "/api/users", {"name": f"user-{next(self.turn)}"})["id"]
             case "key_id":
                 return self.key()
+            case "port":
+                return 8080
+            case "path":
+                return "index.html"
         raise KeyError(parameter)
 
 
@@ -159,6 +163,8 @@ def check(site: Site, case: Case) -> None:
     """Send it, and look at the answer."""
     lively(site, case)
     names = NOT_HERE if forbidden_body(case) else (*NOT_HERE, "negative_data_rejection")
+    if "/ports/" in case.operation.path or "/tunnels/" in case.operation.path:
+        names = (*names, "not_a_server_error")  # nothing listens in these VMs: 502
     excluded = [cast("CheckFunction", CHECKS.get_one(name)) for name in names]
     case.call_and_validate(
         base_url=site.running.url,

@@ -49,6 +49,10 @@ def occurrence(kind: type[errors.VMPoolError]) -> errors.VMPoolError:
         errors.AgentRefused: ("not_found", "no such program"),
         errors.AgentTooOld: (2, 1),
         errors.Interrupted: (),
+        errors.ShareInvalid: (),
+        errors.TooManyConnections: (7,),
+        errors.NothingListens: (7, 8080),
+        errors.BadPortAnswer: (7, 8080, "is none"),
     }
     make: Callable[..., errors.VMPoolError] = kind
     return make(*arguments.get(kind, ("it failed",)))

@@ -140,7 +140,6 @@ def test_looking_is_not_touching(running: ServerProcess) -> None:
         ("/api/vms/none/executions/1/stream", 404, "vm_not_found"),
         ("/api/vms/box/executions/1/else", 404, "not_found"),
         ("/api/vms/box/executions/99999999999999999999/stream", 404, "not_found"),
-        ("/health", 404, "not_found"),
     ],
 )
 def test_who_is_not_let_in_gets_an_answer(running: ServerProcess, path: str, status: int, code: str) -> None:

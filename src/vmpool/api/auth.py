@@ -81,7 +81,7 @@ class Authenticator:
     async def _find(self, header: str | None, address: str | None) -> _Known:
         secret = _secret_of(header)
         if secret is None:
-            raise self._failure(address, Unauthenticated())
+            raise self.failure(address, Unauthenticated())
         digest = hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
         known = self._known.get(digest)
         if known is None or self._clock() >= known.until:
@@ -93,9 +93,9 @@ class Authenticator:
         principal = await self._keys.authenticate(secret)
         if principal is None:
             self._known.pop(digest, None)
-            raise self._failure(address, Unauthenticated())
+            raise self.failure(address, Unauthenticated())
         if principal.user.disabled_at is not None:
-            raise self._failure(address, UserDisabled(principal.id, principal.key.id))
+            raise self.failure(address, UserDisabled(principal.id, principal.key.id))
         until = self._clock() + REMEMBERED
         bucket = _bucket(self._of_users, principal.id)
         known = _Known(principal, min(until, principal.key.expires_at or until), bucket)
@@ -107,13 +107,13 @@ class Authenticator:
                 self._known.popitem(last=False)
         return known
 
-    def _failure(self, address: str | None, refusal: VMPoolError) -> VMPoolError:
-        """What an address is told that has sent no key that works: `refusal`, or to slow down."""
+    def failure(self, address: str | None, refusal: VMPoolError) -> VMPoolError:
+        """What an address is told that has sent no key or link that works: `refusal`, or to slow down."""
         rate = self._rates.failures
         if rate is not None and address is not None:
             wait = _bucket(self._of_addresses, network_of(address)).take(rate, time.monotonic())
             if wait:
-                return RateLimited("requests without an API key that works in a short time", wait)
+                return RateLimited("requests without an API key or link that works in a short time", wait)
         return refusal
 
     def forget(self) -> None:

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vmpool import errors
-from vmpool.api.bodies import Bodies, Body, is_streamed
+from vmpool.api.bodies import Bodies, Body
 from vmpool.api.errors import edge_problem, respond, respond_to, respond_to_http
 from vmpool.api.observed import request_id_of
 from vmpool.api.record import REFUSED
@@ -43,6 +43,8 @@ _SECURE_HEADERS = (*_HEADERS, (b"strict-transport-security", b"max-age=31536000"
 
 IsOpen = Callable[[Scope], bool]
 """Whether a request is answered without a key."""
+IsStreamed = Callable[[Scope], bool]
+"""Whether a request's body is passed on as it comes, so that its length needs no bound."""
 
 
 def open_path(scope: Scope) -> bool:
@@ -60,8 +62,10 @@ class Edge:
         record: Record,
         bodies: Bodies,
         is_open: IsOpen = open_path,
+        is_streamed: IsStreamed | None = None,
     ) -> None:
         self._app = app
+        self._is_streamed = is_streamed
         self._is_open = is_open
         self._authenticate = authenticate
         self._record = record
@@ -97,7 +101,7 @@ class Edge:
                 caller = state["caller"] = await self._authenticate(headers.get("authorization"), address)
                 log_context.for_user(caller.id)
                 counted_for = caller.id
-            if is_streamed(scope):
+            if self._is_streamed is not None and self._is_streamed(scope):
                 await self._app(scope, receive, sending)
             else:
                 body = self._bodies.of(headers, receive, counted_for)

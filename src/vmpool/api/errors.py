@@ -50,6 +50,7 @@ EDGE_CODES: Mapping[int, str] = MappingProxyType(
         404: "not_found",
         405: "method_not_allowed",
         413: "request_too_large",
+        426: "upgrade_required",
         500: "internal",
     }
 )

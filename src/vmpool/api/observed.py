@@ -28,8 +28,8 @@ NO_ANSWER = "none"
 class Observed:
     """ASGI middleware: sets `request.state.request_id`, and sees how every request ends.
 
-    What is inside may leave in `request.state`: `route`, the template its path met, and `code`, of the error
-    it was answered with.
+    What is inside may leave in `request.state`: `route`, the template its path met, `code`, of the error
+    it was answered with, and `switched`, where the connection has left HTTP.
     """
 
     def __init__(self, app: ASGIApp, telemetry: Telemetry, *, access_log: bool = False) -> None:
@@ -63,6 +63,8 @@ class Observed:
             else:
                 await self._app(scope, receive, sending)
         finally:
+            if "switched" in state:
+                status = "101"
             self._count(scope, status, perf_counter() - began)
 
     def _describe(self, span: object, scope: Scope, status: str) -> None:

@@ -42,6 +42,8 @@ def note(request: Request, *, target: str | None = None, **facts: object) -> Non
 def act_of(scope: Scope, status: int) -> Act | None:
     """What is to be recorded of a request that is answered with `status`; None for nothing."""
     state = scope["state"]
+    if "passed" in state:
+        return None  # the answer is a program's in a VM, whatever its status
     operation = state.get("operation")
     if status not in REFUSED and (operation is None or NEEDED[operation] not in AUDITED):
         return None

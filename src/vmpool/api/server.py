@@ -24,15 +24,19 @@ from vmpool.api import (
     users,
     vms,
 )
-from vmpool.api.bodies import MAX_BODY_BYTES, Bodies
+from vmpool.api.bodies import MAX_BODY_BYTES, Bodies, is_streamed
 from vmpool.api.edge import Edge, open_path
 from vmpool.api.observed import Observed
+from vmpool.api.ports import routes as ports
+from vmpool.api.ports.hosts import ShareHosts
+from vmpool.api.ports.site import ShareSite
 from vmpool.api.record import Recorder
 from vmpool.api.scopes import NEEDED
 from vmpool.api.services import Services
 from vmpool.api.shortcut import ExecuteShortcut
 from vmpool.api.sockets import Sockets
 
+SHARE_MAX_SECONDS = 30 * 24 * 3600
 DESCRIPTION = """A pool of isolated virtual machines for running code.
 
 Every path but `/health`, `/ready`, `/openapi.json` and, by setting, `/metrics` needs
@@ -47,14 +51,18 @@ def create_app(
     max_body: int = MAX_BODY_BYTES,
     max_bodies: int | None = None,
     access_log: bool = False,
+    share_site: ShareSite | None = None,
+    share_max: int = SHARE_MAX_SECONDS,
 ) -> ASGIApp:
     """The ASGI application.
 
     max_body: bytes a request's body may have.  max_bodies: those of one user's requests at the same time;
-    None: four times as many.  access_log: write a line for each request.
+    None: four times as many.  access_log: write a line for each request.  share_site: where links to VMs'
+    ports lead; None: there are none.  share_max: seconds for which they may be made.
     """
     app = routes()
     app.state.services = services
+    app.state.share_site, app.state.share_max = share_site, share_max
     record = Recorder(services.store.audit)
     bodies = Bodies(max_body, max_bodies)
 
@@ -62,12 +70,19 @@ def create_app(
         return open_path(scope) or (services.open_metrics and metrics.asked_from_here(scope))
 
     app.add_middleware(
-        Edge, authenticate=services.authenticator, record=record, bodies=bodies, is_open=is_open
+        Edge,
+        authenticate=services.authenticator,
+        record=record,
+        bodies=bodies,
+        is_open=is_open,
+        is_streamed=lambda scope: is_streamed(scope) or ports.is_streamed(scope),
     )
     errors.install(app)
     sockets = Sockets(app, services, record)
-    shortcut = ExecuteShortcut(sockets, services, record, bodies)
-    return Observed(shortcut, services.telemetry, access_log=access_log)
+    served: ASGIApp = ExecuteShortcut(sockets, services, record, bodies)
+    if share_site is not None:
+        served = ShareHosts(served, share_site, services.pool, services.authenticator, record)
+    return Observed(served, services.telemetry, access_log=access_log)
 
 
 def routes() -> FastAPI:
@@ -90,6 +105,7 @@ def routes() -> FastAPI:
         streams.router,
         network.router,
         files.router,
+        ports.router,
         keys.router,
         users.router,
         overview.router,

@@ -37,11 +37,17 @@ from vmpool.telemetry import log_context
 log = logging.getLogger(__name__)
 
 _PATH = re.compile(r"/api/vms/([a-z0-9-]{1,63})/executions/([0-9]{1,19})/stream")
+_EXECUTIONS = re.compile(rb"/api/vms/[^/]+/executions/.*", re.DOTALL)
 OPERATION = "stream_execution"
 WAITING_MESSAGES = 8
 """Pieces of standard input that may wait here for the program; then the sender waits."""
 DONE, GOING_AWAY, NOT_ALLOWED, FAILED = 1000, 1012, 1008, 1011
 """Codes a socket is closed with (RFC 6455, section 7.4.1; 1012: come again)."""
+
+
+def is_socket(path: bytes) -> bool:
+    """Whether a WebSocket at this path, as it was sent, is answered here, be it by a refusal."""
+    return _EXECUTIONS.fullmatch(path) is not None
 
 
 class Sockets:

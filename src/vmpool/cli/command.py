@@ -19,6 +19,7 @@ from vmpool.cli import (
     keys,
     network,
     pool,
+    ports,
     render,
     runs,
     server,
@@ -41,7 +42,7 @@ app = typer.Typer(
     epilog="Exit status: 0 done; the program's own for `execute` and `run`; "
     "2 wrong command line; 125 vmpool could not do it.",
 )
-for group in (vms, runs, executions, files, snapshots, network, pool, audit, server, doctor):
+for group in (vms, runs, executions, files, snapshots, network, ports, pool, audit, server, doctor):
     group.register(app)
 app.add_typer(keys.app, name="key")
 app.add_typer(users.app, name="user")

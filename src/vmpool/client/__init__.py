@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vmpool.client._sync.handle import VMHandle as VMHandle
     from vmpool.client.errors import APIError as APIError
     from vmpool.client.errors import ClientError as ClientError
+    from vmpool.client.forwards import Forward as Forward
     from vmpool.client.models import VM as VM
     from vmpool.client.models import APIKey as APIKey
     from vmpool.client.models import BatchError as BatchError
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from vmpool.client.models import NetworkLogEntry as NetworkLogEntry
     from vmpool.client.models import NewAPIKey as NewAPIKey
     from vmpool.client.models import PoolStatus as PoolStatus
+    from vmpool.client.models import Share as Share
     from vmpool.client.models import Snapshot as Snapshot
     from vmpool.client.models import VMStatus as VMStatus
     from vmpool.client.streaming import OutputPiece as OutputPiece
@@ -44,6 +46,7 @@ _EXPORTS = {
         "APIError",
         "ClientError",
     ),
+    "vmpool.client.forwards": ("Forward",),
     "vmpool.client.models": (
         "VM",
         "APIKey",
@@ -55,6 +58,7 @@ _EXPORTS = {
         "NetworkLogEntry",
         "NewAPIKey",
         "PoolStatus",
+        "Share",
         "Snapshot",
         "VMStatus",
     ),

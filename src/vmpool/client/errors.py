@@ -5,21 +5,23 @@
     ClientError
     ├── NoServer                no server is configured and a local one could not be started
     ├── ServerUnreachable       no answer; `dispatch` says whether the request may have been carried out
+    ├── ForwardingFailed        no port of this machine could be made to lead to a VM's
     ├── UnexpectedAnswer        something answered that is not a vmpool server
     └── APIError                the server answered with an error
         ├── InvalidRequest           422  IdempotencyMismatch · Unsupported · IsolationUnavailable
         │                                 RangeNotSatisfiable (416)
-        ├── Unauthenticated          401
+        ├── Unauthenticated          401  ShareInvalid
         ├── Forbidden                403
         ├── NotFound                 404  VMNotFound · ExecutionNotFound · SnapshotNotFound
         │                                 TemplateNotFound · KeyNotFound · OutputNotKept · PathNotFound
         ├── Conflict                 409  NameTaken · IllegalTransition · VMNotRunning · ExecutionEnded
         │                                 SnapshotMismatch · FileRefused · FileChanged (412) · DiskFull (507)
-        ├── LimitReached             429  QuotaExceeded · TooManyExecutions
+        ├── LimitReached             429  QuotaExceeded · TooManyExecutions · TooManyConnections
         ├── PoolFull                 503
         ├── StoreFailed              500
         ├── InfrastructureFailure    502  BackendUnreachable · BackendFailed · AgentUnreachable
         │                                 AgentRefused · AgentTooOld · Interrupted
+        │                                 PortFailed: NothingListens · BadPortAnswer
         └── InternalError            500
 
 A code this version does not know becomes the family that its HTTP status names, with `code` as sent.
@@ -69,6 +71,12 @@ class ServerUnreachable(ClientError):
         super().__init__(f"no answer from {url}: {problem}")
         self.url = url
         self.dispatch = dispatch
+
+
+class ForwardingFailed(ClientError):
+    """No port of this machine could be made to lead to the VM's."""
+
+    code = "forwarding_failed"
 
 
 class UnexpectedAnswer(ClientError):
@@ -150,6 +158,12 @@ class Unauthenticated(APIError):
     """No key, or one that is unknown, revoked or expired."""
 
     wire_code = "unauthenticated"
+
+
+class ShareInvalid(Unauthenticated):
+    """A share link that is none, has expired, or was revoked."""
+
+    wire_code = "share_invalid"
 
 
 class Forbidden(APIError):
@@ -302,6 +316,12 @@ class TooManyExecutions(LimitReached):
     wire_code = "too_many_executions"
 
 
+class TooManyConnections(LimitReached):
+    """The VM has as many connections to its ports as allowed."""
+
+    wire_code = "too_many_connections"
+
+
 class RateLimited(LimitReached):
     """More requests, wrong keys or bytes of bodies in a short time than allowed."""
 
@@ -354,6 +374,24 @@ class AgentTooOld(InfrastructureFailure):
     """The VM was born with an agent that does not know this."""
 
     wire_code = "agent_too_old"
+
+
+class PortFailed(InfrastructureFailure):
+    """What should answer at a port of the VM does not: a program in it, not the server."""
+
+    wire_code = "port_failed"
+
+
+class NothingListens(PortFailed):
+    """No program in the VM accepts connections at this port."""
+
+    wire_code = "nothing_listens"
+
+
+class BadPortAnswer(PortFailed):
+    """The program at this port broke the connection off, or does not speak HTTP."""
+
+    wire_code = "bad_port_answer"
 
 
 class Interrupted(InfrastructureFailure):

@@ -478,6 +478,15 @@ class Synced(BaseModel):
     refused: list[RefusedFile]
 
 
+class Share(Answer):
+    """A link to a port of a VM.  url: it cannot be asked for again."""
+
+    vm_id: int
+    port: int
+    url: str
+    expires_at: datetime
+
+
 class Health(Answer):
     """The server answers."""
 

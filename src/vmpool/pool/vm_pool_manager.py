@@ -11,6 +11,7 @@ from typing import Self
 
 import anyio
 
+from vmpool.agent.base import NetworkStream
 from vmpool.backends.base import Backend, BackendInfo
 from vmpool.domain import (
     VM,
@@ -22,7 +23,7 @@ from vmpool.domain import (
     Snapshot,
     VMState,
 )
-from vmpool.errors import BackendUnreachable, OutputNotKept, VMNotFound, VMPoolError
+from vmpool.errors import BackendUnreachable, OutputNotKept, ShareInvalid, VMNotFound, VMPoolError
 from vmpool.network.resolver import Lookup, system_lookup
 from vmpool.pool.batch import Arrivals, Item, as_they_end, in_order
 from vmpool.pool.connections import Connections
@@ -38,11 +39,13 @@ from vmpool.pool.lifecycle import Lifecycle
 from vmpool.pool.logs import DEFAULT_TAIL, Logs
 from vmpool.pool.networks import Network, Networks
 from vmpool.pool.outputs import Outputs, StoredOutput
+from vmpool.pool.ports import Ports
 from vmpool.pool.reconciler import Reconciler
 from vmpool.pool.registry import Registry
 from vmpool.pool.requests import LimitsRequest, VMRequest
 from vmpool.pool.resizing import Resizing
 from vmpool.pool.settings import PoolSettings
+from vmpool.pool.shares import Link, Shares
 from vmpool.pool.snapshots import Snapshots
 from vmpool.pool.spool import Spool, Stream
 from vmpool.pool.status import PoolStatus, Status, UserUse, VMStatus
@@ -126,6 +129,7 @@ class VMPoolManager:
             self._warmer = Warmer(context, self._executions)
             self._warm_pool = WarmPool(context, self._warmer)
             self._networks = Networks(context, self._lookup)
+            self._ports = Ports(context)
             self._lifecycle = Lifecycle(
                 context, self._executions, self._warmer, self._warm_pool, self._networks
             )
@@ -146,6 +150,7 @@ class VMPoolManager:
             expiry = Expiry(context, self._executions, self._lifecycle, self._status)
             await context.outputs.begin()
             await context.registry.load()
+            self._shares = await Shares.open(self._state_dir / "shares.json", context.registry, self._clock)
             await reconciler.inherit()
             tasks.start_soon(reconciler.run, name="reconciler")
             with anyio.move_on_after(FIRST_ROUND):
@@ -365,6 +370,32 @@ class VMPoolManager:
         vm = await self._known(user_id, reference)
         await self._networks.flush()
         return await self._store.network.list(vm.id, limit=limit, before_id=before_id)
+
+    # -- ports
+
+    async def connect(self, user_id: int, reference: Reference, port: int) -> NetworkStream:
+        """A connection to what listens at a port in the VM; see `Ports.connect` for what it raises."""
+        return await self._ports.connect(self._standing(user_id, reference), port)
+
+    async def share(self, user_id: int, reference: Reference, port: int, seconds: int) -> Link:
+        """A link to a port of the VM, which works for so long whether or not anything listens yet."""
+        return self._shares.make(self._standing(user_id, reference), port, seconds)
+
+    async def revoke_shares(self, user_id: int, reference: Reference, port: int) -> None:
+        """End every link to this port of the VM."""
+        await self._shares.revoke(self._context.registry.find(user_id, reference), port)
+
+    def visited(self, host: str, token: str) -> tuple[VM, int] | None:
+        """The VM and the port that a link opens; None where it is none.  host: its label."""
+        return self._shares.visited(host, token)
+
+    async def visit(self, host: str, token: str) -> NetworkStream:
+        """A connection for whoever has a link; ShareInvalid, and as `Ports.connect`."""
+        found = self.visited(host, token)
+        if found is None:
+            raise ShareInvalid
+        vm, port = found
+        return await self._ports.connect(self._standing(vm.user_id, vm.id), port)
 
     # -- figures
 

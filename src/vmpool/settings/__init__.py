@@ -38,6 +38,7 @@ from vmpool.settings.sections import (
     Network,
     Output,
     Periods,
+    Ports,
     RateSettings,
     RetentionSettings,
     Section,
@@ -58,6 +59,7 @@ __all__ = [
     "Network",
     "Output",
     "Periods",
+    "Ports",
     "RateSettings",
     "RetentionSettings",
     "Section",
@@ -114,6 +116,7 @@ class Settings(BaseSettings):
     rates: RateSettings = RateSettings()
     periods: Periods = Periods()
     network: Network = Network()
+    ports: Ports = Ports()
     log: Log = Log()
     metrics: MetricsSettings = MetricsSettings()
     traces: Traces = Traces()

@@ -336,6 +336,17 @@ class Network(Section):
     )
 
 
+class Ports(Section):
+    """Servers in VMs, reached from outside."""
+
+    share_url: str | None = Field(
+        default=None,
+        description="Where links lead, like https://*.vms.example.org: all these names are this server's; "
+        "default: http://*.localhost and its own port where it listens on loopback, else none.",
+    )
+    share_max: Count = Field(default=30 * 24 * 3600, description="Seconds for which a link may be made.")
+
+
 class Log(Section):
     """The server's own log."""
 

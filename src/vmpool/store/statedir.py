@@ -28,6 +28,7 @@ class StateDirectory:
     `backend`       what `auto` was decided to be, and why
     `owner.key`     the API key of a loopback server's owner
     `server.json`   where the running server listens
+    `shares.json`   what share links are signed with, and which are revoked
     ==============  ==========================================================================
     """
 
@@ -130,17 +131,21 @@ class StateDirectory:
             return None
 
     def _write(self, name: str, content: str) -> None:
-        """All or nothing, on disk when it returns, readable by the owner only."""
-        staged = self.path / f".{name}.new"
-        staged.unlink(missing_ok=True)
-        descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(content + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        staged.replace(self.path / name)
-        directory = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        write_private(self.path / name, content)
+
+
+def write_private(path: Path, content: str) -> None:
+    """A file of one line: all or nothing, on disk when it returns, readable by the owner only."""
+    staged = path.with_name(f".{path.name}.new")
+    staged.unlink(missing_ok=True)
+    descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(content + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    staged.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

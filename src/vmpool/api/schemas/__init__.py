@@ -47,6 +47,10 @@ from vmpool.api.schemas.pool import (
     Readiness,
     WarmPoolStatus,
 )
+from vmpool.api.schemas.ports import (
+    Share,
+    SharePort,
+)
 from vmpool.api.schemas.snapshots import (
     CreateSnapshot,
     RestoreRequest,
@@ -111,6 +115,8 @@ __all__ = [
     "RestoreRequest",
     "RotateKey",
     "Runnable",
+    "Share",
+    "SharePort",
     "SignalExecution",
     "Snapshot",
     "SocketMessage",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self, Unpack
@@ -15,8 +16,10 @@ from vmpool.client._async.connection import AsyncConnection
 from vmpool.client._async.execution import AsyncExecutionHandle
 from vmpool.client._async.executions import AsyncExecutions
 from vmpool.client._async.files import AsyncFiles
+from vmpool.client._async.forwarding import forwarding
 from vmpool.client._async.handle import AsyncVMHandle
 from vmpool.client.batch import Arrival
+from vmpool.client.forwards import Forward, Problem, silence
 from vmpool.client.models import (
     VM,
     APIKey,
@@ -29,6 +32,7 @@ from vmpool.client.models import (
     NewAPIKey,
     PoolStatus,
     Readiness,
+    Share,
     Snapshot,
     Stream,
     VMStatus,
@@ -300,6 +304,34 @@ class AsyncClient:
     async def network_log(self, vm: int | str, limit: int = 100) -> list[NetworkLogEntry]:
         """A VM's latest connections that have ended or were refused, newest first; at most `limit`."""
         return await self._all(NetworkLogEntry, vm_path(vm, "network", "log"), limit)
+
+    # --- ports ---
+
+    @asynccontextmanager
+    async def forward(
+        self, vm: int | str, port: int, *, local_port: int = 0, problem: Problem = silence
+    ) -> AsyncIterator[Forward]:
+        """A port of a VM at a port of this machine's loopback, while the block lasts.
+
+        local_port: 0: any that is free.  problem: hears why a connection was closed that could not be
+        carried, because nothing listens in the VM for instance; it is called while others are carried.
+        """
+        address = await self._connection.address()
+        path = vm_path(vm, "tunnels", str(port))
+        async with forwarding(address, path, port, local_port, problem) as forward:
+            yield forward
+
+    async def share(self, vm: int | str, port: int, expires_in: int | None = None) -> Share:
+        """Make a link with which whoever has it reaches this port of a VM.
+
+        expires_in: seconds it works; default: the server's, an hour.
+        """
+        body = given(expires_in=expires_in)
+        return await self._one(Share, Call("POST", vm_path(vm, "shares", str(port)), body))
+
+    async def revoke_shares(self, vm: int | str, port: int) -> None:
+        """End every link to this port of a VM."""
+        await self._connection.send(Call("DELETE", vm_path(vm, "shares", str(port))))
 
     # --- the pool, users and keys ---
 

@@ -49,6 +49,10 @@ class AsyncConnection:
         if http is not None:
             await http.aclose()
 
+    async def address(self) -> local.Address:
+        """Where the server is."""
+        return await apart(self._locate)
+
     async def send(self, call: Call) -> httpx.Response:
         """The complete answer to `call`; what is not 2xx is raised."""
         deadline = time.monotonic() + self._patience

@@ -49,6 +49,10 @@ class Connection:
         if http is not None:
             http.close()
 
+    def address(self) -> local.Address:
+        """Where the server is."""
+        return apart(self._locate)
+
     def send(self, call: Call) -> httpx.Response:
         """The complete answer to `call`; what is not 2xx is raised."""
         deadline = time.monotonic() + self._patience

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
 
@@ -11,7 +12,18 @@ from pydantic import PrivateAttr
 from vmpool.client._sync.execution import ExecutionHandle
 from vmpool.client._sync.waiting import cleanup
 from vmpool.client.errors import VMNotFound
-from vmpool.client.models import VM, Execution, LogEntry, Network, NetworkLogEntry, Snapshot, Stream, VMStatus
+from vmpool.client.forwards import Forward, Problem, silence
+from vmpool.client.models import (
+    VM,
+    Execution,
+    LogEntry,
+    Network,
+    NetworkLogEntry,
+    Share,
+    Snapshot,
+    Stream,
+    VMStatus,
+)
 from vmpool.client.options import (
     BackgroundOptions,
     LimitOptions,
@@ -144,6 +156,20 @@ class VMHandle(VM):
     def network_log(self, limit: int = 100) -> list[NetworkLogEntry]:
         """Its latest connections, newest first; at most `limit`."""
         return self._client.network_log(self.id, limit)
+
+    def forward(
+        self, port: int, *, local_port: int = 0, problem: Problem = silence
+    ) -> AbstractContextManager[Forward]:
+        """One of its ports at a port of this machine's loopback, while the block lasts."""
+        return self._client.forward(self.id, port, local_port=local_port, problem=problem)
+
+    def share(self, port: int, expires_in: int | None = None) -> Share:
+        """Make a link with which whoever has it reaches this port."""
+        return self._client.share(self.id, port, expires_in)
+
+    def revoke_shares(self, port: int) -> None:
+        """End every link to this port."""
+        self._client.revoke_shares(self.id, port)
 
     def __enter__(self) -> Self:
         return self
