@@ -40,7 +40,7 @@ def contents(top: Path) -> dict[str, object]:
     for path in sorted(top.rglob("*")):
         name = str(path.relative_to(top))
         if path.is_symlink():
-            found[name] = os.readlink(path)
+            found[name] = str(path.readlink())
         else:
             found[name] = (path.read_bytes(), path.stat().st_mode & 0o777) if path.is_file() else None
     return found
