@@ -77,6 +77,25 @@ async def test_going_on_after_an_event(owner: Caller) -> None:
     await owner.refused("GET", f"{url}?tail=-1", status=422, code="invalid_request")
 
 
+async def test_one_that_has_ended_when_its_events_begin(
+    owner: Caller, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = services.pool.start_execution
+
+    async def slowly(*asked: Any) -> Any:
+        execution = await start(*asked)
+        return await services.pool.controls.result(execution.vm_id, execution.id) or execution
+
+    monkeypatch.setattr(services.pool, "start_execution", slowly)
+    await owner.create()
+    async with following(owner, f"{BOX}/execute", {"command": "echo hi; exit 4"}) as stream:
+        events = await rest(stream)
+    assert [event.name for event in events] == ["start", "stdout", "exit"]
+    begun, ended = json.loads(events[0].data), json.loads(events[-1].data)
+    assert (begun["state"], begun["exit_code"], begun["output"]) == ("running", None, None)
+    assert (ended["state"], ended["exit_code"], ended["output"]) == ("finished", 4, "hi\n")
+
+
 async def test_bytes_that_are_no_text(owner: Caller) -> None:
     await owner.create()
     ran = await owner.execute("box", "import sys\nsys.stdout.buffer.write(b'\\xff\\x00\\xc3')")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.unit.bubblewrap.inside import mounted_images
+from tests.unit.bubblewrap.inside import files_below, mounted_images
 from vmpool.backends.base import MachineKey
 
 MARK = "VMPOOL_TEST_SITE"
@@ -138,7 +138,7 @@ class HostState:
         found += _differ("control groups with processes", set(_members(self.pool_id).values()), groups)
         found += _differ("snapshots", {e.name for e in (home / "snapshots").iterdir()}, self._references())
         found += _differ("half-made images", {str(e) for e in (home / "images").glob(".new-*")}, set())
-        sockets = {str(e.relative_to(home)) for e in home.rglob("*.sock")}
+        sockets = {str(e.relative_to(home)) for e in files_below(home, ".sock")}
         found += _differ("sockets", sockets, {f"vms/{e.name}/agent.sock" for e in (home / "vms").iterdir()})
         held = [key for key in alive if (home / "vms" / key / "held").exists()]
         return found + [f"machine {key} is held" for key in held]

@@ -6,6 +6,7 @@ import re
 from base64 import b64encode
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query
@@ -100,7 +101,8 @@ async def begun(
     following = await pool.streams.follow(caller.id, execution.vm_id, execution.id, Position())
 
     async def all_of_it() -> Following:
-        yield execution
+        # as it was announced: a short program may have ended since, and the end is told at the end
+        yield replace(execution, state=domain.ExecutionState.RUNNING, outcome=None, failure=None)
         async with aclosing(following) as rest:
             async for value in rest:
                 yield value

@@ -61,6 +61,12 @@ def processes_of(state_dir: Path) -> list[str]:
     return found
 
 
+def files_below(directory: Path, suffix: str) -> Iterator[Path]:
+    """Files with names that end so.  A directory that goes away meanwhile is no failure, as with `rglob` it is."""
+    for below, _, names in os.walk(directory):
+        yield from (Path(below, name) for name in names if name.endswith(suffix))
+
+
 def mounted_images(state_dir: Path) -> list[str]:
     """Files below the state directory that a loop device holds.
 
@@ -68,7 +74,7 @@ def mounted_images(state_dir: Path) -> list[str]:
     file that was opened in another mount namespace begins there.
     """
     images = {}
-    for path in state_dir.rglob("*.ext4"):
+    for path in files_below(state_dir, ".ext4"):
         with suppress(FileNotFoundError):
             facts = path.stat()
             device = f"{os.major(facts.st_dev)}:{os.minor(facts.st_dev)}"

@@ -51,13 +51,14 @@ class Group:
 
 
 class Site:
-    """names: what the resolver knows; a list of lists is answered one after another."""
+    """names: what the resolver knows.  accepted: connections that a broker has been given."""
 
     def __init__(self, tasks: TaskGroup) -> None:
         self.names: dict[str, list[str]] = {}
         self.looked_up: list[str] = []
         self.group = Group()
         self.port = 0
+        self.accepted = 0
         self.direct: tuple[str, int] | None = None
         self._tasks = tasks
         self.broker: Broker
@@ -87,6 +88,7 @@ class Site:
         return self.broker
 
     async def accept(self, stream: SocketStream) -> None:
+        self.accepted += 1
         await self.broker.serve(Guest(stream), self.direct)
 
     @asynccontextmanager
