@@ -62,7 +62,7 @@ def processes_of(state_dir: Path) -> list[str]:
 
 
 def files_below(directory: Path, suffix: str) -> Iterator[Path]:
-    """Files with names that end so.  A directory that goes away meanwhile is no failure, as with `rglob` it is."""
+    """Files with names that end so.  A directory may go away meanwhile, which `rglob` takes ill."""
     for below, _, names in os.walk(directory):
         yield from (Path(below, name) for name in names if name.endswith(suffix))
 
