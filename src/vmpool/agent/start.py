@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from vmpool.agent.base import ProcessSpec
 from vmpool.agent.codec import RLIMIT, encode, pack
@@ -18,17 +17,17 @@ def start_frame(execution_id: int, spec: ProcessSpec) -> tuple[bytes, bytes | No
     source_path, source_data = spec.source if spec.source is not None else (None, None)
     payload = pack(
         Message.START,
-        argv=[os.fsencode(word) for word in spec.argv],
+        argv=_encoded(spec.argv),
         env=environment(spec.env),
-        cwd=os.fsencode(spec.cwd),
-        source_path=None if source_path is None else os.fsencode(source_path),
+        cwd=spec.cwd,
+        source_path=source_path,
         source_data=source_data,
         timeout_ms=None if spec.timeout is None else max(1, int(spec.timeout * 1000)),
         background=1 if spec.background else None,
         rlimit=[RLIMIT.pack(number, soft, hard) for number, (soft, hard) in spec.rlimits.items()],
         warm=spec.warm,
-        build_argv=[os.fsencode(word) for word in spec.build],
-        scratch_path=None if spec.scratch is None else os.fsencode(spec.scratch),
+        build_argv=_encoded(spec.build),
+        scratch_path=spec.scratch,
         umask=spec.umask,
     )
     if stdin is not None and len(payload) + len(stdin) + 8 > MAX_PAYLOAD_BYTES:
@@ -47,4 +46,9 @@ def start_frame(execution_id: int, spec: ProcessSpec) -> tuple[bytes, bytes | No
 
 def environment(env: Mapping[str, str]) -> list[bytes]:
     """`NAME=value` of each variable, as `execve` takes them."""
-    return [os.fsencode(f"{name}={value}") for name, value in env.items()]
+    return _encoded([f"{name}={value}" for name, value in env.items()])
+
+
+def _encoded(words: Iterable[str]) -> list[bytes]:
+    """As bytes: a VM's names are UTF-8, whatever this host's are."""
+    return [word.encode("utf-8", "surrogateescape") for word in words]

@@ -114,32 +114,40 @@ def vm(of: domain.VM) -> VM:
 
 def execution(of: domain.Execution) -> Execution:
     """One run of code."""
-    known = Execution(
+    outcome = of.outcome
+    if outcome is None:
+        return Execution(
+            id=of.id,
+            vm_id=of.vm_id,
+            code=of.code,
+            executed_at=stamp(of.executed_at),
+            state=of.state,
+            language=of.language,
+            failure=of.failure,
+            background=of.background,
+        )
+    return Execution(  # in one piece: a field that is set afterwards takes a microsecond or two
         id=of.id,
         vm_id=of.vm_id,
         code=of.code,
+        output=outcome.output,
+        error=outcome.error,
+        exit_code=outcome.exit_code,
+        execution_time=outcome.execution_time,
         executed_at=stamp(of.executed_at),
+        timed_out=outcome.timed_out,
+        oom_killed=outcome.oom_killed,
+        truncated=outcome.truncated,
+        output_bytes=outcome.output_bytes,
+        error_bytes=outcome.error_bytes,
+        dropped=outcome.dropped,
+        cpu_time=outcome.cpu_time,
+        max_memory=outcome.max_memory,
         state=of.state,
         language=of.language,
         failure=of.failure,
+        background=of.background,
     )
-    if of.background:
-        known.background = True
-    outcome = of.outcome
-    if outcome is not None:
-        known.output = outcome.output
-        known.error = outcome.error
-        known.exit_code = outcome.exit_code
-        known.execution_time = outcome.execution_time
-        known.timed_out = outcome.timed_out
-        known.oom_killed = outcome.oom_killed
-        known.truncated = outcome.truncated
-        known.output_bytes = outcome.output_bytes
-        known.error_bytes = outcome.error_bytes
-        known.dropped = outcome.dropped
-        known.cpu_time = outcome.cpu_time
-        known.max_memory = outcome.max_memory
-    return known
 
 
 def accepted(of: domain.Execution) -> Response:

@@ -135,7 +135,7 @@ class Controls:
     # -- inside
 
     async def _end(self, run: Run, grace: float) -> None:
-        await run.taken()
+        await run.taken.wait()
         if run.process is None:
             return
         with suppress(InfrastructureFailure):  # who waits for its end is told
@@ -148,8 +148,8 @@ class Controls:
 
     async def _process(self, vm: VM, execution_id: int) -> Process:
         run = await self._run(vm, execution_id)
-        await run.taken()
-        if run.process is None or run.done.is_set():
+        await run.taken.wait()
+        if run.process is None or run.done.is_set:
             raise ExecutionEnded(execution_id)
         return run.process
 

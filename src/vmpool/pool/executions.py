@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import replace
 from time import perf_counter
 
 import anyio
@@ -69,7 +68,7 @@ class Executions:
     async def start(self, vm: VM, request: ExecutionRequest) -> Execution:
         """The same, answered once the agent has taken it, or not: then it raises as `execute` does."""
         run = self._begin(vm, request)
-        await run.taken()
+        await run.taken.wait()
         if run.process is None or run.execution is None:
             return run.result()
         return run.execution
@@ -93,7 +92,7 @@ class Executions:
 
     def in_flight(self, vm_id: int) -> int:
         """How many run in this VM now."""
-        return sum(not run.done.is_set() for run in self._runs.get(vm_id, ()))
+        return sum(not run.done.is_set for run in self._runs.get(vm_id, ()))
 
     def total_in_flight(self) -> int:
         """How many run in all VMs."""
@@ -318,7 +317,7 @@ class Executions:
         if outcome.output_file is not None or outcome.error_file is not None:
             outcome = await run.keep(outcome)
         state, failure = run.judged(exit)
-        run.execution = replace(execution, state=state, outcome=outcome, failure=failure)
+        run.execution = execution.settled(state, outcome, failure)
         self._settling[execution.id] = run.execution
         executions = self._context.store.executions
         try:

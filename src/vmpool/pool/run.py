@@ -23,19 +23,42 @@ KILLED = 137
 """Exit code of a program that was sent SIGKILL, as a shell reports it."""
 
 
+class Latch:
+    """Something that happens once and is rarely waited for: the event is made for those who do."""
+
+    __slots__ = ("_event", "is_set")
+
+    def __init__(self) -> None:
+        self.is_set = False
+        self._event: anyio.Event | None = None
+
+    def set(self) -> None:
+        """It has happened."""
+        self.is_set = True
+        if self._event is not None:
+            self._event.set()
+
+    async def wait(self) -> None:
+        """Until it has."""
+        if not self.is_set:
+            if self._event is None:
+                self._event = anyio.Event()
+            await self._event.wait()
+
+
 class Run:
     """An execution in flight.
 
     ended_by: the verb that is ending it ("stopped", "deleted", "restored").  done: its caller can be
     answered.  began: when it was asked for (`perf_counter`); None if it was taken over.
-    recorded: its row is settled too, or never will be by this server.  process: once an agent has taken it.
+    recorded: its row is settled too, or never will be by this server.  taken: an agent has it, or none ever
+    will.  process: once an agent has taken it.
     cancelled: somebody asked for its end.  writing: held by who writes its standard input.  watch: its last
     output, while somebody reads it.
     """
 
     __slots__ = (
         "_live",
-        "_taken",
         "began",
         "cancelled",
         "done",
@@ -49,6 +72,7 @@ class Run:
         "spool",
         "stderr",
         "stdout",
+        "taken",
         "vm",
         "watch",
         "writing",
@@ -69,29 +93,21 @@ class Run:
         self.process: Process | None = None
         self.writing: anyio.Lock | None = None
         self.watch: Watch | None = None
-        self.done = anyio.Event()
-        self.recorded = anyio.Event()
+        self.taken = Latch()
+        self.done = Latch()
+        self.recorded = Latch()
         self._live: dict[Stream, LiveText] = {}
-        self._taken: anyio.Event | None = None
-
-    async def taken(self) -> None:
-        """Until an agent has taken it, or it is certain that none will."""
-        if self.process is None and not self.done.is_set():
-            if self._taken is None:
-                self._taken = anyio.Event()
-            await self._taken.wait()
 
     def on_taken(self, process: Process) -> None:
         """It runs."""
         self.process = process
-        if self._taken is not None:
-            self._taken.set()
+        self.taken.set()
 
     def watched(self) -> AbstractContextManager[Watch]:
         """Its output from now on, for one more reader."""
         if self.watch is None:
             self.watch = Watch(Position(self.stdout.total, self.stderr.total))
-            if self.done.is_set():
+            if self.done.is_set:
                 self.watch.close()
         return watching(self.watch, self._unwatched)
 
@@ -108,8 +124,7 @@ class Run:
         """Nothing more will come of it here."""
         self.answered()
         self.recorded.set()
-        if self._taken is not None:
-            self._taken.set()
+        self.taken.set()
 
     def capture(self, stream: Stream) -> Capture:
         """What is kept of a stream."""

@@ -57,10 +57,11 @@ class _File:
     full: something could not be kept; what comes after it is not either, so that the file is a beginning.
     """
 
-    __slots__ = ("_descriptor", "_position", "consumed", "full", "held", "path", "spooled")
+    __slots__ = ("_descriptor", "_directory", "_name", "_position", "consumed", "full", "held", "spooled")
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, directory: Path, name: str) -> None:
+        self._directory = directory  # most never need their path
+        self._name = name
         self.held = bytearray()
         self.spooled = 0
         self.consumed = 0
@@ -69,9 +70,13 @@ class _File:
         self._position: int | None = None
 
     @property
+    def path(self) -> Path:
+        return self._directory / self._name
+
+    @property
     def position(self) -> Path:
         """Beside it, of a stream that was not kept to its end: how far it was consumed."""
-        return self.path.with_name(self.path.name + "-at")
+        return self._directory / f"{self._name}-at"
 
     def kept(self, limit: int) -> Kept:
         """What is on disk; of more than `limit` bytes the first and the last half."""
@@ -167,19 +172,21 @@ class Spool:
 
         make_room: asked before bytes are put there.
         """
-        paths = {name: self.path(execution_id, name) for name in STREAMS}
-        return SpooledOutput(paths, make_room, self._min_free)
+        return SpooledOutput(self._files(execution_id), make_room, self._min_free)
 
     def path(self, execution_id: int, stream: Stream) -> Path:
         """Where a stream of an execution is, if it is there."""
-        return self._directory / f"{execution_id}.{stream}"
+        return self._files(execution_id)[stream].path
+
+    def _files(self, execution_id: int) -> dict[Stream, _File]:
+        return {name: _File(self._directory, f"{execution_id}.{name}") for name in STREAMS}
 
     async def remove(self, execution_id: int) -> None:
         """Remove what there is of an execution that has ended."""
-        files = [_File(self.path(execution_id, name)) for name in STREAMS]
+        files = self._files(execution_id)
 
         def remove() -> None:
-            for file in files:
+            for file in files.values():
                 file.remove()
 
         await anyio.to_thread.run_sync(remove)
@@ -214,8 +221,8 @@ class SpooledOutput:
 
     __slots__ = ("_files", "_make_room", "_min_free", "_on_disk")
 
-    def __init__(self, paths: Mapping[Stream, Path], make_room: MakeRoom, min_free: int) -> None:
-        self._files = {name: _File(path) for name, path in paths.items()}
+    def __init__(self, files: Mapping[Stream, _File], make_room: MakeRoom, min_free: int) -> None:
+        self._files = files
         self._make_room = make_room
         self._min_free = min_free
         self._on_disk = False

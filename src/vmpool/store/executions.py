@@ -371,10 +371,10 @@ def _settled(
 ) -> Execution:
     """As the row reads now."""
     if outcome is not None:
-        outcome = replace(outcome, output=storable(outcome.output), error=storable(outcome.error))
-    if failure is not None:
-        failure = storable(failure)
-    return replace(begun, state=state, outcome=outcome, failure=failure)
+        output, error = storable(outcome.output), storable(outcome.error)
+        if output is not outcome.output or error is not outcome.error:
+            outcome = replace(outcome, output=output, error=error)
+    return begun.settled(state, outcome, None if failure is None else storable(failure))
 
 
 def _execution(row: Row[VMExecution]) -> Execution:
