@@ -56,12 +56,11 @@ async def test_a_vm_is_warmed_by_its_first_execution_after_every_start(
 
 async def test_it_waits_for_what_is_already_running(world: World, pool: VMPoolManager) -> None:
     vm = await pool.create_vm(world.ada, vm_request())
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(pool.execute, world.ada, vm.id, command("sleep 0.4"))
-        await anyio.sleep(0.1)
-        await pool.execute(world.ada, vm.id, code("pass"))
-        await anyio.sleep(0.15)
-        assert warmed(world, vm.id) == {}
+    running = await pool.start_execution(world.ada, vm.id, replace(command("cat"), stdin_open=True))
+    await pool.execute(world.ada, vm.id, code("pass"))
+    await anyio.sleep(LONG_ENOUGH)
+    assert warmed(world, vm.id) == {}
+    await pool.controls.cancel(world.ada, vm.id, running.id)
     await until_warm(world, vm.id)
 
 
@@ -83,11 +82,11 @@ async def test_an_idle_interpreter_is_ended_and_the_next_use_starts_it_again(wor
 
 
 async def test_what_runs_is_not_idle(world: World) -> None:
-    async with world.server(replace(QUICK, warm_idle=0.2)) as pool:
+    async with world.server(replace(QUICK, warm_idle=1)) as pool:
         vm = await pool.create_vm(world.ada, vm_request())
         await pool.execute(world.ada, vm.id, code("pass"))
         await until_warm(world, vm.id)
-        await pool.execute(world.ada, vm.id, command("sleep 0.5"))
+        await pool.execute(world.ada, vm.id, command("sleep 1.5"))
         assert warmed(world, vm.id) == {"python": QUICK.warm_spares}
 
 
