@@ -37,6 +37,8 @@ def running(place: Path) -> Iterator[ServerProcess]:
         with started as found:
             patch.delenv("HUSH")
             yield found
+            for vm in found.client.get("/api/vms").json():  # they would outlive the server
+                assert found.client.delete(f"/api/vms/{vm['id']}").is_success
 
 
 def used(running: ServerProcess) -> list[str]:
