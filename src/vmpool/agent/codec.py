@@ -28,7 +28,7 @@ _BY_TAG = {
     for message, fields in FIELDS.items()
 }
 
-FieldValue = int | str | bytes | Iterable[bytes] | None
+FieldValue = int | str | bytes | Iterable[bytes] | Iterable[str] | None
 
 
 class ProtocolError(ValueError):
@@ -140,16 +140,22 @@ def pack(message: Message, /, **values: FieldValue) -> bytes:
         elif repeated:
             assert not isinstance(value, int | str | bytes)
             for item in value:
-                parts += (_FIELD.pack(tag, 0, len(item)), item)
+                raw = _bytes(item) if isinstance(item, str) else item
+                parts += (_FIELD.pack(tag, 0, len(raw)), raw)
         else:
             item = _scalar(message, name, field, value)
             parts += (_FIELD.pack(tag, 0, len(item)), item)
     return b"".join(parts)
 
 
+def _bytes(text: str) -> bytes:
+    """A VM's names are UTF-8, whatever this host's are."""
+    return text.encode("utf-8", "surrogateescape")
+
+
 def _scalar(message: Message, name: str, field: Field, value: FieldValue) -> bytes:
     if isinstance(value, str):
-        value = value.encode("utf-8", "surrogateescape")
+        value = _bytes(value)
     if not isinstance(value, bytes):
         raise ProtocolError(f"{message.name}.{name}: {value!r} is not {field.kind}")
     if field.kind == "path" and b"\0" in value:

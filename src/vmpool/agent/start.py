@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from vmpool.agent.base import ProcessSpec
 from vmpool.agent.codec import RLIMIT, encode, pack
@@ -17,7 +17,7 @@ def start_frame(execution_id: int, spec: ProcessSpec) -> tuple[bytes, bytes | No
     source_path, source_data = spec.source if spec.source is not None else (None, None)
     payload = pack(
         Message.START,
-        argv=_encoded(spec.argv),
+        argv=spec.argv,
         env=environment(spec.env),
         cwd=spec.cwd,
         source_path=source_path,
@@ -26,7 +26,7 @@ def start_frame(execution_id: int, spec: ProcessSpec) -> tuple[bytes, bytes | No
         background=1 if spec.background else None,
         rlimit=[RLIMIT.pack(number, soft, hard) for number, (soft, hard) in spec.rlimits.items()],
         warm=spec.warm,
-        build_argv=_encoded(spec.build),
+        build_argv=spec.build,
         scratch_path=spec.scratch,
         umask=spec.umask,
     )
@@ -44,11 +44,6 @@ def start_frame(execution_id: int, spec: ProcessSpec) -> tuple[bytes, bytes | No
     return encode(Message.START, execution_id, payload), feed
 
 
-def environment(env: Mapping[str, str]) -> list[bytes]:
+def environment(env: Mapping[str, str]) -> list[str]:
     """`NAME=value` of each variable, as `execve` takes them."""
-    return _encoded([f"{name}={value}" for name, value in env.items()])
-
-
-def _encoded(words: Iterable[str]) -> list[bytes]:
-    """As bytes: a VM's names are UTF-8, whatever this host's are."""
-    return [word.encode("utf-8", "surrogateescape") for word in words]
+    return [f"{name}={value}" for name, value in env.items()]

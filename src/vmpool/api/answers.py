@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import overload
 
 from pydantic import TypeAdapter
@@ -114,27 +115,25 @@ def vm(of: domain.VM) -> VM:
 
 def execution(of: domain.Execution) -> Execution:
     """One run of code."""
-    outcome = of.outcome
-    if outcome is None:
-        return Execution(
-            id=of.id,
-            vm_id=of.vm_id,
-            code=of.code,
-            executed_at=stamp(of.executed_at),
-            state=of.state,
-            language=of.language,
-            failure=of.failure,
-            background=of.background,
-        )
-    return Execution(  # in one piece: a field that is set afterwards takes a microsecond or two
+    begun = partial(
+        Execution,
         id=of.id,
         vm_id=of.vm_id,
         code=of.code,
+        executed_at=stamp(of.executed_at),
+        state=of.state,
+        language=of.language,
+        failure=of.failure,
+        background=of.background,
+    )
+    outcome = of.outcome
+    if outcome is None:
+        return begun()
+    return begun(  # in one piece: a field that is set afterwards takes a microsecond or two
         output=outcome.output,
         error=outcome.error,
         exit_code=outcome.exit_code,
         execution_time=outcome.execution_time,
-        executed_at=stamp(of.executed_at),
         timed_out=outcome.timed_out,
         oom_killed=outcome.oom_killed,
         truncated=outcome.truncated,
@@ -143,10 +142,6 @@ def execution(of: domain.Execution) -> Execution:
         dropped=outcome.dropped,
         cpu_time=outcome.cpu_time,
         max_memory=outcome.max_memory,
-        state=of.state,
-        language=of.language,
-        failure=of.failure,
-        background=of.background,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Unpack
 
 import anyio
@@ -21,9 +21,6 @@ from vmpool.store.vms import Facts, VMs
 SOON = frozenset({VMState.RUNNING, VMState.STARTING, VMState.STOPPING, VMState.DELETING})
 """States whose row need not be flushed at once: after a power failure no machine runs, whatever they say, and
 what followed from them (stopped, deleted, in error) is flushed, and they before it."""
-
-_SUCCESSION = timedelta(seconds=0.1)
-"""How exactly it is known when a VM was used: its row is renewed for none that follows within it."""
 
 
 class Registry:
@@ -113,9 +110,9 @@ class Registry:
         return changed
 
     def touch(self, vm_id: int, at: datetime) -> None:
-        """The VM was used; written with the next `flush`.  Of uses in quick succession the first counts."""
+        """The VM was used; written with the next `flush`."""
         vm = self._vms.get(vm_id)
-        if vm is not None and (vm.last_used_at is None or at - vm.last_used_at >= _SUCCESSION):
+        if vm is not None:
             self._vms[vm_id] = replace(vm, last_used_at=at)
             self._used[vm_id] = at
 

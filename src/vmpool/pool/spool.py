@@ -149,6 +149,10 @@ class _File:
         self.position.unlink(missing_ok=True)
 
 
+def _name(execution_id: int, stream: Stream) -> str:
+    return f"{execution_id}.{stream}"
+
+
 def _open(path: Path, more: int = 0) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | more, 0o600)
 
@@ -172,18 +176,18 @@ class Spool:
 
         make_room: asked before bytes are put there.
         """
-        return SpooledOutput(self._files(execution_id), make_room, self._min_free)
+        return SpooledOutput(self._files_of(execution_id), make_room, self._min_free)
 
     def path(self, execution_id: int, stream: Stream) -> Path:
         """Where a stream of an execution is, if it is there."""
-        return self._files(execution_id)[stream].path
+        return self._directory / _name(execution_id, stream)
 
-    def _files(self, execution_id: int) -> dict[Stream, _File]:
-        return {name: _File(self._directory, f"{execution_id}.{name}") for name in STREAMS}
+    def _files_of(self, execution_id: int) -> dict[Stream, _File]:
+        return {stream: _File(self._directory, _name(execution_id, stream)) for stream in STREAMS}
 
     async def remove(self, execution_id: int) -> None:
         """Remove what there is of an execution that has ended."""
-        files = self._files(execution_id)
+        files = self._files_of(execution_id)
 
         def remove() -> None:
             for file in files.values():

@@ -396,7 +396,7 @@ async def test_a_vm_that_asks_for_slow_names_holds_a_few_threads_only(site: Site
             for number in range(12):
                 tasks.start_soon(site.says, connect(f"slow{number}.test", port))
             # all twelve are this broker's: one that came later would be the other VM's
-            while site.accepted < 12 or len(site.looked_up) < 4:  # noqa: ASYNC110 - some is in threads
+            while site.accepted < 12 or len(site.looked_up) < 4:  # noqa: ASYNC110 - threads set it
                 await anyio.sleep(0.005)
             site.broker = Broker(slow_one.around, NetworkPolicy(), site.group)  # another VM's
             assert (await site.says(connect("quick.test", port) + b"x")).endswith(b"x")

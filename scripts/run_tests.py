@@ -1,20 +1,22 @@
 #!/usr/bin/env python3
-"""test [OPTION...] [PATH...]: run the suite in two parts at the same time, or only what the paths name.
+"""Run the suite in two parts at the same time, or only what is named: run_tests.py [OPTION...] [PATH...].
 
-Options are pytest's, written with `=`.  The parts take about equally long: what runs VMs through a backend or a
-server, and the rest.  Much of each is waiting, so two cores have both done in little more than the longer one's time.
+Options are pytest's, written with `=`.  The parts take about equally long: what runs VMs through a backend
+or a server, and the rest.  Much of each is waiting, so two cores have both done in little more than the
+longer one's time.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PYTEST = ROOT / os.environ.get("VENV", ".venv") / "bin" / "pytest"
+PYTEST = str(ROOT / os.environ.get("VENV", ".venv") / "bin" / "pytest")
 THROUGH_VMS = ("tests/conformance", "tests/e2e")
 
 
@@ -23,14 +25,13 @@ def run_both(options: list[str]) -> int:
     parts = {"vms": [*THROUGH_VMS], "rest": [f"--ignore={path}" for path in THROUGH_VMS]}
     started = {name: begin([*options, *arguments]) for name, arguments in parts.items()}
     printing = [threading.Thread(target=hand_on, args=item) for item in started.items()]
-    try:
-        for thread in printing:
-            thread.start()
-        for thread in printing:
-            thread.join()
-    except KeyboardInterrupt:  # the terminal has told both as well: they clean up and say how far they came
-        for thread in printing:
-            thread.join()
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # a terminal tells both: they clean up and say how far they came
+    for thread in printing:
+        thread.start()
+    for thread in printing:
+        thread.join()
     statuses = {name: process.wait() for name, process in started.items()}
     print("exit status: " + ", ".join(f"{name} {status}" for name, status in statuses.items()))
     return max(map(abs, statuses.values()))
@@ -39,7 +40,12 @@ def run_both(options: list[str]) -> int:
 def begin(arguments: list[str]) -> subprocess.Popen[str]:
     """One pytest, to be read line by line."""
     return subprocess.Popen(
-        [PYTEST, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        [PYTEST, *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
     )
 
 
