@@ -7,6 +7,7 @@ import os
 import secrets
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -192,3 +193,15 @@ def _address() -> str:
         except OSError:
             return "127.0.0.1"
         return str(probe.getsockname()[0])
+
+
+@contextlib.contextmanager
+def spinning() -> Iterator[None]:
+    """Processes of the host that take every core, in a session of their own."""
+    code = "import os\nos.sched_setaffinity(0, {%d})\nwhile True: pass"
+    with contextlib.ExitStack() as running:
+        for core in os.sched_getaffinity(0):
+            argv = [sys.executable, "-S", "-E", "-c", code % core]
+            process = running.enter_context(subprocess.Popen(argv, start_new_session=True))
+            running.callback(process.kill)
+        yield

@@ -58,8 +58,10 @@ class Abuse(Entry):
     code: Python, run after `prelude.PRELUDE`; a line of its output must be "held".  may_die: a limit may also
     end it first.  holds: it calls `hold()` when it has taken all it can get; host and neighbour are looked
     at while it has it.  limits: it gets a VM of its own, with these.  own: a VM of its own with the usual
-    limits.  may_stop: kinds of backend (see `HeldBy`) on which the VM may end by it, cleanly: it shows as
-    stopped and starts again.  seconds: its timeout.
+    limits.  spins: it takes every core while it holds; where only the host's scheduler shares them out, a
+    neighbour is to fare as beside a process of the host that does the same.  may_stop: kinds of backend (see
+    `HeldBy`) on which the VM may end by it, cleanly: it shows as stopped and starts again.  seconds: its
+    timeout.
     """
 
     code: str
@@ -67,6 +69,7 @@ class Abuse(Entry):
     holds: bool = False
     limits: Mapping[str, float] = field(default_factory=dict)
     own: bool = False
+    spins: bool = False
     may_stop: frozenset[str] = frozenset()
     seconds: float = 60
 

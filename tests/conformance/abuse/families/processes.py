@@ -225,6 +225,7 @@ held()
             must=Must.BOUNDED,
             held_by=HeldBy("cgroup CPU quota", user="the host's fair scheduler where no cgroup is delegated"),
             holds=True,
+            spins=True,
             code="""
 pids = []
 for core in os.sched_getaffinity(0):
