@@ -200,6 +200,8 @@ def pool_settings(settings: Settings) -> PoolSettings:
         keep_bytes=retention.bytes,
         keep_audit=retention.audit.total_seconds(),
         keep_audit_entries=retention.audit_count,
+        keep_events=retention.events_count,
+        keep_events_age=retention.events_age.total_seconds(),
     )
 
 

@@ -261,6 +261,20 @@ class PathNotFound(NotFound):
     noun: ClassVar[str] = "file or directory"
 
 
+class EventsGone(NotFound):
+    """Events after this one are not kept any more; look at everything once and go on from now."""
+
+    code: ClassVar[str] = "events_gone"
+
+    def __init__(self, position: int) -> None:
+        VMPoolError.__init__(
+            self,
+            f"what followed event {position} is not kept any more, or never was here; look at your VMs once,"
+            " and ask again without Last-Event-ID",
+            after=position,
+        )
+
+
 class Conflict(VMPoolError):
     """The request is right and the thing's present state forbids it."""
 

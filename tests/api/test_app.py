@@ -236,6 +236,8 @@ def test_every_setting_of_the_pool_reaches_it(tmp_path: Path) -> None:
             audit_count=37,
             idempotency_count=38,
             idempotency_bytes=39,
+            events_age=timedelta(seconds=92),
+            events_count=93,
         ),
         network=Network(
             admit=("10.0.0.0/8",),

@@ -20,6 +20,7 @@ from vmpool.api.schemas import (
     AuditEntry,
     BackendStatus,
     BatchError,
+    Event,
     Execution,
     HostStatus,
     LogEntry,
@@ -37,6 +38,7 @@ from vmpool.api.schemas import (
     VMStatus,
     WarmPoolStatus,
 )
+from vmpool.domain import event as domain_event
 from vmpool.domain.audit import AuditEntry as AuditEntryValue
 from vmpool.pool import feed, status
 from vmpool.pool.batch import Item, ItemError
@@ -155,6 +157,20 @@ def accepted(of: domain.Execution) -> Response:
 def snapshot(of: domain.Snapshot) -> Snapshot:
     """The files of a VM at one moment."""
     return Snapshot(id=of.id, vm_id=of.vm_id, name=of.name, size=of.size, created_at=stamp(of.created_at))
+
+
+def event(of: domain_event.Event) -> Event:
+    """A change."""
+    change = of.change
+    return Event(
+        id=of.id,
+        time=stamp(change.at),
+        type=change.kind,
+        vm_id=change.vm_id,
+        execution_id=change.execution_id,
+        snapshot_id=change.snapshot_id,
+        facts=dict(change.facts),
+    )
 
 
 def user(of: domain.User) -> User:

@@ -34,6 +34,7 @@ STATUS: Mapping[type[errors.VMPoolError], int] = MappingProxyType(
         errors.Unauthenticated: 401,
         errors.Forbidden: 403,
         errors.NotFound: 404,
+        errors.EventsGone: 410,
         errors.Conflict: 409,
         errors.FileChanged: 412,
         errors.DiskFull: 507,

@@ -26,6 +26,7 @@ NEEDED: Mapping[str, Scope] = MappingProxyType(
         "list_snapshots": Scope.READ,
         "get_network": Scope.READ,
         "network_log": Scope.READ,
+        "list_events": Scope.READ,
         "list_keys": Scope.READ,
         "metrics": Scope.READ,  # of an administrator: what scrapes them need not be able to do more
         "read_file": Scope.READ,

@@ -13,6 +13,7 @@ from vmpool.api import (
     errors,
     executions,
     files,
+    happenings,
     health,
     history,
     keys,
@@ -108,6 +109,7 @@ def routes() -> FastAPI:
         ports.router,
         keys.router,
         users.router,
+        happenings.router,
         overview.router,
         audit.router,
     ):

@@ -13,6 +13,7 @@ from vmpool import __version__
 from vmpool.cli import (
     audit,
     doctor,
+    events,
     executions,
     files,
     images,
@@ -42,7 +43,7 @@ app = typer.Typer(
     epilog="Exit status: 0 done; the program's own for `execute` and `run`; "
     "2 wrong command line; 125 vmpool could not do it.",
 )
-for group in (vms, runs, executions, files, snapshots, network, ports, pool, audit, server, doctor):
+for group in (vms, runs, executions, files, snapshots, network, ports, events, pool, audit, server, doctor):
     group.register(app)
 app.add_typer(keys.app, name="key")
 app.add_typer(users.app, name="user")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vmpool.client.models import VM as VM
     from vmpool.client.models import APIKey as APIKey
     from vmpool.client.models import BatchError as BatchError
+    from vmpool.client.models import Event as Event
     from vmpool.client.models import Execution as Execution
     from vmpool.client.models import FileInfo as FileInfo
     from vmpool.client.models import LogEntry as LogEntry
@@ -51,6 +52,7 @@ _EXPORTS = {
         "VM",
         "APIKey",
         "BatchError",
+        "Event",
         "Execution",
         "FileInfo",
         "LogEntry",

@@ -238,6 +238,12 @@ class PathNotFound(NotFound):
     wire_code = "path_not_found"
 
 
+class EventsGone(NotFound):
+    """Events after this one are not kept any more: look at everything once and go on from now."""
+
+    wire_code = "events_gone"
+
+
 class Conflict(APIError):
     """The request is right and the thing's present state forbids it."""
 
@@ -421,6 +427,7 @@ _FAMILY: Mapping[int, type[APIError]] = {
     403: Forbidden,
     404: NotFound,
     409: Conflict,
+    410: NotFound,
     412: Conflict,
     429: LimitReached,
     500: InternalError,

@@ -420,6 +420,22 @@ class AuditEntry(Answer):
     request_id: str
 
 
+class Event(Answer):
+    """A change of a VM, an execution or a snapshot.
+
+    id: greater than that of every event before it.  type: what changed, and to what: `vm.running`,
+    `execution.finished`, `snapshot.ready`.  facts: small things worth knowing without asking.
+    """
+
+    id: int
+    time: datetime
+    type: str
+    vm_id: int | None
+    execution_id: int | None
+    snapshot_id: int | None
+    facts: dict[str, object]
+
+
 class FileInfo(Answer):
     """What is known of a file, directory or link in a VM.
 

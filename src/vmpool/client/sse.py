@@ -24,8 +24,14 @@ class Decoder:
     def __init__(self) -> None:
         self._rest = b""
         self._id = ""
+        self._last_id = ""
         self._name = ""
         self._data: list[str] = []
+
+    @property
+    def last_id(self) -> str:
+        """The last id that came with an event, or by itself, and was complete; empty where none was."""
+        return self._last_id
 
     def feed(self, chunk: bytes) -> list[Event]:
         """The events that `chunk` completes."""
@@ -48,6 +54,6 @@ class Decoder:
         return None
 
     def _complete(self) -> Event | None:
-        name, data = self._name or "message", self._data
+        name, data, self._last_id = self._name or "message", self._data, self._id
         self._name, self._data = "", []
         return Event(name, "\n".join(data), self._id) if data else None

@@ -12,6 +12,7 @@ from anyio.abc import TaskGroup
 from vmpool.backends.base import Backend, BackendInfo, MachineKey
 from vmpool.domain import VM
 from vmpool.pool.connections import Connections
+from vmpool.pool.events import Journal
 from vmpool.pool.feed import Feed
 from vmpool.pool.host import Host
 from vmpool.pool.locks import KeyedLocks
@@ -36,6 +37,7 @@ class Context:
     connections: Connections
     outputs: Outputs
     tasks: TaskGroup
+    journal: Journal
     locks: KeyedLocks = field(default_factory=KeyedLocks)
     feed: Feed = field(default_factory=Feed)
     telemetry: Telemetry = field(default_factory=Telemetry)

@@ -181,6 +181,7 @@ class Executions:
         if any(part.offset for part in kept.values()):
             outcome = await run.keep(run.remains((context.clock() - execution.executed_at).total_seconds()))
         run.execution = await context.store.executions.lose(execution, reason, outcome)
+        context.journal.execution(vm.user_id, run.execution)
         await self._tidy(run)
 
     # -- inside
@@ -197,6 +198,7 @@ class Executions:
                     vm.id, text, language, request.timeout, now, background=request.background
                 )
             run.execution = execution
+            context.journal.execution(vm.user_id, execution)
             log_context.for_execution(execution.id)
             context.registry.touch(vm.id, now)
             current = context.registry.get(vm.id)
@@ -328,6 +330,7 @@ class Executions:
                             await executions.lose(execution, failure, outcome)
                         else:
                             await executions.finish(execution, outcome, failure)
+                    self._context.journal.execution(run.vm.user_id, run.execution)
                     return
                 except VMPoolError:
                     run.answered()
@@ -371,6 +374,7 @@ class Executions:
         except VMPoolError:
             logger.exception("execution %s could not be recorded", execution.id)
             return
+        context.journal.execution(run.vm.user_id, run.execution)
         await self._tidy(run)
         if run.ended_by and dispatched:
             run.failure = None  # ended on somebody's word: a result

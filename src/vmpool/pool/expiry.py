@@ -101,8 +101,8 @@ class Expiry:
             logger.exception("VM %s could not be ended", vm.id)
 
     async def prune(self) -> None:
-        """Remove what is past its retention: history, deleted VMs that have none left, idempotency keys, the
-        audit log."""
+        """Remove what is past its retention: history, deleted VMs that have none left, idempotency keys,
+        events, the audit log."""
         settings, store = self._context.settings, self._context.store
         now = self._ages.now()
         removed = await store.executions.prune(
@@ -118,5 +118,6 @@ class Expiry:
         await store.network.prune(now - timedelta(seconds=settings.keep_age))
         await store.vms.purge(now - timedelta(seconds=settings.keep_age))
         await store.idempotency.prune(now)
+        await store.events.prune(now - timedelta(seconds=settings.keep_events_age))
         await store.audit.prune(now - timedelta(seconds=settings.keep_audit))
         await store.audit.keep_newest(settings.keep_audit_entries, now)

@@ -18,6 +18,14 @@ from vmpool.domain import VM, Census, Limits, NetworkPolicy, NewVM, VMState
 from vmpool.errors import VMNotFound
 from vmpool.store.vms import Facts, VMs
 
+Told = Callable[[VM | None, VM], None]
+"""Told of a row that was written: the VM before, None where it is new, and the VM now."""
+
+
+def _untold(before: VM | None, vm: VM) -> None:
+    """Nobody wants to know."""
+
+
 SOON = frozenset({VMState.RUNNING, VMState.STARTING, VMState.STOPPING, VMState.DELETING})
 """States whose row need not be flushed at once: after a power failure no machine runs, whatever they say, and
 what followed from them (stopped, deleted, in error) is flushed, and they before it."""
@@ -26,8 +34,9 @@ what followed from them (stopped, deleted, in error) is flushed, and they before
 class Registry:
     """Every VM that is not deleted, by id and by its owner's name for it."""
 
-    def __init__(self, rows: VMs) -> None:
+    def __init__(self, rows: VMs, told: Told = _untold) -> None:
         self._rows = rows
+        self._told = told
         self._vms: dict[int, VM] = {}
         self._ids: dict[tuple[int, str], int] = {}
         self._used: dict[int, datetime] = {}
@@ -35,7 +44,7 @@ class Registry:
     async def load(self) -> None:
         """Read every live row; once, before anything else."""
         for vm in await self._rows.live():
-            self._keep(vm)
+            self._mirror(vm)
 
     def find(self, user_id: int, reference: int | str) -> VM:
         """The user's VM by id or name; VMNotFound also for a foreign one."""
@@ -107,6 +116,7 @@ class Registry:
             if now is None:
                 raise VMNotFound(vm.id)
             changed = self._vms[vm.id] = replace(now, network_policy=policy)
+            self._told(now, changed)
         return changed
 
     def touch(self, vm_id: int, at: datetime) -> None:
@@ -123,6 +133,11 @@ class Registry:
             await self._rows.touch(vm_id, at)
 
     def _keep(self, vm: VM) -> None:
+        before = self._vms.get(vm.id)
+        self._mirror(vm)
+        self._told(before, self._vms.get(vm.id, vm))
+
+    def _mirror(self, vm: VM) -> None:
         if vm.state is VMState.DELETED:
             self._vms.pop(vm.id, None)
             self._ids.pop((vm.user_id, vm.name), None)

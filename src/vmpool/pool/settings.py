@@ -60,7 +60,8 @@ class PoolSettings:
     reconcile_every, expire_every: seconds between two rounds.
 
     keep_age (seconds), keep_executions (rows per VM), keep_bytes (all output together): the history's
-    retention.  keep_audit (seconds), keep_audit_entries: the audit log's.
+    retention.  keep_audit (seconds), keep_audit_entries: the audit log's.  keep_events (of one user),
+    keep_events_age (seconds): the events'.
     """
 
     isolation: str | None = None
@@ -105,3 +106,5 @@ class PoolSettings:
     keep_bytes: int = 4 << 30
     keep_audit: float = 365 * DAY
     keep_audit_entries: int = 10_000_000
+    keep_events: int = 100_000
+    keep_events_age: float = 7 * DAY

@@ -45,7 +45,9 @@ class Snapshots:
             snapshot = await rows.begin(vm, name)
             try:
                 stored = await backend.snapshot(key_of(vm), snapshot.reference)
-                return await rows.complete(snapshot.id, base=stored.base, size=stored.size)
+                snapshot = await rows.complete(snapshot.id, base=stored.base, size=stored.size)
+                self._context.journal.snapshot(snapshot)
+                return snapshot
             except BaseException:
                 with anyio.move_on_after(self._context.settings.cleanup_timeout, shield=True):
                     await self._give_up(snapshot)
@@ -69,6 +71,8 @@ class Snapshots:
             await rows.begin_delete(snapshot.id)
         await self.powers().delete_snapshot(snapshot.reference)
         await rows.delete(snapshot.id)
+        if snapshot.state is SnapshotState.READY or snapshot.base:  # else it never was there for anybody
+            self._context.journal.snapshot(snapshot, deleted=True)
 
     async def restore(self, vm: VM, snapshot: Snapshot) -> VM:
         """Put the VM's files back as they were; the VM runs afterwards, whatever it was before.

@@ -23,12 +23,14 @@ from vmpool.domain import (
     Snapshot,
     VMState,
 )
+from vmpool.domain.event import Event, Wanted
 from vmpool.errors import BackendUnreachable, OutputNotKept, ShareInvalid, VMNotFound, VMPoolError
 from vmpool.network.resolver import Lookup, system_lookup
 from vmpool.pool.batch import Arrivals, Item, as_they_end, in_order
 from vmpool.pool.connections import Connections
 from vmpool.pool.context import Context
 from vmpool.pool.controls import Controls
+from vmpool.pool.events import Journal
 from vmpool.pool.executions import Executions
 from vmpool.pool.expiry import Expiry
 from vmpool.pool.feed import LogEntry
@@ -107,6 +109,7 @@ class VMPoolManager:
         async with AsyncExitStack() as stack:
             tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(tasks.cancel_scope.cancel)
+            self._journal = Journal(self._store.events, self._clock, self.settings.keep_events)
             self._context = context = Context(
                 store=self._store,
                 backend=self._backend,
@@ -114,7 +117,7 @@ class VMPoolManager:
                 settings=self.settings,
                 clock=self._clock,
                 host=Host(self._state_dir),
-                registry=Registry(self._store.vms),
+                registry=Registry(self._store.vms, self._journal.vm),
                 connections=Connections(
                     self._backend, tasks, self.settings.agent_patience, self._telemetry.metrics
                 ),
@@ -122,6 +125,7 @@ class VMPoolManager:
                     self._store, Spool(self._state_dir / "spool", self.settings.keep_free), self.settings
                 ),
                 tasks=tasks,
+                journal=self._journal,
                 telemetry=self._telemetry,
             )
             self._executions = Executions(context)
@@ -150,6 +154,9 @@ class VMPoolManager:
             expiry = Expiry(context, self._executions, self._lifecycle, self._status)
             await context.outputs.begin()
             await context.registry.load()
+            await self._journal.open()
+            self._journal.started({vm.user_id for vm in context.registry.all()})
+            tasks.start_soon(self._journal.run, name="events")
             self._shares = await Shares.open(self._state_dir / "shares.json", context.registry, self._clock)
             await reconciler.inherit()
             tasks.start_soon(reconciler.run, name="reconciler")
@@ -175,6 +182,7 @@ class VMPoolManager:
             with anyio.move_on_after(self.settings.cleanup_timeout, shield=True):
                 await self._context.registry.flush()
                 await self._networks.flush()
+                await self._journal.flush()
                 if not self._hurried:
                     await self._warm_pool.close()
         finally:
@@ -396,6 +404,26 @@ class VMPoolManager:
             raise ShareInvalid
         vm, port = found
         return await self._ports.connect(self._standing(vm.user_id, vm.id), port)
+
+    # -- events
+
+    async def list_events(
+        self, user_id: int, wanted: Wanted, *, limit: int = 100, before_id: int | None = None
+    ) -> list[Event]:
+        """What happened to the user's VMs, newest first."""
+        return await self._journal.list(user_id, wanted, limit=limit, before_id=before_id)
+
+    async def follow_events(
+        self, user_id: int, after: int | None, wanted: Wanted
+    ) -> AsyncGenerator[Event | int, None]:
+        """The same from a number on, and all that comes; see `Journal.follow`."""
+        return await self._journal.follow(user_id, after, wanted)
+
+    def vm_id_of(self, user_id: int, reference: Reference) -> int:
+        """The number a reference means: of any VM there ever was, or of the one of this name; VMNotFound."""
+        if isinstance(reference, int) or reference.isdecimal():
+            return int(str(reference)[:12])
+        return self._context.registry.find(user_id, reference).id
 
     # -- figures
 

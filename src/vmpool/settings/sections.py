@@ -228,6 +228,10 @@ class RetentionSettings(Section):
     idempotency_bytes: Count = Field(
         default=128 << 20, description="Answers kept for one user's idempotency keys, together."
     )
+    events_age: timedelta = Field(
+        default=timedelta(days=7), gt=timedelta(0), description="Of events: as `age`."
+    )
+    events_count: Count = Field(default=100_000, description="Events of one user.")
 
 
 class Lifetime(Section):

@@ -17,6 +17,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from vmpool.errors import InvalidRequest
 from vmpool.store.audit import Audit
 from vmpool.store.database import Committed, Database, database_errors
+from vmpool.store.events import Events
 from vmpool.store.executions import Executions
 from vmpool.store.idempotency import Idempotency
 from vmpool.store.keys import Keys
@@ -52,6 +53,7 @@ class Store:
         self.vms = VMs(database, clock)
         self.executions = Executions(database, clock)
         self.snapshots = Snapshots(database, clock)
+        self.events = Events(database)
         self.network = NetworkLog(database)
         self.idempotency = Idempotency(database, clock)
 

@@ -63,6 +63,7 @@ class UserRow(Base):
     created_at: Mapped[datetime]
     disabled_at: Mapped[datetime | None]
     max_vms: Mapped[int | None] = mapped_column(Integer)
+    events_gone: Mapped[int] = mapped_column(BigInteger, server_default="0")
 
 
 class ApiKeyRow(Base):
@@ -272,6 +273,27 @@ class NetworkLogRow(Base):
     bytes_down: Mapped[int] = mapped_column(BigInteger)
     seconds: Mapped[float]
     skipped: Mapped[int] = mapped_column(Integer)
+
+
+class EventRow(Base):
+    """One change.  No foreign keys but the user's: events may outlive what they are about."""
+
+    __tablename__ = "events"
+    __table_args__ = (
+        Index("ix_events_user_id_id", "user_id", "id"),
+        Index("ix_events_at", "at"),
+    )
+
+    id: Mapped[int] = mapped_column(
+        BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False
+    )
+    at: Mapped[datetime]
+    user_id: Mapped[int] = mapped_column(RowId, ForeignKey("users.id"))
+    kind: Mapped[str]
+    vm_id: Mapped[int | None] = mapped_column(RowId)
+    execution_id: Mapped[int | None] = mapped_column(RowId)
+    snapshot_id: Mapped[int | None] = mapped_column(RowId)
+    facts: Mapped[dict[str, Any]]
 
 
 class IdempotencyRow(Base):

@@ -19,7 +19,7 @@ from vmpool.domain import LANGUAGES, language_named
 EIGHT = ("create", "list", "start", "stop", "execute", "status", "delete", "batch")
 FURTHER = (
     *("audit", "doctor", "serve", "logs", "output", "restart", "limits"),
-    *("snapshot", "snapshots", "restore", "run", "pool", "network", "forward", "share"),
+    *("snapshot", "snapshots", "restore", "run", "pool", "network", "forward", "share", "events"),
     *("executions", "attach", "wait", "cancel", "signal"),
     *("cp", "ls", "rm", "sync"),
 )

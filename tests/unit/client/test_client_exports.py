@@ -46,6 +46,7 @@ PUBLIC_OF_CLIENT = {
     "BatchError",
     "Client",
     "ClientError",
+    "Event",
     "Execution",
     "ExecutionHandle",
     "FileInfo",

@@ -35,3 +35,12 @@ def test_events_are_the_same_however_the_bytes_are_cut(cuts: list[int]) -> None:
 @given(st.binary())
 def test_no_bytes_make_it_fail(data: bytes) -> None:
     assert all(isinstance(event, Event) for event in Decoder().feed(data))
+
+
+def test_the_last_id_is_of_what_is_complete() -> None:
+    decoder = Decoder()
+    assert decoder.last_id == ""
+    assert decoder.feed(b"id: 5\n\n") == [] and decoder.last_id == "5"
+    assert decoder.feed(b"id: 6\ndata: x") == [] and decoder.last_id == "5"
+    assert [event.id for event in decoder.feed(b"\n\n: still here\n\n")] == ["6"]
+    assert decoder.last_id == "6"

@@ -12,6 +12,7 @@ from vmpool.api.schemas.errors import (
     FieldError,
     Problem,
 )
+from vmpool.api.schemas.events import Event
 from vmpool.api.schemas.executions import (
     BatchError,
     BatchExecuteRequest,
@@ -90,6 +91,7 @@ __all__ = [
     "CreateSnapshot",
     "CreateUser",
     "CreateVM",
+    "Event",
     "ExecuteRequest",
     "Execution",
     "FieldError",

@@ -13,6 +13,7 @@ import httpx
 from vmpool.client import batch, local
 from vmpool.client._async.administration import AsyncAdministration
 from vmpool.client._async.connection import AsyncConnection
+from vmpool.client._async.events import AsyncEvents
 from vmpool.client._async.execution import AsyncExecutionHandle
 from vmpool.client._async.executions import AsyncExecutions
 from vmpool.client._async.files import AsyncFiles
@@ -74,7 +75,8 @@ class AsyncClient:
     network, for tests and for in-process servers.  ca: a PEM file of the only certificates an `https` server
     may be certified by; default: `VMPOOL_CA`, else the system's.
 
-    `admin` is what administrators do, `executions` what is done with those that run.  Creating, executing
+    `admin` is what administrators do, `executions` what is done with those that run,
+    `events` what changes.  Creating, executing
     and taking a snapshot carry an idempotency key, so a broken connection never makes two of them.
     Connections are opened at the first call and closed by `aclose` or the end of a `with` block.  Everything
     raises `vmpool.client.errors.ClientError`.
@@ -94,6 +96,7 @@ class AsyncClient:
         )
         self.admin = AsyncAdministration(self._connection)
         self.executions = AsyncExecutions(self._connection)
+        self.events = AsyncEvents(self._connection)
 
     async def __aenter__(self) -> Self:
         return self

@@ -13,6 +13,7 @@ import httpx
 from vmpool.client import batch, local
 from vmpool.client._sync.administration import Administration
 from vmpool.client._sync.connection import Connection
+from vmpool.client._sync.events import Events
 from vmpool.client._sync.execution import ExecutionHandle
 from vmpool.client._sync.executions import Executions
 from vmpool.client._sync.files import Files
@@ -74,7 +75,8 @@ class Client:
     network, for tests and for in-process servers.  ca: a PEM file of the only certificates an `https` server
     may be certified by; default: `VMPOOL_CA`, else the system's.
 
-    `admin` is what administrators do, `executions` what is done with those that run.  Creating, executing
+    `admin` is what administrators do, `executions` what is done with those that run,
+    `events` what changes.  Creating, executing
     and taking a snapshot carry an idempotency key, so a broken connection never makes two of them.
     Connections are opened at the first call and closed by `close` or the end of a `with` block.  Everything
     raises `vmpool.client.errors.ClientError`.
@@ -92,6 +94,7 @@ class Client:
         self._connection = Connection(local.locator(url, api_key, ca), patience=patience, transport=transport)
         self.admin = Administration(self._connection)
         self.executions = Executions(self._connection)
+        self.events = Events(self._connection)
 
     def __enter__(self) -> Self:
         return self
