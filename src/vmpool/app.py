@@ -34,7 +34,7 @@ from vmpool.errors import InvalidRequest, VMPoolError
 from vmpool.http_server import HTTPServer, listen, raise_open_files, url_of
 from vmpool.network.limits import NetworkLimits
 from vmpool.network.rules import admissions
-from vmpool.pool.settings import NetworkSettings, PoolSettings
+from vmpool.pool.settings import NetworkSettings, PoolSettings, WebhookSettings
 from vmpool.pool.vm_pool_manager import VMPoolManager
 from vmpool.pool.warm_pool.bounds import Bounds
 from vmpool.service_manager import ServiceManager
@@ -190,6 +190,9 @@ def pool_settings(settings: Settings) -> PoolSettings:
         warm_idle=settings.warm.idle_seconds,
         warm_pool=warm_pool_bounds(settings),
         network=network_settings(settings),
+        webhooks=WebhookSettings(
+            admit=admissions("webhooks.admit", settings.webhooks.admit), timeout=settings.webhooks.timeout
+        ),
         create_timeout=periods.create_timeout,
         stop_grace=periods.stop_grace,
         cleanup_timeout=periods.cleanup_timeout,

@@ -261,6 +261,13 @@ class PathNotFound(NotFound):
     noun: ClassVar[str] = "file or directory"
 
 
+class WebhookNotFound(NotFound):
+    """No such webhook."""
+
+    code: ClassVar[str] = "webhook_not_found"
+    noun: ClassVar[str] = "webhook"
+
+
 class EventsGone(NotFound):
     """Events after this one are not kept any more; look at everything once and go on from now."""
 
@@ -288,6 +295,15 @@ class NameTaken(Conflict):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"you already have a VM named '{name}'", name=name)
+
+
+class TooManyWebhooks(Conflict):
+    """The user has as many webhooks as allowed."""
+
+    code: ClassVar[str] = "too_many_webhooks"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"you have {limit} webhooks, which is the limit; delete one first", limit=limit)
 
 
 class IllegalTransition(Conflict):

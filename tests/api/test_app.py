@@ -30,6 +30,7 @@ from vmpool.settings import (
     Settings,
     Warm,
     WarmPool,
+    Webhooks,
 )
 from vmpool.store import Store, open_store
 from vmpool.store.statedir import StateDirectory
@@ -239,6 +240,7 @@ def test_every_setting_of_the_pool_reaches_it(tmp_path: Path) -> None:
             events_age=timedelta(seconds=92),
             events_count=93,
         ),
+        webhooks=Webhooks(admit=("10.0.0.0/8",), timeout=94),
         network=Network(
             admit=("10.0.0.0/8",),
             direct_ports=(53,),
@@ -260,6 +262,9 @@ def test_every_setting_of_the_pool_reaches_it(tmp_path: Path) -> None:
     assert [rule["text"] for rule in network.pop("admit")] == ["10.0.0.0/8"]
     assert network == {"limits": network["limits"], "direct_ports": (53,), "log_entries": 59}
     made |= network.pop("limits")
+    webhooks = made.pop("webhooks")
+    assert [rule["text"] for rule in webhooks.pop("admit")] == ["10.0.0.0/8"]
+    made |= webhooks
     assert app.kept_keys(others) == KeptKeys(38, 39)
     assert len(set(made.values())) == len(made)  # no setting is taken for another
 

@@ -16,7 +16,9 @@ from .operations import KEYED, Operation
 
 pytestmark = pytest.mark.anyio
 With = Callable[[str | None], Caller]
-NOWHERE = dict.fromkeys(("vm_id", "execution_id", "snapshot_id", "key_id", "user_id"), 2_000_000_000)
+NOWHERE = dict.fromkeys(
+    ("vm_id", "execution_id", "snapshot_id", "key_id", "user_id", "webhook_id"), 2_000_000_000
+)
 
 
 async def entries(owner: Caller, **only: object) -> list[dict[str, Any]]:

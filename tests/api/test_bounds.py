@@ -16,7 +16,9 @@ from .operations import Operation, example, operations, resolved
 
 pytestmark = pytest.mark.anyio
 
-IDS = dict.fromkeys(("vm_id", "execution_id", "snapshot_id", "key_id", "user_id"), 2_000_000_000)
+IDS = dict.fromkeys(
+    ("vm_id", "execution_id", "snapshot_id", "key_id", "user_id", "webhook_id"), 2_000_000_000
+)
 Schema = Mapping[str, Any]
 
 

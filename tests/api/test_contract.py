@@ -82,6 +82,16 @@ class Site:
             answer = self.running.client.post("/api/keys")
         return int(answer.json()["id"])
 
+    def webhook(self) -> int:
+        """A webhook, sent nothing anybody hears of."""
+        wanted = {"url": "https://hook.invalid/", "types": ["snapshot.deleted"]}
+        answer = self.running.client.post("/api/webhooks", json=wanted)
+        if answer.status_code == 409:  # as many as one may have
+            for known in self.ok("GET", "/api/webhooks"):
+                self.ok("DELETE", f"/api/webhooks/{known['id']}")
+            answer = self.running.client.post("/api/webhooks", json=wanted)
+        return int(answer.json()["id"])
+
     def named(self, parameter: str, vm: int | None) -> Any:
         """What a path's parameter may name, made for it; KeyError for one this does not know."""
         match parameter:
@@ -95,6 +105,8 @@ class Site:
                 return self.ok("POST", "/api/users", {"name": f"user-{next(self.turn)}"})["id"]
             case "key_id":
                 return self.key()
+            case "webhook_id":
+                return self.webhook()
             case "port":
                 return 8080
             case "path":

@@ -41,6 +41,7 @@ def occurrence(kind: type[errors.VMPoolError]) -> errors.VMPoolError:
         errors.TooManyExecutions: (1, 32),
         errors.RangeNotSatisfiable: ("offset", 7),
         errors.EventsGone: (7,),
+        errors.TooManyWebhooks: (10,),
         errors.OutputNotKept: (7, "stdout"),
         errors.SnapshotTooLarge: (200, 100),
         errors.FileRefused: ("a", "permission", "Permission denied"),

@@ -21,7 +21,7 @@ from .operations import KEYED, Operation
 pytestmark = pytest.mark.anyio
 With = Callable[[str | None], Caller]
 
-ONES = {"vm_id": 1, "execution_id": 1, "snapshot_id": 1, "key_id": 1, "user_id": 1}
+ONES = {"vm_id": 1, "execution_id": 1, "snapshot_id": 1, "key_id": 1, "user_id": 1, "webhook_id": 1}
 """What the path of any operation may name; a new parameter must be added here to be tried."""
 NOWHERE = dict.fromkeys(ONES, 2_000_000_000)
 SECRETS = ("hush-name", "hush-code", "hush-label", "hush-output", "hush-snapshot", "hush-key", "hush-env")
@@ -200,11 +200,13 @@ async def _things(caller: Caller, name: str) -> dict[str, list[Any]]:
     ran = await caller.execute(vm["id"], "print('hush-output')  # hush-code")
     kept = await caller.ok("POST", f"/api/vms/{name}/snapshot", {"name": "hush-snapshot"}, status=201)
     key = await caller.ok("POST", "/api/keys", {"name": "hush-key"}, status=201)
+    hook = await caller.ok("POST", "/api/webhooks", {"url": "https://hush-hook.invalid/"}, status=201)
     return {
         "vm_id": [vm["id"], name],
         "execution_id": [ran["id"]],
         "snapshot_id": [kept["id"]],
         "key_id": [key["id"]],
+        "webhook_id": [hook["id"]],
         "user_id": [vm["user_id"]],
     }
 

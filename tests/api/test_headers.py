@@ -11,7 +11,9 @@ from .operations import Operation, operations
 
 pytestmark = pytest.mark.anyio
 
-IDS = dict.fromkeys(("vm_id", "execution_id", "snapshot_id", "key_id", "user_id"), 2_000_000_000)
+IDS = dict.fromkeys(
+    ("vm_id", "execution_id", "snapshot_id", "key_id", "user_id", "webhook_id"), 2_000_000_000
+)
 EXPECTED = {
     "x-content-type-options": "nosniff",
     "cache-control": "no-store",

@@ -20,6 +20,7 @@ from vmpool.api.schemas import (
     AuditEntry,
     BackendStatus,
     BatchError,
+    Delivery,
     Event,
     Execution,
     HostStatus,
@@ -29,6 +30,7 @@ from vmpool.api.schemas import (
     NetworkLogEntry,
     NetworkPolicy,
     NetworkUse,
+    NewWebhook,
     PoolLimits,
     PoolStatus,
     PoolUse,
@@ -37,8 +39,10 @@ from vmpool.api.schemas import (
     User,
     VMStatus,
     WarmPoolStatus,
+    Webhook,
 )
 from vmpool.domain import event as domain_event
+from vmpool.domain import webhook as domain_webhook
 from vmpool.domain.audit import AuditEntry as AuditEntryValue
 from vmpool.pool import feed, status
 from vmpool.pool.batch import Item, ItemError
@@ -171,6 +175,29 @@ def event(of: domain_event.Event) -> Event:
         snapshot_id=change.snapshot_id,
         facts=dict(change.facts),
     )
+
+
+def webhook(of: domain_webhook.Webhook) -> Webhook:
+    """Where events are sent."""
+    return Webhook(
+        id=of.id,
+        url=of.url,
+        types=list(of.types),
+        enabled=of.disabled_at is None,
+        created_at=stamp(of.created_at),
+        failing_since=stamp(of.failing_since),
+        disabled_because=of.disabled_because,
+    )
+
+
+def new_webhook(of: domain_webhook.Webhook, secret: str) -> NewWebhook:
+    """The same with its secret."""
+    return NewWebhook(**webhook(of).model_dump(), secret=secret)
+
+
+def delivery(of: domain_webhook.Delivery) -> Delivery:
+    """One try to send something."""
+    return Delivery.model_validate({**asdict(of), "time": stamp(of.at)})
 
 
 def user(of: domain.User) -> User:

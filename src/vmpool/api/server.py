@@ -24,6 +24,7 @@ from vmpool.api import (
     streams,
     users,
     vms,
+    webhooks,
 )
 from vmpool.api.bodies import MAX_BODY_BYTES, Bodies, is_streamed
 from vmpool.api.edge import Edge, open_path
@@ -110,6 +111,7 @@ def routes() -> FastAPI:
         keys.router,
         users.router,
         happenings.router,
+        webhooks.router,
         overview.router,
         audit.router,
     ):

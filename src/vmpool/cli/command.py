@@ -28,6 +28,7 @@ from vmpool.cli import (
     snapshots,
     users,
     vms,
+    webhooks,
 )
 from vmpool.cli.status import NOT_DONE
 from vmpool.client.errors import ClientError
@@ -45,6 +46,7 @@ app = typer.Typer(
 )
 for group in (vms, runs, executions, files, snapshots, network, ports, events, pool, audit, server, doctor):
     group.register(app)
+app.add_typer(webhooks.app, name="webhooks")
 app.add_typer(keys.app, name="key")
 app.add_typer(users.app, name="user")
 app.add_typer(images.app, name="images")

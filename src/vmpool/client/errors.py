@@ -238,6 +238,12 @@ class PathNotFound(NotFound):
     wire_code = "path_not_found"
 
 
+class WebhookNotFound(NotFound):
+    """No such webhook of yours."""
+
+    wire_code = "webhook_not_found"
+
+
 class EventsGone(NotFound):
     """Events after this one are not kept any more: look at everything once and go on from now."""
 
@@ -254,6 +260,12 @@ class NameTaken(Conflict):
     """The user already has a VM of this name."""
 
     wire_code = "name_taken"
+
+
+class TooManyWebhooks(Conflict):
+    """You have as many webhooks as allowed."""
+
+    wire_code = "too_many_webhooks"
 
 
 class IllegalTransition(Conflict):

@@ -436,6 +436,39 @@ class Event(Answer):
     facts: dict[str, object]
 
 
+class Webhook(Answer):
+    """A URL to which events are sent.  failing_since: nothing has arrived there since."""
+
+    id: int
+    url: str
+    types: list[str]
+    enabled: bool
+    created_at: datetime
+    failing_since: datetime | None
+    disabled_because: str | None
+
+
+class NewWebhook(Webhook):
+    """A webhook with the secret that signatures are made with."""
+
+    secret: str = Field(repr=False)
+
+
+class Delivery(Answer):
+    """One try to send something to a webhook.  stage: "delivered", "retrying" or "failed"."""
+
+    id: int
+    webhook_id: int
+    event_id: int | None
+    type: str
+    attempt: int
+    stage: str
+    time: datetime
+    seconds: float
+    status: int | None
+    problem: str | None
+
+
 class FileInfo(Answer):
     """What is known of a file, directory or link in a VM.
 

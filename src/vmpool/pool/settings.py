@@ -34,6 +34,14 @@ class NetworkSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class WebhookSettings:
+    """Where events are sent.  admit: addresses that are not public.  timeout: seconds for one delivery."""
+
+    admit: tuple[Rule, ...] = ()
+    timeout: float = 15.0
+
+
+@dataclass(frozen=True, slots=True)
 class PoolSettings:
     """Limits, periods and bounds of one pool.
 
@@ -53,6 +61,7 @@ class PoolSettings:
     without use after which they are ended; 0 keeps them.
 
     warm_pool: how far the pool of VMs made before anybody asks may go.  network: what VMs may reach.
+    webhooks: what events may be sent to.
 
     create_timeout, stop_grace, cleanup_timeout, backstop, agent_patience: seconds; for making a machine,
     between TERM and KILL at a stop, for cleaning up after a cancelled verb, past an execution's own timeout
@@ -92,6 +101,7 @@ class PoolSettings:
 
     warm_pool: Bounds = field(default_factory=Bounds)
     network: NetworkSettings = field(default_factory=NetworkSettings)
+    webhooks: WebhookSettings = field(default_factory=WebhookSettings)
 
     create_timeout: float = 120.0
     stop_grace: float = 2.0

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Self
 
 import anyio
+from anyio.abc import TaskGroup
 
 from vmpool.agent.base import NetworkStream
 from vmpool.backends.base import Backend, BackendInfo
@@ -25,7 +26,9 @@ from vmpool.domain import (
 )
 from vmpool.domain.event import Event, Wanted
 from vmpool.errors import BackendUnreachable, OutputNotKept, ShareInvalid, VMNotFound, VMPoolError
-from vmpool.network.resolver import Lookup, system_lookup
+from vmpool.network.dialling import is_own
+from vmpool.network.posting import Poster
+from vmpool.network.resolver import Lookup, Resolver, system_lookup
 from vmpool.pool.batch import Arrivals, Item, as_they_end, in_order
 from vmpool.pool.connections import Connections
 from vmpool.pool.context import Context
@@ -54,6 +57,7 @@ from vmpool.pool.status import PoolStatus, Status, UserUse, VMStatus
 from vmpool.pool.streams import Streams
 from vmpool.pool.warm import Warmer
 from vmpool.pool.warm_pool.keeper import WarmPool
+from vmpool.pool.webhooks import Webhooks, key_in
 from vmpool.store import Store, utcnow
 from vmpool.telemetry import Telemetry
 from vmpool.telemetry.instruments import Family
@@ -79,11 +83,13 @@ class VMPoolManager:
     program running for the next server.  Only one may be open on a store at a time.
 
     Every verb takes the asking user's id first and raises VMNotFound for a VM that is somebody else's.
-    `controls` has those on executions that run, `streams` reads what they write.
+    `controls` has those on executions that run, `streams` reads what they write, `webhooks` has
+    where events are sent.
     """
 
     controls: Controls
     streams: Streams
+    webhooks: Webhooks
 
     def __init__(
         self,
@@ -134,6 +140,7 @@ class VMPoolManager:
             self._warm_pool = WarmPool(context, self._warmer)
             self._networks = Networks(context, self._lookup)
             self._ports = Ports(context)
+            self.webhooks = await self._webhooks(tasks)
             self._lifecycle = Lifecycle(
                 context, self._executions, self._warmer, self._warm_pool, self._networks
             )
@@ -157,6 +164,7 @@ class VMPoolManager:
             await self._journal.open()
             self._journal.started({vm.user_id for vm in context.registry.all()})
             tasks.start_soon(self._journal.run, name="events")
+            await self.webhooks.open()
             self._shares = await Shares.open(self._state_dir / "shares.json", context.registry, self._clock)
             await reconciler.inherit()
             tasks.start_soon(reconciler.run, name="reconciler")
@@ -444,6 +452,13 @@ class VMPoolManager:
         return self._status.use_of(user_id)
 
     # -- inside
+
+    async def _webhooks(self, tasks: TaskGroup) -> Webhooks:
+        settings = self.settings.webhooks
+        resolver = Resolver(tasks, self._lookup, timeout=settings.timeout)
+        poster = Poster(resolver, settings.admit, is_own, seconds=settings.timeout)
+        key = await key_in(self._state_dir / "webhooks.key")
+        return Webhooks(self._store.webhooks, self._journal, poster, self._clock, tasks, key)
 
     async def _stop_quietly(self, vm: VM) -> None:
         try:

@@ -45,6 +45,7 @@ from vmpool.settings.sections import (
     Traces,
     Warm,
     WarmPool,
+    Webhooks,
 )
 
 __all__ = [
@@ -67,6 +68,7 @@ __all__ = [
     "Traces",
     "Warm",
     "WarmPool",
+    "Webhooks",
     "config_file",
     "default_state_dir",
     "describe_settings",
@@ -117,6 +119,7 @@ class Settings(BaseSettings):
     periods: Periods = Periods()
     network: Network = Network()
     ports: Ports = Ports()
+    webhooks: Webhooks = Webhooks()
     log: Log = Log()
     metrics: MetricsSettings = MetricsSettings()
     traces: Traces = Traces()

@@ -340,6 +340,17 @@ class Network(Section):
     )
 
 
+class Webhooks(Section):
+    """Where events are sent."""
+
+    admit: tuple[str, ...] = Field(
+        default=(),
+        description="Addresses and CIDRs, each with `:port` if need be, that webhooks may lead to though "
+        "they are not public. A CIDR opens no address of this host.",
+    )
+    timeout: Seconds = Field(default=15, description="For one delivery.")
+
+
 class Ports(Section):
     """Servers in VMs, reached from outside."""
 

@@ -2,7 +2,7 @@
 
 `async with open_store(url) as store:` gives the repositories `store.users`, `store.keys`, `store.vms`,
 `store.executions`, `store.snapshots`, `store.network`, `store.idempotency`,
-`store.events` and `store.audit`.  Each method
+`store.events`, `store.webhooks` and `store.audit`.  Each method
 is one transaction and answers with values of `vmpool.domain`; no row and no session leaves the package.
 """
 

@@ -28,6 +28,7 @@ from vmpool.store.snapshots import Snapshots
 from vmpool.store.sqlite import BUSY_MILLISECONDS, SQLite
 from vmpool.store.users import Users
 from vmpool.store.vms import VMs
+from vmpool.store.webhooks import Webhooks
 
 DRIVERS = {"sqlite": "pysqlite", "postgresql": "asyncpg"}
 Clock = Callable[[], datetime]
@@ -54,6 +55,7 @@ class Store:
         self.executions = Executions(database, clock)
         self.snapshots = Snapshots(database, clock)
         self.events = Events(database)
+        self.webhooks = Webhooks(database, clock)
         self.network = NetworkLog(database)
         self.idempotency = Idempotency(database, clock)
 

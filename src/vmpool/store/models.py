@@ -296,6 +296,45 @@ class EventRow(Base):
     facts: Mapped[dict[str, Any]]
 
 
+class WebhookRow(Base):
+    """Where a user's events are sent.  `salt` makes its secret, with the server's key."""
+
+    __tablename__ = "webhooks"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    user_id: Mapped[int] = mapped_column(RowId, ForeignKey("users.id"), index=True)
+    url: Mapped[str]
+    types: Mapped[list[str]]
+    salt: Mapped[str]
+    position: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime]
+    failing_since: Mapped[datetime | None]
+    disabled_at: Mapped[datetime | None]
+    disabled_because: Mapped[str | None]
+
+
+class DeliveryRow(Base):
+    """One try to send something to a webhook."""
+
+    __tablename__ = "webhook_deliveries"
+    __table_args__ = (
+        Index("ix_webhook_deliveries_webhook_id_id", "webhook_id", "id"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    webhook_id: Mapped[int] = mapped_column(RowId, ForeignKey("webhooks.id"))
+    event_id: Mapped[int | None] = mapped_column(BigInteger)
+    type: Mapped[str]
+    attempt: Mapped[int] = mapped_column(Integer)
+    stage: Mapped[str]
+    at: Mapped[datetime]
+    seconds: Mapped[float]
+    status: Mapped[int | None] = mapped_column(Integer)
+    problem: Mapped[str | None]
+
+
 class IdempotencyRow(Base):
     """One Idempotency-Key of one user: claimed while `status` is null, answered once it is there.
 

@@ -24,6 +24,7 @@ FURTHER = (
     *("cp", "ls", "rm", "sync"),
 )
 GROUPS = {
+    "webhooks": ("create", "delete", "deliveries", "list", "rotate", "test", "update"),
     "key": ("create", "list", "revoke", "rotate"),
     "user": ("create", "disable", "enable", "list", "update"),
     "images": ("base", "build", "list"),

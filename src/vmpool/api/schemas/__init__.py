@@ -76,6 +76,13 @@ from vmpool.api.schemas.vms import (
     LogEntry,
     VMStatus,
 )
+from vmpool.api.schemas.webhooks import (
+    CreateWebhook,
+    Delivery,
+    NewWebhook,
+    UpdateWebhook,
+    Webhook,
+)
 
 __all__ = [
     "VM",
@@ -91,6 +98,8 @@ __all__ = [
     "CreateSnapshot",
     "CreateUser",
     "CreateVM",
+    "CreateWebhook",
+    "Delivery",
     "Event",
     "ExecuteRequest",
     "Execution",
@@ -106,6 +115,7 @@ __all__ = [
     "NetworkUse",
     "NewAPIKey",
     "NewUser",
+    "NewWebhook",
     "OutputEvent",
     "PoolLimits",
     "PoolStatus",
@@ -125,9 +135,11 @@ __all__ = [
     "StdinPosition",
     "UnpackedTree",
     "UpdateUser",
+    "UpdateWebhook",
     "Use",
     "User",
     "VMStatus",
     "WarmPoolStatus",
+    "Webhook",
     "WriteStdin",
 ]
