@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 CLIENT = Path(__file__).parents[1] / "src" / "vmpool" / "client"
-BY_HAND = {"__init__.py", "forwarding.py", "waiting.py"}
+BY_HAND = {"__init__.py", "forwarding.py", "jobs.py", "waiting.py"}
 WORDS = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
@@ -25,7 +25,7 @@ WORDS = tuple(
         (r"_async\b", "_sync"),
         (r"\b(an?|An?) asynchronous\b", r"\1 synchronous"),
         (
-            r"\bAsync(Administration|Client|Connection|Events|ExecutionHandle|Executions|Files|VMHandle|Webhooks|BaseTransport|Iterator)\b",
+            r"\bAsync(Administration|Client|Connection|Events|ExecutionHandle|Executions|Files|Jobs|VMHandle|Webhooks|BaseTransport|Iterator)\b",
             r"\1",
         ),
         (r"\bAsyncGenerator\[(\w+), None\]", r"Generator[\1, None, None]"),

@@ -17,6 +17,7 @@ from vmpool.cli import (
     executions,
     files,
     images,
+    jobs,
     keys,
     network,
     pool,
@@ -44,7 +45,21 @@ app = typer.Typer(
     epilog="Exit status: 0 done; the program's own for `execute` and `run`; "
     "2 wrong command line; 125 vmpool could not do it.",
 )
-for group in (vms, runs, executions, files, snapshots, network, ports, events, pool, audit, server, doctor):
+for group in (
+    vms,
+    runs,
+    jobs,
+    executions,
+    files,
+    snapshots,
+    network,
+    ports,
+    events,
+    pool,
+    audit,
+    server,
+    doctor,
+):
     group.register(app)
 app.add_typer(webhooks.app, name="webhooks")
 app.add_typer(keys.app, name="key")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vmpool.cli import render, results, streams
+from vmpool.cli import jobs, render, results, streams
 from vmpool.cli.arguments import (
     EnvOption,
     JSONOption,
@@ -24,7 +24,9 @@ from vmpool.cli.arguments import (
     reference,
     vm_names,
 )
+from vmpool.cli.jobs import JUnitOption, ProjectOption
 from vmpool.cli.status import FAILED, NOT_DONE
+from vmpool.client.languages import SUFFIXES
 
 if TYPE_CHECKING:
     from vmpool.client.models import BatchError, Execution
@@ -40,17 +42,6 @@ CommandOption = Annotated[
 ]
 StdinOption = Annotated[bool, typer.Option("--stdin", help="Pass standard input to the program.")]
 
-SUFFIXES = {
-    ".py": "python",
-    ".js": "nodejs",
-    ".mjs": "nodejs",
-    ".cjs": "nodejs",
-    ".java": "java",
-    ".go": "go",
-    ".rs": "rust",
-    ".sh": "bash",
-    ".bash": "bash",
-}
 RUN_TTL = 900
 """Seconds after which a VM of `vm run` is deleted even if this process is gone: the longest run and a bit."""
 
@@ -126,7 +117,21 @@ def execute(
 
 
 def batch(
-    code: CodeArgument = None,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="CODE", help="Source text; '-' reads it from standard input.", show_default=False
+        ),
+    ] = None,
+    templates: Annotated[
+        str | None,
+        typer.Option(
+            "--templates",
+            metavar="NAME,NAME",
+            help="In a VM made for it of each of these instead; then comes '--' and a command.",
+        ),
+    ] = None,
+    project: ProjectOption = None,
     vm: Annotated[
         list[str] | None,
         typer.Option(
@@ -139,6 +144,7 @@ def batch(
     timeout: TimeoutOption = None,
     env: EnvOption = None,
     stdin: StdinOption = False,
+    junit: JUnitOption = None,
     as_json: JSONOption = False,
 ) -> None:
     """Execute code in all running VMs at once, and show each result as it comes.
@@ -148,9 +154,27 @@ def batch(
     \b
     vm batch "import sys; print(sys.version)"
     vm batch --vm one --vm two --command "uname -a"
+    vm batch --templates python,nodejs --project . -- make test
     """
     from vmpool.client import Client
 
+    if templates is not None:
+        if vm or file or language or env or stdin:
+            raise typer.BadParameter(
+                "goes with --project, --timeout, --junit and a command only", param_hint="'--templates'"
+            )
+        jobs.over_templates(
+            templates,
+            words or (),
+            shell=command,
+            project=project,
+            timeout=timeout,
+            junit=junit,
+            as_json=as_json,
+        )
+    if project is not None or junit is not None or len(words or ()) > 1:
+        raise typer.BadParameter("--project, --junit and several words are for --templates")
+    code = words[0] if words else None
     text = _source(code, file, command, stdin)
     options = _options(command, language, timeout, env, stdin)
     chosen = [reference(one) for one in vm] if vm else None

@@ -12,14 +12,26 @@ import typer
 
 from vmpool.cli import arguments
 from vmpool.cli.command import app, run
-from vmpool.cli.runs import SUFFIXES
 from vmpool.client import local
+from vmpool.client.languages import SUFFIXES
 from vmpool.domain import LANGUAGES, language_named
 
 EIGHT = ("create", "list", "start", "stop", "execute", "status", "delete", "batch")
 FURTHER = (
     *("audit", "doctor", "serve", "logs", "output", "restart", "limits"),
-    *("snapshot", "snapshots", "restore", "run", "pool", "network", "forward", "share", "events"),
+    *(
+        "snapshot",
+        "snapshots",
+        "restore",
+        "run",
+        "pool",
+        "network",
+        "forward",
+        "share",
+        "events",
+        "map",
+        "shard",
+    ),
     *("executions", "attach", "wait", "cancel", "signal"),
     *("cp", "ls", "rm", "sync"),
 )

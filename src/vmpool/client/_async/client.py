@@ -19,6 +19,7 @@ from vmpool.client._async.executions import AsyncExecutions
 from vmpool.client._async.files import AsyncFiles
 from vmpool.client._async.forwarding import forwarding
 from vmpool.client._async.handle import AsyncVMHandle
+from vmpool.client._async.jobs import AsyncJobs
 from vmpool.client._async.webhooks import AsyncWebhooks
 from vmpool.client.batch import Arrival
 from vmpool.client.forwards import Forward, Problem, silence
@@ -77,7 +78,8 @@ class AsyncClient:
     may be certified by; default: `VMPOOL_CA`, else the system's.
 
     `admin` is what administrators do, `executions` what is done with those that run,
-    `events` what changes, `webhooks` where that is sent.  Creating, executing
+    `events` what changes, `webhooks` where that is sent, `jobs` many
+    runs of the same work.  Creating, executing
     and taking a snapshot carry an idempotency key, so a broken connection never makes two of them.
     Connections are opened at the first call and closed by `aclose` or the end of a `with` block.  Everything
     raises `vmpool.client.errors.ClientError`.
@@ -99,6 +101,7 @@ class AsyncClient:
         self.executions = AsyncExecutions(self._connection)
         self.events = AsyncEvents(self._connection)
         self.webhooks = AsyncWebhooks(self._connection)
+        self.jobs = AsyncJobs(self)
 
     async def __aenter__(self) -> Self:
         return self
@@ -111,6 +114,10 @@ class AsyncClient:
     async def aclose(self) -> None:
         """Close every connection."""
         await self._connection.aclose()
+
+    async def address(self) -> local.Address:
+        """Where the server is, and the key it is sent."""
+        return await self._connection.address()
 
     # --- VMs ---
 

@@ -19,6 +19,7 @@ from vmpool.client._sync.executions import Executions
 from vmpool.client._sync.files import Files
 from vmpool.client._sync.forwarding import forwarding
 from vmpool.client._sync.handle import VMHandle
+from vmpool.client._sync.jobs import Jobs
 from vmpool.client._sync.webhooks import Webhooks
 from vmpool.client.batch import Arrival
 from vmpool.client.forwards import Forward, Problem, silence
@@ -77,7 +78,8 @@ class Client:
     may be certified by; default: `VMPOOL_CA`, else the system's.
 
     `admin` is what administrators do, `executions` what is done with those that run,
-    `events` what changes, `webhooks` where that is sent.  Creating, executing
+    `events` what changes, `webhooks` where that is sent, `jobs` many
+    runs of the same work.  Creating, executing
     and taking a snapshot carry an idempotency key, so a broken connection never makes two of them.
     Connections are opened at the first call and closed by `close` or the end of a `with` block.  Everything
     raises `vmpool.client.errors.ClientError`.
@@ -97,6 +99,7 @@ class Client:
         self.executions = Executions(self._connection)
         self.events = Events(self._connection)
         self.webhooks = Webhooks(self._connection)
+        self.jobs = Jobs(self)
 
     def __enter__(self) -> Self:
         return self
@@ -109,6 +112,10 @@ class Client:
     def close(self) -> None:
         """Close every connection."""
         self._connection.close()
+
+    def address(self) -> local.Address:
+        """Where the server is, and the key it is sent."""
+        return self._connection.address()
 
     # --- VMs ---
 
