@@ -49,6 +49,8 @@ static void pump(struct outlet *outlet) {
   uint64_t unsent = outlet->stream.end - outlet->stream.sent;
   if (execution->connection != NULL && unsent >= HELD_BYTES) {
     connection_wake(execution->connection);
+  } else if (execution->connection != NULL && unsent > 0 && execution->inlet.reports) {
+    connection_wake(execution->connection); /* somebody talks with it, and waits for what it says */
   } else if (execution->connection != NULL && unsent > 0) {
     connection_wake_within(execution->connection, OUTPUT_HOLD_US);
   }

@@ -25,7 +25,10 @@ WORDS = tuple(
         (r"_async\b", "_sync"),
         (r"\b(an?|An?) asynchronous\b", r"\1 synchronous"),
         (
-            r"\bAsync(Administration|Client|Connection|Events|ExecutionHandle|Executions|Files|Jobs|VMHandle|Webhooks|BaseTransport|Iterator)\b",
+            (
+                r"\bAsync(Administration|Client|Connection|ContextHandle|Contexts|Events|ExecutionHandle"
+                r"|Executions|Files|Jobs|VMHandle|Webhooks|BaseTransport|Iterator)\b"
+            ),
             r"\1",
         ),
         (r"\bAsyncGenerator\[(\w+), None\]", r"Generator[\1, None, None]"),

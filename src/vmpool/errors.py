@@ -16,12 +16,13 @@
     │   └── UserDisabled            403
     ├── NotFound                    404  (also for what belongs to somebody else)
     │   ├── VMNotFound · ExecutionNotFound · SnapshotNotFound · TemplateNotFound · KeyNotFound
-    │   └── UserNotFound · OutputNotKept · PathNotFound
+    │   └── UserNotFound · OutputNotKept · PathNotFound · ContextNotFound
     ├── Conflict                    409
     │   ├── NameTaken               409
     │   ├── IllegalTransition       409  the VM's state does not allow this verb
     │   ├── VMNotRunning            409
     │   ├── ExecutionEnded          409  nothing can be sent to it any more
+    │   ├── ContextDead             409  its kernel has ended, and with it all it remembered
     │   ├── SnapshotMismatch        409  the snapshot stands on another base
     │   ├── SnapshotTooLarge        409  the VM's files, holes counted as data, are more than its disk
     │   ├── FileRefused             409  the VM's kernel refused it; `reason` says why
@@ -31,6 +32,8 @@
     │   ├── QuotaExceeded           429  the user's own limit
     │   ├── TooManyExecutions       429  the VM's limit of executions in flight
     │   ├── TooManyConnections      429  the VM's limit of connections into it
+    │   ├── TooManyContexts         429  the VM's limit of contexts
+    │   ├── TooManyCells            429  the context's limit of cells in line
     │   └── RateLimited             429  too much in a short time
     ├── PoolFull                    503  Retry-After; the host's limit
     ├── StoreFailed                 500  our database refused or is gone
@@ -282,6 +285,13 @@ class EventsGone(NotFound):
         )
 
 
+class ContextNotFound(NotFound):
+    """No such context of this VM."""
+
+    code: ClassVar[str] = "context_not_found"
+    noun: ClassVar[str] = "context"
+
+
 class Conflict(VMPoolError):
     """The request is right and the thing's present state forbids it."""
 
@@ -333,6 +343,20 @@ class ExecutionEnded(Conflict):
 
     def __init__(self, execution_id: int, problem: str = "has ended") -> None:
         super().__init__(f"execution {execution_id} {problem}", id=execution_id)
+
+
+class ContextDead(Conflict):
+    """The context's kernel has ended, and with it all it remembered; `failure` says why."""
+
+    code: ClassVar[str] = "context_dead"
+
+    def __init__(self, context_id: int, failure: str) -> None:
+        super().__init__(
+            f"context {context_id} is dead: {failure}; restart it, which begins with nothing",
+            id=context_id,
+            failure=failure,
+        )
+        self.failure = failure
 
 
 class SnapshotMismatch(Conflict):
@@ -424,6 +448,32 @@ class TooManyConnections(LimitReached):
     def __init__(self, reference: int | str, retry_after: float = 1) -> None:
         super().__init__(
             f"as many connections as allowed are open to the ports of VM {reference}", retry_after=retry_after
+        )
+
+
+class TooManyContexts(LimitReached):
+    """The VM has as many contexts as allowed."""
+
+    code: ClassVar[str] = "too_many_contexts"
+
+    def __init__(self, reference: int | str, limit: int, retry_after: float = 5) -> None:
+        super().__init__(
+            f"VM {reference} has {limit} contexts, which is the limit; delete one first",
+            limit=limit,
+            retry_after=retry_after,
+        )
+
+
+class TooManyCells(LimitReached):
+    """As many cells as allowed wait for their turn in the context."""
+
+    code: ClassVar[str] = "too_many_cells"
+
+    def __init__(self, context_id: int, limit: int, retry_after: float = 1) -> None:
+        super().__init__(
+            f"{limit} cells wait for their turn in context {context_id} already",
+            limit=limit,
+            retry_after=retry_after,
         )
 
 

@@ -101,6 +101,10 @@ class Site:
                 return self.ok("POST", f"/api/vms/{vm}/execute", {"code": "print(1)"})["id"]
             case "snapshot_id":
                 return self.ok("POST", f"/api/vms/{vm}/snapshot")["id"]
+            case "context_id":
+                for known in self.ok("GET", f"/api/vms/{vm}/contexts"):  # there is room for a few
+                    self.ok("DELETE", f"/api/vms/{vm}/contexts/{known['id']}")
+                return self.ok("POST", f"/api/vms/{vm}/contexts", {"language": "python"})["id"]
             case "user_id":
                 return self.ok("POST", "/api/users", {"name": f"user-{next(self.turn)}"})["id"]
             case "key_id":

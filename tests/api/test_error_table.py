@@ -53,6 +53,9 @@ def occurrence(kind: type[errors.VMPoolError]) -> errors.VMPoolError:
         errors.Interrupted: (),
         errors.ShareInvalid: (),
         errors.TooManyConnections: (7,),
+        errors.ContextDead: (7, "it was killed"),
+        errors.TooManyContexts: (7, 16),
+        errors.TooManyCells: (7, 64),
         errors.NothingListens: (7, 8080),
         errors.BadPortAnswer: (7, 8080, "is none"),
     }

@@ -21,7 +21,9 @@ from .operations import KEYED, Operation
 pytestmark = pytest.mark.anyio
 With = Callable[[str | None], Caller]
 
-ONES = {"vm_id": 1, "execution_id": 1, "snapshot_id": 1, "key_id": 1, "user_id": 1, "webhook_id": 1}
+ONES = dict.fromkeys(
+    ("vm_id", "execution_id", "snapshot_id", "context_id", "key_id", "user_id", "webhook_id"), 1
+)
 """What the path of any operation may name; a new parameter must be added here to be tried."""
 NOWHERE = dict.fromkeys(ONES, 2_000_000_000)
 SECRETS = ("hush-name", "hush-code", "hush-label", "hush-output", "hush-snapshot", "hush-key", "hush-env")
@@ -199,12 +201,14 @@ async def _things(caller: Caller, name: str) -> dict[str, list[Any]]:
     vm = await caller.create(name, labels={"note": "hush-label"}, env={"TOKEN": "hush-env"})
     ran = await caller.execute(vm["id"], "print('hush-output')  # hush-code")
     kept = await caller.ok("POST", f"/api/vms/{name}/snapshot", {"name": "hush-snapshot"}, status=201)
+    context = await caller.ok("POST", f"/api/vms/{name}/contexts", {"env": {"A": "hush-env"}}, status=201)
     key = await caller.ok("POST", "/api/keys", {"name": "hush-key"}, status=201)
     hook = await caller.ok("POST", "/api/webhooks", {"url": "https://hush-hook.invalid/"}, status=201)
     return {
         "vm_id": [vm["id"], name],
         "execution_id": [ran["id"]],
         "snapshot_id": [kept["id"]],
+        "context_id": [context["id"]],
         "key_id": [key["id"]],
         "webhook_id": [hook["id"]],
         "user_id": [vm["user_id"]],
@@ -213,7 +217,12 @@ async def _things(caller: Caller, name: str) -> dict[str, list[Any]]:
 
 async def _state(caller: Caller, things: dict[str, list[Any]]) -> list[Any]:
     vm = things["vm_id"][0]
-    paths = (f"/api/vms/{vm}", f"/api/vms/{vm}/executions", f"/api/vms/{vm}/snapshots")
+    paths = (
+        f"/api/vms/{vm}",
+        f"/api/vms/{vm}/executions",
+        f"/api/vms/{vm}/snapshots",
+        f"/api/vms/{vm}/contexts",
+    )
     return [await caller.ok("GET", path) for path in paths] + [
         {key["id"]: key["expires_at"] for key in await caller.ok("GET", "/api/keys")}
     ]

@@ -255,7 +255,7 @@ class RemoteProcess:
         self._changed()
 
     def on_stdin_ack(self, frame: Frame) -> None:
-        if not self.starting and not self._stdin:  # another client wrote so far
+        if not self._stdin_sent and (self.already or not self.starting):  # another client wrote so far
             self._stdin = True
             self._stdin_acked = self._stdin_sent = frame.offset
         if not self._stdin_acked <= frame.offset <= self._stdin_sent:

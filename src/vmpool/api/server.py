@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Scope
 from vmpool import __version__
 from vmpool.api import (
     audit,
+    contexts,
     errors,
     executions,
     files,
@@ -105,6 +106,7 @@ def routes() -> FastAPI:
         runs.router,
         executions.router,
         streams.router,
+        contexts.router,
         network.router,
         files.router,
         ports.router,

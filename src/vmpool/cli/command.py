@@ -12,6 +12,7 @@ import typer
 from vmpool import __version__
 from vmpool.cli import (
     audit,
+    contexts,
     doctor,
     events,
     executions,
@@ -62,6 +63,7 @@ for group in (
 ):
     group.register(app)
 app.add_typer(webhooks.app, name="webhooks")
+app.add_typer(contexts.app, name="context")
 app.add_typer(keys.app, name="key")
 app.add_typer(users.app, name="user")
 app.add_typer(images.app, name="images")

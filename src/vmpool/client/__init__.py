@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     from vmpool.client import errors as errors
     from vmpool.client import models as models
     from vmpool.client._async.client import AsyncClient as AsyncClient
+    from vmpool.client._async.contexts import AsyncContextHandle as AsyncContextHandle
     from vmpool.client._async.execution import AsyncExecutionHandle as AsyncExecutionHandle
     from vmpool.client._async.handle import AsyncVMHandle as AsyncVMHandle
     from vmpool.client._sync.client import Client as Client
+    from vmpool.client._sync.contexts import ContextHandle as ContextHandle
     from vmpool.client._sync.execution import ExecutionHandle as ExecutionHandle
     from vmpool.client._sync.handle import VMHandle as VMHandle
     from vmpool.client.errors import APIError as APIError
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from vmpool.client.models import VM as VM
     from vmpool.client.models import APIKey as APIKey
     from vmpool.client.models import BatchError as BatchError
+    from vmpool.client.models import CellOutput as CellOutput
+    from vmpool.client.models import CellResult as CellResult
+    from vmpool.client.models import CodeContext as CodeContext
     from vmpool.client.models import Event as Event
     from vmpool.client.models import Execution as Execution
     from vmpool.client.models import FileInfo as FileInfo
@@ -38,9 +43,11 @@ if TYPE_CHECKING:
 
 _EXPORTS = {
     "vmpool.client._async.client": ("AsyncClient",),
+    "vmpool.client._async.contexts": ("AsyncContextHandle",),
     "vmpool.client._async.execution": ("AsyncExecutionHandle",),
     "vmpool.client._async.handle": ("AsyncVMHandle",),
     "vmpool.client._sync.client": ("Client",),
+    "vmpool.client._sync.contexts": ("ContextHandle",),
     "vmpool.client._sync.execution": ("ExecutionHandle",),
     "vmpool.client._sync.handle": ("VMHandle",),
     "vmpool.client.errors": (
@@ -53,6 +60,9 @@ _EXPORTS = {
         "APIKey",
         "BatchError",
         "Event",
+        "CellOutput",
+        "CellResult",
+        "CodeContext",
         "Execution",
         "FileInfo",
         "LogEntry",

@@ -14,9 +14,12 @@
         ├── Forbidden                403
         ├── NotFound                 404  VMNotFound · ExecutionNotFound · SnapshotNotFound
         │                                 TemplateNotFound · KeyNotFound · OutputNotKept · PathNotFound
+        │                                 ContextNotFound
         ├── Conflict                 409  NameTaken · IllegalTransition · VMNotRunning · ExecutionEnded
         │                                 SnapshotMismatch · FileRefused · FileChanged (412) · DiskFull (507)
+        │                                 ContextDead
         ├── LimitReached             429  QuotaExceeded · TooManyExecutions · TooManyConnections
+        │                                 TooManyContexts · TooManyCells
         ├── PoolFull                 503
         ├── StoreFailed              500
         ├── InfrastructureFailure    502  BackendUnreachable · BackendFailed · AgentUnreachable
@@ -250,6 +253,12 @@ class EventsGone(NotFound):
     wire_code = "events_gone"
 
 
+class ContextNotFound(NotFound):
+    """No such context of this VM."""
+
+    wire_code = "context_not_found"
+
+
 class Conflict(APIError):
     """The request is right and the thing's present state forbids it."""
 
@@ -284,6 +293,12 @@ class ExecutionEnded(Conflict):
     """The verb needs an execution that runs, or one whose standard input is open."""
 
     wire_code = "execution_ended"
+
+
+class ContextDead(Conflict):
+    """The context's kernel has ended, and with it all it remembered; `context["failure"]` says why."""
+
+    wire_code = "context_dead"
 
 
 class SnapshotMismatch(Conflict):
@@ -338,6 +353,18 @@ class TooManyConnections(LimitReached):
     """The VM has as many connections to its ports as allowed."""
 
     wire_code = "too_many_connections"
+
+
+class TooManyContexts(LimitReached):
+    """The VM has as many contexts as allowed."""
+
+    wire_code = "too_many_contexts"
+
+
+class TooManyCells(LimitReached):
+    """As many cells as allowed wait for their turn in the context."""
+
+    wire_code = "too_many_cells"
 
 
 class RateLimited(LimitReached):

@@ -7,7 +7,7 @@ fields are kept (`model_dump()` shows them), and closed lists such as `status` a
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -534,6 +534,88 @@ class Share(Answer):
     port: int
     url: str
     expires_at: datetime
+
+
+class CodeContext(Answer):
+    """A kernel that remembers from one cell to the next.
+
+    state: idle, busy or dead (see `failure`).  cells: how many its kernel has begun.  waiting: those in line
+    behind the one that runs.
+    """
+
+    id: int
+    vm_id: int
+    language: str
+    state: str
+    cells: int
+    waiting: int
+    cwd: str | None
+    failure: str | None
+    created_at: datetime
+
+
+class CellOutput(Answer):
+    """One thing a cell has put out.
+
+    type: stdout or stderr, with `text`; result or display, with `data`: the value by MIME type, as text, as
+    Base64 where the type is binary, or as JSON; error, with `name`, `value` and `traceback`.
+    """
+
+    type: str
+    text: str | None = None
+    data: dict[str, Any] | None = None
+    name: str | None = None
+    value: str | None = None
+    traceback: str | None = None
+
+
+class CellResult(Answer):
+    """How a cell ended.
+
+    state: ok, error, interrupted, timed_out or died.  outputs: in order.  truncated: it has put out more than
+    is kept of one cell.  execution_time: seconds.
+    """
+
+    number: int
+    state: str
+    outputs: list[CellOutput]
+    truncated: bool
+    execution_time: float
+
+    @property
+    def ok(self) -> bool:
+        """It ended well."""
+        return self.state == "ok"
+
+    @property
+    def data(self) -> dict[str, Any] | None:
+        """The value of its last line by MIME type; None where it has none."""
+        return next((one.data for one in reversed(self.outputs) if one.type == "result"), None)
+
+    @property
+    def text(self) -> str | None:
+        """The value of its last line as text."""
+        found = (self.data or {}).get("text/plain")
+        return found if isinstance(found, str) else None
+
+    @property
+    def stdout(self) -> str:
+        """All it has written to standard output."""
+        return "".join(one.text or "" for one in self.outputs if one.type == "stdout")
+
+    @property
+    def stderr(self) -> str:
+        """All it has written to standard error."""
+        return "".join(one.text or "" for one in self.outputs if one.type == "stderr")
+
+    @property
+    def error(self) -> CellOutput | None:
+        """What it ended with, if not well."""
+        return next((one for one in self.outputs if one.type == "error"), None)
+
+
+CellEvent: TypeAlias = CellOutput | CellResult
+"""An output of a cell, or how it ended."""
 
 
 class Health(Answer):

@@ -1,6 +1,7 @@
 """What the pool is about, as pure values: standard library only, no I/O, no clock."""
 
 from vmpool.domain.admission import Census, NewVM
+from vmpool.domain.code_context import CodeContext
 from vmpool.domain.execution import Execution, ExecutionRequest, ExecutionState, Outcome
 from vmpool.domain.language import LANGUAGES, Language, language_named
 from vmpool.domain.limits import (
@@ -31,6 +32,7 @@ __all__ = [
     "VM",
     "ApiKey",
     "Census",
+    "CodeContext",
     "Execution",
     "ExecutionRequest",
     "ExecutionState",

@@ -13,6 +13,7 @@ from vmpool.domain import VM, VMState
 from vmpool.errors import VMPoolError
 from vmpool.pool.ages import Ages
 from vmpool.pool.context import Context
+from vmpool.pool.contexts.contexts import Contexts
 from vmpool.pool.executions import Executions
 from vmpool.pool.lifecycle import IN_PROGRESS, Lifecycle
 from vmpool.pool.status import Status
@@ -55,10 +56,16 @@ class Expiry:
     """The loop that looks at every VM's times."""
 
     def __init__(
-        self, context: Context, executions: Executions, lifecycle: Lifecycle, status: Status
+        self,
+        context: Context,
+        executions: Executions,
+        contexts: Contexts,
+        lifecycle: Lifecycle,
+        status: Status,
     ) -> None:
         self._context = context
         self._executions = executions
+        self._contexts = contexts
         self._lifecycle = lifecycle
         self._status = status
         self._ages = Ages(context.clock)
@@ -83,7 +90,8 @@ class Expiry:
             for vm in vms:
                 age = self._ages.of(vm.id, "created", vm.created_at)
                 idle = self._ages.of(vm.id, "used", last_used(vm))
-                what = due(vm, age, idle, self._executions.in_flight(vm.id))
+                running = self._executions.in_flight(vm.id) + self._contexts.running(vm.id)
+                what = due(vm, age, idle, running)
                 if what is not None and not context.locks.busy(vm.id):
                     tasks.start_soon(self._act, vm, what)
         await context.registry.flush()

@@ -32,6 +32,7 @@ from vmpool.network.resolver import Lookup, Resolver, system_lookup
 from vmpool.pool.batch import Arrivals, Item, as_they_end, in_order
 from vmpool.pool.connections import Connections
 from vmpool.pool.context import Context
+from vmpool.pool.contexts.contexts import Contexts
 from vmpool.pool.controls import Controls
 from vmpool.pool.events import Journal
 from vmpool.pool.executions import Executions
@@ -83,10 +84,11 @@ class VMPoolManager:
     program running for the next server.  Only one may be open on a store at a time.
 
     Every verb takes the asking user's id first and raises VMNotFound for a VM that is somebody else's.
-    `controls` has those on executions that run, `streams` reads what they write, `webhooks` has
-    where events are sent.
+    `controls` has those on executions that run, `streams` reads what they write, `contexts` has those on
+    kernels that remember, `webhooks` has where events are sent.
     """
 
+    contexts: Contexts
     controls: Controls
     streams: Streams
     webhooks: Webhooks
@@ -148,6 +150,7 @@ class VMPoolManager:
             self._resizing = Resizing(context, self._lifecycle)
             self.streams = Streams(context, self._executions, self.get_execution)
             self._files = Files(context)
+            self.contexts = Contexts(context)
             self._logs = Logs(context, self._executions)
             self._status = Status(context, self._executions, self._warm_pool)
             reconciler = Reconciler(
@@ -158,7 +161,7 @@ class VMPoolManager:
                 self._warm_pool,
                 self._resizing,
             )
-            expiry = Expiry(context, self._executions, self._lifecycle, self._status)
+            expiry = Expiry(context, self._executions, self.contexts, self._lifecycle, self._status)
             await context.outputs.begin()
             await context.registry.load()
             await self._journal.open()
@@ -367,6 +370,12 @@ class VMPoolManager:
     def files_of(self, user_id: int, reference: Reference) -> VMFiles:
         """The files of a VM; VMNotFound.  Everything asked of a VM that does not run is VMNotRunning."""
         return VMFiles(self._files, self._standing(user_id, reference))
+
+    # -- contexts
+
+    def vm_of(self, user_id: int, reference: Reference) -> VM:
+        """A VM for the verbs of `contexts`, which take one; VMNotFound."""
+        return self._standing(user_id, reference)
 
     # -- the network
 

@@ -16,6 +16,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from vmpool.errors import InvalidRequest
 from vmpool.store.audit import Audit
+from vmpool.store.contexts import Contexts
 from vmpool.store.database import Committed, Database, database_errors
 from vmpool.store.events import Events
 from vmpool.store.executions import Executions
@@ -56,6 +57,7 @@ class Store:
         self.snapshots = Snapshots(database, clock)
         self.events = Events(database)
         self.webhooks = Webhooks(database, clock)
+        self.contexts = Contexts(database, clock)
         self.network = NetworkLog(database)
         self.idempotency = Idempotency(database, clock)
 

@@ -250,6 +250,22 @@ class SnapshotRow(Base):
     created_at: Mapped[datetime]
 
 
+class ContextRow(Base):
+    """A kernel in a VM.  `failure` says why it is dead, null for one that may live."""
+
+    __tablename__ = "contexts"
+    __table_args__ = (Index("ix_contexts_vm_id_id", "vm_id", "id"), {"sqlite_autoincrement": True})
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    vm_id: Mapped[int] = mapped_column(RowId, ForeignKey("virtual_machines.id"))
+    language: Mapped[str]
+    cwd: Mapped[str | None] = mapped_column(AnyText)
+    env: Mapped[dict[str, Any]] = mapped_column(JSON)
+    starts: Mapped[int] = mapped_column(Integer)
+    failure: Mapped[str | None] = mapped_column(AnyText)
+    created_at: Mapped[datetime]
+
+
 class NetworkLogRow(Base):
     """One connection a VM asked for, written when it had ended."""
 

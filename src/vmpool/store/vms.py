@@ -30,7 +30,7 @@ from vmpool.domain import ARROWS, VM, Census, Limits, NetworkPolicy, NewVM, VMSt
 from vmpool.errors import IllegalTransition, NameTaken, VMNotFound
 from vmpool.store.database import Database
 from vmpool.store.ids import numeric
-from vmpool.store.models import NetworkLogRow, SnapshotRow, UserRow, VirtualMachine, VMExecution
+from vmpool.store.models import ContextRow, NetworkLogRow, SnapshotRow, UserRow, VirtualMachine, VMExecution
 from vmpool.store.statement import Statement
 
 ADMISSION_LOCK = 0x766D_7001
@@ -224,15 +224,24 @@ class VMs:
         await self._database.write(work)
 
     async def purge(self, deleted_before: datetime) -> int:
-        """Remove rows of VMs deleted before then of which no history, snapshot or log is left; how many."""
+        """Remove rows of VMs deleted before then of which no history, snapshot or log is left; how many.
+
+        Their contexts, dead all of them, go at once.
+        """
+        gone = (VirtualMachine.status == VMState.DELETED.value, VirtualMachine.deleted_at < deleted_before)
+        contexts = delete(ContextRow).where(ContextRow.vm_id.in_(select(VirtualMachine.id).where(*gone)))
         statement = delete(VirtualMachine).where(
-            VirtualMachine.status == VMState.DELETED.value,
-            VirtualMachine.deleted_at < deleted_before,
+            *gone,
             ~exists().where(VMExecution.vm_id == VirtualMachine.id),
             ~exists().where(SnapshotRow.vm_id == VirtualMachine.id),
             ~exists().where(NetworkLogRow.vm_id == VirtualMachine.id),
         )
-        return await self._database.write(lambda connection: connection.execute(statement).rowcount)
+
+        def work(connection: Connection) -> int:
+            connection.execute(contexts)
+            return connection.execute(statement).rowcount
+
+        return await self._database.write(work)
 
     async def list(
         self,

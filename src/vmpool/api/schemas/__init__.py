@@ -8,6 +8,13 @@ from vmpool.api.schemas.base import (
     Answer,
     Request,
 )
+from vmpool.api.schemas.contexts import (
+    CellOutput,
+    CellResult,
+    CodeContext,
+    CreateContext,
+    RunCell,
+)
 from vmpool.api.schemas.errors import (
     FieldError,
     Problem,
@@ -93,7 +100,11 @@ __all__ = [
     "BatchError",
     "BatchExecuteRequest",
     "CancelExecution",
+    "CellOutput",
+    "CellResult",
     "ChangeLimits",
+    "CodeContext",
+    "CreateContext",
     "CreateKey",
     "CreateSnapshot",
     "CreateUser",
@@ -126,6 +137,7 @@ __all__ = [
     "Request",
     "RestoreRequest",
     "RotateKey",
+    "RunCell",
     "Runnable",
     "Share",
     "SharePort",

@@ -10,10 +10,11 @@ import anyio
 from vmpool.agent.codec import Fields, Frame, encode, pack
 from vmpool.agent.messages import STDERR, STDOUT, WINDOW_BYTES, Message
 from vmpool.backends.fake.files import Files
-from vmpool.backends.fake.process import Much
+from vmpool.backends.fake.process import Interrupt, Much
 from vmpool.backends.fake.shell import run_program
 
 Send = Callable[[bytes], None]
+_SIGINT = 2
 _SIGKILL = 9
 _MAX_RSS = 8 << 20
 _OUTPUT_FRAME_BYTES = 8 << 10
@@ -61,6 +62,7 @@ class Execution:
         self._scope: anyio.CancelScope | None = None
         self._killed_by = 0
         self._cancelled = False
+        self.interrupt: Interrupt | None = None
         self._ended: bytes | None = None
         self.released = False
         self.over = anyio.Event()
@@ -212,6 +214,9 @@ class Execution:
 
     def kill(self, signal: int, *, cancelled: bool = False) -> None:
         if signal in _IGNORED_SIGNALS or self._ended is not None:
+            return
+        if signal == _SIGINT and self.interrupt is not None:
+            self.interrupt()
             return
         self._killed_by = signal
         self._cancelled = cancelled

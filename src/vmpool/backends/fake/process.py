@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal, Protocol
 
 from vmpool.backends.fake.files import Files
 
 Much = Literal["all", "line", "some"]
 """How much of standard input to wait for."""
+Interrupt = Callable[[], None]
 
 
 class Exited(Exception):
@@ -20,7 +21,10 @@ class Exited(Exception):
 
 
 class Inside(Protocol):
-    """One process: where it stands, what it may touch, where its output goes."""
+    """One process: where it stands, what it may touch, where its output goes.
+
+    interrupt: what SIGINT does to it; None: it ends the process.
+    """
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
@@ -28,6 +32,7 @@ class Inside(Protocol):
     files: Files
     hostname: str
     pid: int
+    interrupt: Interrupt | None
 
     async def write(self, stream: int, data: bytes) -> None:
         """Write to standard output (1) or standard error (2), waiting while nobody reads."""

@@ -54,6 +54,9 @@ _COMPARE: dict[type[ast.cmpop], Callable[[Value, Value], Value]] = {
 }
 
 
+_ERRORS = (ArithmeticError, AttributeError, LookupError, NameError, OSError, TypeError, ValueError)
+
+
 class _Unknown(Exception):
     """The program uses something this interpreter has not learnt."""
 
@@ -85,9 +88,33 @@ async def run_python(inside: Inside, source: str, filename: str) -> int:
         return 1
     except Raised as raised:
         return await _uncaught(inside, interpreter, filename, str(raised))
-    except (ArithmeticError, AttributeError, LookupError, NameError, OSError, TypeError, ValueError) as error:
+    except _ERRORS as error:
         return await _uncaught(inside, interpreter, filename, f"{type(error).__name__}: {error}")
     return 0
+
+
+class Session:
+    """Names that stay from one piece of source to the next."""
+
+    def __init__(self, inside: Inside) -> None:
+        self._interpreter = _Interpreter(inside)
+
+    async def run(self, source: str, filename: str) -> tuple[tuple[str, str] | None, Value]:
+        """Run it: what it raised, as name and message, and the value of its last line.  Exited passes."""
+        try:
+            tree = ast.parse(source, filename)
+            end = tree.body[-1] if tree.body else None
+            last = end if isinstance(end, ast.Expr) else None
+            await self._interpreter.block(tree.body if last is None else tree.body[:-1])
+            value = None if last is None else await self._interpreter.value(last.value)
+        except Raised as raised:
+            name, _, text = str(raised).partition(": ")
+            return (name, text), None
+        except _Unknown as unknown:
+            return ("SyntaxError", f"the fake machine's Python has no {unknown}"), None
+        except (SyntaxError, *_ERRORS) as error:
+            return (type(error).__name__, str(error)), None
+        return None, value
 
 
 async def _uncaught(inside: Inside, interpreter: _Interpreter, filename: str, what: str) -> int:

@@ -9,11 +9,14 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from vmpool.backends.fake.process import Exited, Inside, Much
+from vmpool.backends.fake.kernel import run_kernel
+from vmpool.backends.fake.process import Exited, Inside, Interrupt, Much
 from vmpool.backends.fake.python import run_python
 
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+|\$|\?))")
 _ERRORS = re.compile(r"(?<!\S)2(?=>)")
+KERNEL = "/kernel_python.py"
+"""What the program of a context is called."""
 _MARK = "\x02"
 """Stands for the 2 of `2>` while words are cut, which would lose whether a space was between."""
 _OPERATORS = frozenset({";", "&&", "||", "\n"})
@@ -138,6 +141,7 @@ class _Redirected:
         self.files = inside.files
         self.hostname = inside.hostname
         self.pid = inside.pid
+        self.interrupt: Interrupt | None = None
         self._inside = inside
         self._source: bytes | None = None
         if command.source is not None:
@@ -280,6 +284,8 @@ async def _python(inside: Inside, words: list[str]) -> int:
     if words[:1] == ["-c"]:
         return await run_python(inside, words[1], "<string>")
     path = inside.files.resolve(words[0], inside.cwd)
+    if path.endswith(KERNEL):
+        return await run_kernel(inside)
     return await run_python(inside, inside.files.read(path).data.decode(), path)
 
 

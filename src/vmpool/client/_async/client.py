@@ -13,6 +13,7 @@ import httpx
 from vmpool.client import batch, local
 from vmpool.client._async.administration import AsyncAdministration
 from vmpool.client._async.connection import AsyncConnection
+from vmpool.client._async.contexts import AsyncContexts
 from vmpool.client._async.events import AsyncEvents
 from vmpool.client._async.execution import AsyncExecutionHandle
 from vmpool.client._async.executions import AsyncExecutions
@@ -77,9 +78,9 @@ class AsyncClient:
     network, for tests and for in-process servers.  ca: a PEM file of the only certificates an `https` server
     may be certified by; default: `VMPOOL_CA`, else the system's.
 
-    `admin` is what administrators do, `executions` what is done with those that run,
-    `events` what changes, `webhooks` where that is sent, `jobs` many
-    runs of the same work.  Creating, executing
+    `admin` is what administrators do, `executions` what is done with those that run, `contexts` are kernels
+    that remember, `events` what changes, `webhooks` where that is sent, `jobs` many runs of the same work.
+    Creating, executing
     and taking a snapshot carry an idempotency key, so a broken connection never makes two of them.
     Connections are opened at the first call and closed by `aclose` or the end of a `with` block.  Everything
     raises `vmpool.client.errors.ClientError`.
@@ -102,6 +103,7 @@ class AsyncClient:
         self.events = AsyncEvents(self._connection)
         self.webhooks = AsyncWebhooks(self._connection)
         self.jobs = AsyncJobs(self)
+        self.contexts = AsyncContexts(self._connection)
 
     async def __aenter__(self) -> Self:
         return self

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
 
 from pydantic import PrivateAttr
 
+from vmpool.client._async.contexts import AsyncContextHandle
 from vmpool.client._async.execution import AsyncExecutionHandle
 from vmpool.client._async.waiting import cleanup
 from vmpool.client.errors import VMNotFound
@@ -83,6 +84,16 @@ class AsyncVMHandle(VM):
     async def execution(self, execution_id: int) -> AsyncExecutionHandle:
         """One of its executions, to be waited for, read or ended."""
         return await self._client.executions.attach(self.id, execution_id)
+
+    async def context(
+        self, language: str | None = None, *, cwd: str | None = None, env: Mapping[str, str] | None = None
+    ) -> AsyncContextHandle:
+        """A new kernel that remembers from one cell to the next: python, nodejs or bash."""
+        return await self._client.contexts.create(self.id, language, cwd=cwd, env=env)
+
+    async def contexts(self) -> list[AsyncContextHandle]:
+        """Its contexts, newest first, dead ones included."""
+        return await self._client.contexts.list(self.id)
 
     async def start(self) -> AsyncVMHandle:
         """Start it again with the files it had."""

@@ -13,6 +13,7 @@ import httpx
 from vmpool.client import batch, local
 from vmpool.client._sync.administration import Administration
 from vmpool.client._sync.connection import Connection
+from vmpool.client._sync.contexts import Contexts
 from vmpool.client._sync.events import Events
 from vmpool.client._sync.execution import ExecutionHandle
 from vmpool.client._sync.executions import Executions
@@ -77,9 +78,9 @@ class Client:
     network, for tests and for in-process servers.  ca: a PEM file of the only certificates an `https` server
     may be certified by; default: `VMPOOL_CA`, else the system's.
 
-    `admin` is what administrators do, `executions` what is done with those that run,
-    `events` what changes, `webhooks` where that is sent, `jobs` many
-    runs of the same work.  Creating, executing
+    `admin` is what administrators do, `executions` what is done with those that run, `contexts` are kernels
+    that remember, `events` what changes, `webhooks` where that is sent, `jobs` many runs of the same work.
+    Creating, executing
     and taking a snapshot carry an idempotency key, so a broken connection never makes two of them.
     Connections are opened at the first call and closed by `close` or the end of a `with` block.  Everything
     raises `vmpool.client.errors.ClientError`.
@@ -100,6 +101,7 @@ class Client:
         self.events = Events(self._connection)
         self.webhooks = Webhooks(self._connection)
         self.jobs = Jobs(self)
+        self.contexts = Contexts(self._connection)
 
     def __enter__(self) -> Self:
         return self

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
 
 from pydantic import PrivateAttr
 
+from vmpool.client._sync.contexts import ContextHandle
 from vmpool.client._sync.execution import ExecutionHandle
 from vmpool.client._sync.waiting import cleanup
 from vmpool.client.errors import VMNotFound
@@ -81,6 +82,16 @@ class VMHandle(VM):
     def execution(self, execution_id: int) -> ExecutionHandle:
         """One of its executions, to be waited for, read or ended."""
         return self._client.executions.attach(self.id, execution_id)
+
+    def context(
+        self, language: str | None = None, *, cwd: str | None = None, env: Mapping[str, str] | None = None
+    ) -> ContextHandle:
+        """A new kernel that remembers from one cell to the next: python, nodejs or bash."""
+        return self._client.contexts.create(self.id, language, cwd=cwd, env=env)
+
+    def contexts(self) -> list[ContextHandle]:
+        """Its contexts, newest first, dead ones included."""
+        return self._client.contexts.list(self.id)
 
     def start(self) -> VMHandle:
         """Start it again with the files it had."""
