@@ -108,6 +108,11 @@ def nodejs(ours: str, bare: str) -> Callable[[Results], float | None]:
     return lambda run: ratio(figure(run, "nodejs", ours), figure(run, "nodejs", bare))
 
 
+def cell(ours: str) -> Callable[[Results], float | None]:
+    """Medians of a cell, over a bare kernel's."""
+    return lambda run: ratio(figure(run, "cell", ours), figure(run, "cell", names.KERNEL))
+
+
 def _bars() -> Iterable[Bar]:
     for ours, sdk in ((names.BUBBLEWRAP, names.BUBBLEWRAP_SDK), (names.DOCKER, names.DOCKER_SDK)):
         yield Bar(f"execute ÷ bare `python3 -c`: {ours}", 0.3, execute_to_bare(ours))
@@ -156,6 +161,8 @@ def _bars() -> Iterable[Bar]:
         (names.NODE_DOCKER, names.BARE_NODE_OF_IMAGE),
     ):
         yield Bar(f"execute ÷ bare `node -e`: {ours}", 0.5, nodejs(ours, bare))
+    for ours in (names.CELLS_BUBBLEWRAP, names.CELLS_DOCKER):
+        yield Bar(f"a context's cell `x + 1` ÷ the same on a bare Jupyter kernel: {ours}", 1.2, cell(ours))
 
 
 BARS = tuple(_bars())

@@ -11,6 +11,7 @@ from bench import peer_environment
 from bench.contenders import names
 from bench.contenders.bare import BareNodeOfImage, bare_node, bare_python, on_host
 from bench.contenders.base import Contender
+from bench.contenders.cells import JupyterKernel, VMPoolCells
 from bench.contenders.docker import DockerAPI, DockerCLI, DockerCLINoNetwork, DockerRun, docker_program, sweep
 from bench.contenders.floors import Forking, OneRow
 from bench.contenders.peers import KNOWN, Peer
@@ -26,6 +27,7 @@ def lineup(run: Run, wanted: Callable[[str], bool]) -> Iterator[None]:
     with ExitStack() as stack:
         builder = _Builder(run, wanted, stack)
         builder.pools()
+        builder.kernel()
         if docker_program():
             stack.callback(sweep)
             for kind in (DockerCLI, DockerCLINoNetwork, DockerAPI, DockerRun):
@@ -61,8 +63,15 @@ class _Builder:
 
     def pools(self) -> None:
         """vmpool on every backend; the bare interpreter and the forking one, which are the VM's own."""
-        bubblewrap = self._server("bubblewrap", names.BUBBLEWRAP, names.BUBBLEWRAP_SDK, names.NODE_BUBBLEWRAP)
-        docker = self._server("docker", names.DOCKER, names.DOCKER_SDK, names.NODE_DOCKER, settings=COLD)
+        on_bubblewrap = (
+            names.BUBBLEWRAP,
+            names.BUBBLEWRAP_SDK,
+            names.NODE_BUBBLEWRAP,
+            names.CELLS_BUBBLEWRAP,
+        )
+        on_docker = (names.DOCKER, names.DOCKER_SDK, names.NODE_DOCKER, names.CELLS_DOCKER)
+        bubblewrap = self._server("bubblewrap", *on_bubblewrap)
+        docker = self._server("docker", *on_docker, settings=COLD)
         crun = self._server("docker", names.CRUN, settings={"DOCKER__RUNTIME": "crun", **COLD})
         interpreter = _interpreter(bubblewrap) if bubblewrap else "/usr/bin/python3"
         self.add(names.BARE, partial(bare_python, interpreter))
@@ -71,16 +80,19 @@ class _Builder:
         self.add(names.BARE_NODE, bare_node)
         if docker is not None:
             self.add(names.BARE_NODE_OF_IMAGE, BareNodeOfImage)
-        for server, rest, sdk, node in (
-            (bubblewrap, names.BUBBLEWRAP, names.BUBBLEWRAP_SDK, names.NODE_BUBBLEWRAP),
-            (docker, names.DOCKER, names.DOCKER_SDK, names.NODE_DOCKER),
-        ):
+        for server, (rest, sdk, node, cells) in ((bubblewrap, on_bubblewrap), (docker, on_docker)):
             if server is not None:
                 self.add(rest, partial(VMPool, rest, server))
                 self.add(sdk, partial(VMPoolSDK, sdk, server))
                 self.add(node, partial(VMPool, node, server, NODEJS))
+                self.add(cells, partial(VMPoolCells, cells, server))
         if crun is not None:
             self.add(names.CRUN, partial(VMPool, names.CRUN, crun))
+
+    def kernel(self) -> None:
+        """The kernel of the peers' environment, which needs no docker."""
+        if self._wanted(names.KERNEL):
+            self.add(names.KERNEL, lambda: JupyterKernel(peer_environment.environment(self._run.say)))
 
     def peers(self) -> None:
         """Other people's, if any is wanted: their environment takes a while to make the first time."""

@@ -19,7 +19,14 @@ from pathlib import Path
 from bench.contenders.docker import IMAGE
 
 CONSTRAINTS = Path(__file__).parent / "peers.txt"
-HOST_PACKAGES = ("aiohttp", "autogen-ext[docker]", "llm-sandbox[docker]", "smolagents[docker]", "swe-rex")
+HOST_PACKAGES = (
+    "aiohttp",
+    "autogen-ext[docker]",
+    "ipykernel",
+    "llm-sandbox[docker]",
+    "smolagents[docker]",
+    "swe-rex",
+)
 IMAGE_PACKAGES = ("ipykernel", "jupyter_kernel_gateway", "swe-rex")
 """SWE-ReX and smolagents talk to a server of theirs inside a container."""
 REPOSITORY = "vmpool-bench/peers"

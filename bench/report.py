@@ -15,6 +15,7 @@ Document = dict[str, Any]
 TIMES = {
     "execute": "Execute `print(1+1)` in a sandbox that stands ready, in turns of ten calls",
     "nodejs": "Execute `console.log(1+1)` with Node.js, with pauses of 0.3 s",
+    "cell": "Run the cell `x + 1` in a kernel that stands ready, in turns of ten",
     "create": "From nothing to the first output",
     "warm_start": "From nothing to the first output, made beforehand",
     "removal": "Stop and delete, each in its own way",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from bench.run import Run
+from bench.scenarios.cell import cell
 from bench.scenarios.create import bursts, create, hundred, removal, warm_start
 from bench.scenarios.execute import execute, nodejs
 from bench.scenarios.memory import memory
@@ -15,6 +16,7 @@ SCENARIOS: Mapping[str, Callable[[Run], None]] = {
     "throughput": throughput,
     "batch": batch,
     "nodejs": nodejs,
+    "cell": cell,
     "create": create,
     "warm_start": warm_start,
     "hundred": hundred,
