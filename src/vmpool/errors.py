@@ -264,6 +264,13 @@ class PathNotFound(NotFound):
     noun: ClassVar[str] = "file or directory"
 
 
+class SecretNotFound(NotFound):
+    """No such secret of the caller's for this VM."""
+
+    code: ClassVar[str] = "secret_not_found"
+    noun: ClassVar[str] = "secret"
+
+
 class WebhookNotFound(NotFound):
     """No such webhook."""
 
@@ -305,6 +312,15 @@ class NameTaken(Conflict):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"you already have a VM named '{name}'", name=name)
+
+
+class TooManySecrets(Conflict):
+    """The user has as many secrets as allowed."""
+
+    code: ClassVar[str] = "too_many_secrets"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"you have {limit} secrets, which is the limit; delete one first", limit=limit)
 
 
 class TooManyWebhooks(Conflict):

@@ -14,7 +14,7 @@ from vmpool.api.edge import OPEN_PATHS
 from vmpool.api.server import openapi
 
 DOCUMENT = openapi()
-NO_THINGS = {"port": 8080, "path": "index.html"}
+NO_THINGS = {"port": 8080, "path": "index.html", "secret_name": "API_TOKEN"}
 """Parameters of paths that name nothing of anybody's."""
 
 

@@ -111,6 +111,8 @@ class Site:
                 return self.key()
             case "webhook_id":
                 return self.webhook()
+            case "secret_name":
+                return "API_TOKEN"
             case "port":
                 return 8080
             case "path":

@@ -34,6 +34,7 @@ from vmpool.api.schemas import (
     PoolLimits,
     PoolStatus,
     PoolUse,
+    Secret,
     Snapshot,
     Use,
     User,
@@ -42,6 +43,7 @@ from vmpool.api.schemas import (
     Webhook,
 )
 from vmpool.domain import event as domain_event
+from vmpool.domain import secret as domain_secret
 from vmpool.domain import webhook as domain_webhook
 from vmpool.domain.audit import AuditEntry as AuditEntryValue
 from vmpool.pool import feed, status
@@ -174,6 +176,17 @@ def event(of: domain_event.Event) -> Event:
         execution_id=change.execution_id,
         snapshot_id=change.snapshot_id,
         facts=dict(change.facts),
+    )
+
+
+def secret(of: domain_secret.Secret) -> Secret:
+    """A secret's name."""
+    return Secret(
+        id=of.id,
+        name=of.name,
+        vm_id=of.vm_id,
+        created_at=stamp(of.created_at),
+        updated_at=stamp(of.updated_at),
     )
 
 

@@ -62,6 +62,7 @@ class Defaults:
             env=body.env,
             stdin=body.stdin,
             cwd=body.cwd,
+            secrets=tuple(body.secrets),
         )
 
     def special_execution(self, body: ExecuteRequest) -> ExecutionRequest:

@@ -22,6 +22,7 @@ from vmpool.api import (
     network,
     overview,
     runs,
+    secrets,
     streams,
     users,
     vms,
@@ -114,6 +115,7 @@ def routes() -> FastAPI:
         users.router,
         happenings.router,
         webhooks.router,
+        secrets.router,
         overview.router,
         audit.router,
     ):

@@ -25,6 +25,7 @@ from vmpool.cli import (
     ports,
     render,
     runs,
+    secrets,
     server,
     server_files,
     snapshots,
@@ -64,6 +65,7 @@ for group in (
     group.register(app)
 app.add_typer(webhooks.app, name="webhooks")
 app.add_typer(contexts.app, name="context")
+app.add_typer(secrets.app, name="secret")
 app.add_typer(keys.app, name="key")
 app.add_typer(users.app, name="user")
 app.add_typer(images.app, name="images")

@@ -40,6 +40,10 @@ FileOption = Annotated[Path | None, typer.Option("--file", "-f", help="Read the 
 CommandOption = Annotated[
     str | None, typer.Option("--command", "-c", help="A shell command line, instead of code.")
 ]
+SecretOption = Annotated[
+    list[str] | None,
+    typer.Option("--secret", metavar="NAME", help="One of your secrets as a variable; may be repeated."),
+]
 StdinOption = Annotated[bool, typer.Option("--stdin", help="Pass standard input to the program.")]
 
 RUN_TTL = 900
@@ -65,6 +69,7 @@ def execute(
     env: EnvOption = None,
     cwd: Annotated[str | None, typer.Option(help="Default: /home/user.", show_default=False)] = None,
     stdin: StdinOption = False,
+    secret: SecretOption = None,
     background: Annotated[
         bool, typer.Option("--background", "-b", help="Begin it, print its id and leave it running.")
     ] = False,
@@ -86,6 +91,7 @@ def execute(
     vm execute test-vm - < program.py
     vm execute test-vm --file program.py --timeout 10
     vm execute test-vm --command "ls -l"
+    vm execute test-vm --secret API_TOKEN --file deploy.py
     echo 21 | vm execute test-vm --stdin "print(int(input()) * 2)"
     vm execute test-vm --background --command "python3 -m http.server 8000"
     """
@@ -95,6 +101,7 @@ def execute(
     streamed = not as_json and not background and (sys.stdout.isatty() if stream is None else stream)
     options = _options(command, language, timeout, env, stdin and not streamed)
     options["cwd"] = cwd
+    options["secrets"] = secret
     with Client() as client:
         if background:
             begun = client.begin(vm, text, **options)

@@ -241,6 +241,12 @@ class PathNotFound(NotFound):
     wire_code = "path_not_found"
 
 
+class SecretNotFound(NotFound):
+    """No such secret of yours for this VM."""
+
+    wire_code = "secret_not_found"
+
+
 class WebhookNotFound(NotFound):
     """No such webhook of yours."""
 
@@ -269,6 +275,12 @@ class NameTaken(Conflict):
     """The user already has a VM of this name."""
 
     wire_code = "name_taken"
+
+
+class TooManySecrets(Conflict):
+    """You have as many secrets as allowed."""
+
+    wire_code = "too_many_secrets"
 
 
 class TooManyWebhooks(Conflict):

@@ -469,6 +469,16 @@ class Delivery(Answer):
     problem: str | None
 
 
+class Secret(Answer):
+    """A secret without its value.  vm_id: for executions in this VM only; None: in all of yours."""
+
+    id: int
+    name: str
+    vm_id: int | None
+    created_at: datetime
+    updated_at: datetime
+
+
 class FileInfo(Answer):
     """What is known of a file, directory or link in a VM.
 

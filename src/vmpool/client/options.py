@@ -69,7 +69,8 @@ class RunOptions(TypedDict, total=False):
 
     command: a shell command line, instead of code.  language: default: the VM's own.  timeout: wall-clock
     seconds after which the program is ended.  env: variables beside the VM's own.  stdin: text on standard
-    input, which then ends.  cwd: a path in the VM, relative to /home/user.
+    input, which then ends.  cwd: a path in the VM, relative to /home/user.  secrets: names of those
+    it gets as variables.
     """
 
     command: str | None
@@ -78,6 +79,7 @@ class RunOptions(TypedDict, total=False):
     env: Mapping[str, str] | None
     stdin: str | None
     cwd: str | None
+    secrets: Sequence[str] | None
 
 
 class BackgroundOptions(RunOptions, total=False):

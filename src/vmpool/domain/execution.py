@@ -24,7 +24,7 @@ class ExecutionRequest:
 
     timeout: seconds of wall clock, infinity for none.  cwd: a path in the VM, relative to the home directory.
     background: what it starts may go on after it, and nobody waits for it.  stdin_open: standard input is
-    written while it runs, and does not end by itself.
+    written while it runs, and does not end by itself.  secrets: names of those it gets as variables.
     """
 
     code: str | None = None
@@ -36,6 +36,7 @@ class ExecutionRequest:
     cwd: str | None = None
     background: bool = False
     stdin_open: bool = False
+    secrets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

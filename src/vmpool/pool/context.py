@@ -18,6 +18,7 @@ from vmpool.pool.host import Host
 from vmpool.pool.locks import KeyedLocks
 from vmpool.pool.outputs import Outputs
 from vmpool.pool.registry import Registry
+from vmpool.pool.secrets import Secrets
 from vmpool.pool.settings import PoolSettings
 from vmpool.store import Store
 from vmpool.telemetry import Telemetry
@@ -38,6 +39,7 @@ class Context:
     outputs: Outputs
     tasks: TaskGroup
     journal: Journal
+    secrets: Secrets
     locks: KeyedLocks = field(default_factory=KeyedLocks)
     feed: Feed = field(default_factory=Feed)
     telemetry: Telemetry = field(default_factory=Telemetry)

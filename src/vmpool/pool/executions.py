@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import replace
 from time import perf_counter
 
 import anyio
@@ -77,6 +78,9 @@ class Executions:
         context = self._context
         check_execution(request, context.settings)
         language = language_of(vm, request)
+        if request.secrets:
+            variables = context.secrets.variables(vm, request.secrets)
+            request = replace(request, env={**request.env, **variables})
         if vm.state is not VMState.RUNNING:
             raise VMNotRunning(vm.id, vm.state.value)
         if context.closing:  # a task begun in a group that is being left would never end
@@ -86,6 +90,8 @@ class Executions:
             raise TooManyExecutions(vm.id, context.settings.max_in_flight)
         run = Run(vm, context.settings.max_output, self._oom_kills.get(key_of(vm), 0))
         run.began = perf_counter()
+        if vm.user_id in context.secrets.values:
+            run.hide(context.secrets.mask(vm))
         of_vm.add(run)
         context.tasks.start_soon(self._carry, run, request, language)
         return run
@@ -167,6 +173,7 @@ class Executions:
         """Follow an execution that an earlier server started, to its end."""
         run = Run(vm, self._context.settings.max_output, self._oom_kills.get(key_of(vm), 0))
         run.execution = execution
+        run.hide(self._context.secrets.mask(vm))
         self._runs.setdefault(vm.id, set()).add(run)
         self._context.tasks.start_soon(self._resume, run, execution)
 
@@ -303,11 +310,29 @@ class Executions:
         context = self._context
         async for event in events:
             if isinstance(event, Exit):
+                if run.masked is not None:
+                    self._take_rest(run, spool)
                 return event
+            if run.masked is not None:
+                shown = run.shown(event)
+                if shown is not None and self._take(run, shown, spool):
+                    await spool.flush()
+                continue
             run.take(event, context.feed, context.clock() if context.feed.followed(run.vm.id) else None)
             if spool.add(event.stream, event.data):
                 await spool.flush()
         raise AgentUnreachable("the agent's events ended early", dispatch="outcome_unknown")
+
+    def _take(self, run: Run, output: Output, spool: SpooledOutput | None) -> bool:
+        """Keep a piece, and hand it to those who follow the VM; whether the spool must be flushed."""
+        context = self._context
+        run.take(output, context.feed, context.clock() if context.feed.followed(run.vm.id) else None)
+        return spool is not None and spool.add(output.stream, output.data)
+
+    def _take_rest(self, run: Run, spool: SpooledOutput | None) -> None:
+        """What was held back of its output, nothing more coming."""
+        for output in run.rest():
+            self._take(run, output, spool)
 
     async def _record(self, run: Run, execution: Execution, exit: Exit) -> None:
         """Write the row and answer the caller; with a database that fails, answer and try until it works.
@@ -366,6 +391,7 @@ class Executions:
         dispatched = isinstance(error, InfrastructureFailure) and error.dispatch == "outcome_unknown"
         outcome = None
         if dispatched:
+            self._take_rest(run, run.spool)
             remains = run.remains(run.seconds(context.clock()))
             outcome = await run.keep(remains)
         reason = run.ended_because if run.ended_by and dispatched else str(error)

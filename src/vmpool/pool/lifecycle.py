@@ -219,6 +219,7 @@ class Lifecycle:
         await context.connections.close(key)
         await self._executions.settled(vm.id)
         self._executions.forget_machine(key)
+        await context.secrets.forget_vm(vm)
         await context.registry.move(vm, VMState.DELETED, error=error)
         context.feed.close(vm.id)
         logger.info("VM %s '%s' is deleted", vm.id, vm.name)

@@ -12,6 +12,7 @@ import anyio
 from vmpool.agent.base import Exit, Output, Process
 from vmpool.backends.base import MachineKey
 from vmpool.domain import VM, Execution, ExecutionState, Outcome
+from vmpool.domain.secret import Mask, MaskedStream
 from vmpool.errors import InfrastructureFailure
 from vmpool.pool.context import key_of
 from vmpool.pool.feed import Feed, LiveText, Stream
@@ -54,7 +55,7 @@ class Run:
     recorded: its row is settled too, or never will be by this server.  taken: an agent has it, or none ever
     will.  process: once an agent has taken it.
     cancelled: somebody asked for its end.  writing: held by who writes its standard input.  watch: its last
-    output, while somebody reads it.
+    output, while somebody reads it.  masked: each stream, where secrets are to be hidden in it.
     """
 
     __slots__ = (
@@ -66,6 +67,7 @@ class Run:
         "execution",
         "failure",
         "key",
+        "masked",
         "oom_kills_before",
         "process",
         "recorded",
@@ -93,6 +95,7 @@ class Run:
         self.process: Process | None = None
         self.writing: anyio.Lock | None = None
         self.watch: Watch | None = None
+        self.masked: dict[Stream, MaskedStream] | None = None
         self.taken = Latch()
         self.done = Latch()
         self.recorded = Latch()
@@ -125,6 +128,22 @@ class Run:
         self.answered()
         self.recorded.set()
         self.taken.set()
+
+    def hide(self, mask: Mask | None) -> None:
+        """From now on what it writes is let out without these values."""
+        if mask is not None:
+            self.masked = {name: MaskedStream(mask) for name in STREAMS}
+
+    def shown(self, output: Output) -> Output | None:
+        """A piece as it may be seen, with what was held back before it; None where all of it is held back."""
+        assert self.masked is not None
+        data = self.masked[output.stream].feed(output.data)
+        return Output(output.stream, self.capture(output.stream).total, data) if data else None
+
+    def rest(self) -> list[Output]:
+        """What was held back, nothing more coming."""
+        ends = [] if self.masked is None else [(name, one.end()) for name, one in self.masked.items()]
+        return [Output(name, self.capture(name).total, data) for name, data in ends if data]
 
     def capture(self, stream: Stream) -> Capture:
         """What is kept of a stream."""

@@ -25,6 +25,7 @@ from vmpool.domain import (
     VMState,
 )
 from vmpool.domain.event import Event, Wanted
+from vmpool.domain.secret import Secret
 from vmpool.errors import BackendUnreachable, OutputNotKept, ShareInvalid, VMNotFound, VMPoolError
 from vmpool.network.dialling import is_own
 from vmpool.network.posting import Poster
@@ -50,6 +51,7 @@ from vmpool.pool.reconciler import Reconciler
 from vmpool.pool.registry import Registry
 from vmpool.pool.requests import LimitsRequest, VMRequest
 from vmpool.pool.resizing import Resizing
+from vmpool.pool.secrets import Secrets
 from vmpool.pool.settings import PoolSettings
 from vmpool.pool.shares import Link, Shares
 from vmpool.pool.snapshots import Snapshots
@@ -134,6 +136,7 @@ class VMPoolManager:
                 ),
                 tasks=tasks,
                 journal=self._journal,
+                secrets=await Secrets.open(self._store.secrets, self._state_dir / "secrets.key"),
                 telemetry=self._telemetry,
             )
             self._executions = Executions(context)
@@ -421,6 +424,22 @@ class VMPoolManager:
             raise ShareInvalid
         vm, port = found
         return await self._ports.connect(self._standing(vm.user_id, vm.id), port)
+
+    # -- secrets
+
+    async def set_secret(self, user_id: int, reference: Reference | None, name: str, value: str) -> Secret:
+        """Keep a secret, for one VM or for all of the user's; see `Secrets.set` for what it raises."""
+        vm = None if reference is None else self._context.registry.find(user_id, reference)
+        return await self._context.secrets.set(user_id, vm, name, value)
+
+    async def list_secrets(self, user_id: int) -> list[Secret]:
+        """The user's secrets, without their values."""
+        return await self._context.secrets.list(user_id)
+
+    async def delete_secret(self, user_id: int, reference: Reference | None, name: str) -> None:
+        """Forget a secret; SecretNotFound."""
+        vm = None if reference is None else self._context.registry.find(user_id, reference)
+        await self._context.secrets.delete(user_id, vm, name)
 
     # -- events
 

@@ -25,6 +25,7 @@ from vmpool.store.keys import Keys
 from vmpool.store.migrations import upgrade
 from vmpool.store.network import NetworkLog
 from vmpool.store.postgresql import PostgreSQL
+from vmpool.store.secrets import Secrets
 from vmpool.store.snapshots import Snapshots
 from vmpool.store.sqlite import BUSY_MILLISECONDS, SQLite
 from vmpool.store.users import Users
@@ -58,6 +59,7 @@ class Store:
         self.events = Events(database)
         self.webhooks = Webhooks(database, clock)
         self.contexts = Contexts(database, clock)
+        self.secrets = Secrets(database, clock)
         self.network = NetworkLog(database)
         self.idempotency = Idempotency(database, clock)
 

@@ -351,6 +351,24 @@ class DeliveryRow(Base):
     problem: Mapped[str | None]
 
 
+class SecretRow(Base):
+    """A secret.  sealed: its value, encrypted and in Base64.  vm_id: 0 for all of the user's VMs."""
+
+    __tablename__ = "secrets"
+    __table_args__ = (
+        Index("uq_secrets_user_id_vm_id_name", "user_id", "vm_id", "name", unique=True),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    user_id: Mapped[int] = mapped_column(RowId, ForeignKey("users.id"))
+    vm_id: Mapped[int] = mapped_column(RowId)
+    name: Mapped[str]
+    sealed: Mapped[str]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
 class IdempotencyRow(Base):
     """One Idempotency-Key of one user: claimed while `status` is null, answered once it is there.
 

@@ -36,6 +36,7 @@ FURTHER = (
     *("cp", "ls", "rm", "sync"),
 )
 GROUPS = {
+    "secret": ("delete", "list", "set"),
     "webhooks": ("create", "delete", "deliveries", "list", "rotate", "test", "update"),
     "key": ("create", "list", "revoke", "rotate"),
     "user": ("create", "disable", "enable", "list", "update"),

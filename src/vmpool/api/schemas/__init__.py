@@ -59,6 +59,10 @@ from vmpool.api.schemas.ports import (
     Share,
     SharePort,
 )
+from vmpool.api.schemas.secrets import (
+    Secret,
+    SetSecret,
+)
 from vmpool.api.schemas.snapshots import (
     CreateSnapshot,
     RestoreRequest,
@@ -139,6 +143,8 @@ __all__ = [
     "RotateKey",
     "RunCell",
     "Runnable",
+    "Secret",
+    "SetSecret",
     "Share",
     "SharePort",
     "SignalExecution",

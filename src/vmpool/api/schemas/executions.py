@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 from vmpool.api.schemas.base import LARGEST, Answer, Id, Request, ShortText, Variables
 from vmpool.api.schemas.errors import Problem
 from vmpool.domain import ExecutionState
+from vmpool.domain.secret import MAX_SECRETS
 from vmpool.errors import InvalidRequest
 
 MAX_CODE_CHARACTERS = 1 << 20
@@ -42,6 +43,9 @@ class Runnable(Request):
     cwd: Annotated[str, StringConstraints(min_length=1, max_length=4096)] | None = Field(
         default=None, description="A path in the VM, relative to /home/user. Default: /home/user."
     )
+    secrets: Annotated[
+        list[Annotated[str, StringConstraints(min_length=1, max_length=64)]], Field(max_length=MAX_SECRETS)
+    ] = Field(default=[], description="Names of your secrets that it gets as variables.")
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Self:

@@ -21,6 +21,7 @@ from vmpool.client._async.files import AsyncFiles
 from vmpool.client._async.forwarding import forwarding
 from vmpool.client._async.handle import AsyncVMHandle
 from vmpool.client._async.jobs import AsyncJobs
+from vmpool.client._async.secrets import AsyncSecrets
 from vmpool.client._async.webhooks import AsyncWebhooks
 from vmpool.client.batch import Arrival
 from vmpool.client.forwards import Forward, Problem, silence
@@ -79,8 +80,8 @@ class AsyncClient:
     may be certified by; default: `VMPOOL_CA`, else the system's.
 
     `admin` is what administrators do, `executions` what is done with those that run, `contexts` are kernels
-    that remember, `events` what changes, `webhooks` where that is sent, `jobs` many runs of the same work.
-    Creating, executing
+    that remember, `events` what changes, `webhooks` where that is sent, `jobs` many runs of the same work,
+    `secrets` what executions may be given.  Creating, executing
     and taking a snapshot carry an idempotency key, so a broken connection never makes two of them.
     Connections are opened at the first call and closed by `aclose` or the end of a `with` block.  Everything
     raises `vmpool.client.errors.ClientError`.
@@ -104,6 +105,7 @@ class AsyncClient:
         self.webhooks = AsyncWebhooks(self._connection)
         self.jobs = AsyncJobs(self)
         self.contexts = AsyncContexts(self._connection)
+        self.secrets = AsyncSecrets(self._connection)
 
     async def __aenter__(self) -> Self:
         return self

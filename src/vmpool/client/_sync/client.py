@@ -21,6 +21,7 @@ from vmpool.client._sync.files import Files
 from vmpool.client._sync.forwarding import forwarding
 from vmpool.client._sync.handle import VMHandle
 from vmpool.client._sync.jobs import Jobs
+from vmpool.client._sync.secrets import Secrets
 from vmpool.client._sync.webhooks import Webhooks
 from vmpool.client.batch import Arrival
 from vmpool.client.forwards import Forward, Problem, silence
@@ -79,8 +80,8 @@ class Client:
     may be certified by; default: `VMPOOL_CA`, else the system's.
 
     `admin` is what administrators do, `executions` what is done with those that run, `contexts` are kernels
-    that remember, `events` what changes, `webhooks` where that is sent, `jobs` many runs of the same work.
-    Creating, executing
+    that remember, `events` what changes, `webhooks` where that is sent, `jobs` many runs of the same work,
+    `secrets` what executions may be given.  Creating, executing
     and taking a snapshot carry an idempotency key, so a broken connection never makes two of them.
     Connections are opened at the first call and closed by `close` or the end of a `with` block.  Everything
     raises `vmpool.client.errors.ClientError`.
@@ -102,6 +103,7 @@ class Client:
         self.webhooks = Webhooks(self._connection)
         self.jobs = Jobs(self)
         self.contexts = Contexts(self._connection)
+        self.secrets = Secrets(self._connection)
 
     def __enter__(self) -> Self:
         return self

@@ -1,0 +1,33 @@
+"""Secrets: set and forgotten; no call answers a value."""
+
+from __future__ import annotations
+
+from vmpool.client._sync.connection import Connection
+from vmpool.client.models import Secret
+from vmpool.client.wire import Call
+
+PATH = "/api/secrets"
+
+
+class Secrets:
+    """Your secrets, which executions get that name them."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def set(self, name: str, value: str, vm: int | str | None = None) -> Secret:
+        """Keep a value under this name.  vm: for executions in this VM only."""
+        call = Call("PUT", f"{PATH}/{name}", {"value": value}, params=_of(vm))
+        return self._connection.one(Secret, call)
+
+    def list(self) -> list[Secret]:
+        """Yours, newest first, without their values."""
+        return self._connection.all(Secret, PATH)
+
+    def delete(self, name: str, vm: int | str | None = None) -> None:
+        """Forget one."""
+        self._connection.send(Call("DELETE", f"{PATH}/{name}", params=_of(vm)))
+
+
+def _of(vm: int | str | None) -> dict[str, str | int]:
+    return {} if vm is None else {"vm": vm}
