@@ -194,6 +194,11 @@ async def test_node_as_its_repl(world: World, tmp_path: Path) -> None:
         error = failed.outputs[-1]
         assert isinstance(error, Raised) and (error.name, error.value) == ("TypeError", "no")
         assert "kernel_node" not in error.trace
+        torn = await site.run(node, r"console.log('\\ud800', '\ud800', '\u{1f600}'.repeat(20000)); 1")
+        text = written(torn)
+        assert text == "\\ud800 \ufffd " + "\U0001f600" * 20000 + "\n"
+        large = await site.run(node, "display({'text/html': '€'.repeat(3 << 20), 'a/b': 1}, {raw: true}); 1")
+        assert forms(large) == {"a/b": 1}
         await site.run(node, "setTimeout(() => { throw new Error('late') }, 1); Promise.reject(1)")
         child = "require('child_process').execSync('echo child', {stdio: 'inherit'}); 1"
         result = await site.run(node, child)

@@ -99,6 +99,10 @@ def test_a_form_that_is_too_large_or_broken(python: Python) -> None:
     found = python.run("display({'text/html': 'x' * (5 << 20), 'text/plain': 'p'}, raw=True)")
     assert found[0]["s"] == "stderr" and "too large" in found[0]["d"]
     assert found[1]["m"] == {"text/plain": "p"}
+    wide = python.run("display({'text/html': '€' * (3 << 20), 'text/plain': '\\0' * (1 << 20)}, raw=True)")
+    assert "text/html of 9437186 bytes" in wide[0]["d"] and wide[1]["m"]["text/plain"].endswith("(cut)")
+    assert len(python.run("display({f'a/{n}': n for n in range(99)}, raw=True)")[0]["m"]) == 32
+    assert python.run("print('\\ud800')")[0]["d"] == "?\n"
     broken = "class B:\n    def __repr__(self): raise ValueError('no')\n    def _repr_html_(self): 1 / 0\nB()"
     assert "ValueError: no" in python.run(broken)[0]["m"]["text/plain"]
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from vmpool.domain.code_context import CellState, Raised, Shown, Text
-from vmpool.pool.contexts.cell import MOST_BYTES, MOST_OUTPUTS, OUTPUT_COST, Cell
+from vmpool.pool.contexts.cell import MOST_BYTES, MOST_OUTPUTS, OUTPUT_COST, Budget, Cell
 from vmpool.pool.contexts.wire import (
     LARGEST_FRAME,
     BrokenKernel,
@@ -122,9 +122,24 @@ def test_a_cell_keeps_no_more_than_it_may() -> None:
         many.add(Text("stdout", "."))
     many.end(CellState.OK)
     assert many.result.truncated and many.result.outputs == (Text("stdout", "." * MOST_OUTPUTS),)
+    wide = Cell("", 1)
+    wide.add(Text("stdout", "€" * (3 << 20)))  # four bytes each, if one of them is beyond the first plane
+    assert wide.truncated
     deep = Cell("", 1)
     deep.add(Shown({"application/json": [["x" * 1000] * 100] * 100}, True))
     assert deep.truncated
+
+
+def test_cells_of_one_vm_share_what_they_may_keep() -> None:
+    budget = Budget(10_000)
+    first, second = Cell("", 1, budget), Cell("", 1, budget)
+    first.add(Text("stdout", "x" * 6000))
+    second.add(Text("stdout", "x" * 6000))
+    assert (first.truncated, second.truncated) == (False, True)
+    del first
+    third = Cell("", 1, budget)
+    third.add(Text("stdout", "x" * 6000))
+    assert not third.truncated
 
 
 def test_neighbouring_text_is_one_output() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import AsyncGenerator
 from time import perf_counter
 
@@ -11,6 +12,8 @@ from vmpool.domain.code_context import CellOutput, CellResult, CellState, Raised
 
 MOST_BYTES = 8 << 20
 """Of one cell's outputs together; what comes after is counted as truncated."""
+MOST_BYTES_OF_VM = 32 << 20
+"""Of all cells of one VM that somebody still reads."""
 MOST_OUTPUTS = 20_000
 OUTPUT_COST = 128
 """Bytes an output takes beside its content, roughly."""
@@ -18,11 +21,48 @@ JOINED = 64 << 10
 """Characters up to which neighbouring pieces of text are one output of the result."""
 
 
+class Budget:
+    """What the cells of one VM may keep together, as long as somebody holds them: bytes."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+
+    def take(self, size: int) -> bool:
+        """Whether there is room for so much more, which is then taken."""
+        if size > self._left:
+            return False
+        self._left -= size
+        return True
+
+    def give(self, size: int) -> None:
+        """So much is not kept any more."""
+        self._left += size
+
+
+class _Kept:
+    """How much of a budget one cell has."""
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self.size = 0
+
+    def take(self, size: int) -> bool:
+        if self.size + size > MOST_BYTES or not self._budget.take(size):
+            return False
+        self.size += size
+        return True
+
+    def give_back(self) -> None:
+        self._budget.give(self.size)
+        self.size = 0
+
+
 class Cell:
     """state: None until it has ended.  number: 0 until it runs.  timeout: seconds, from then on.
-    interrupted: somebody asked for its end.  ended_on: streams on which its end has come."""
+    interrupted: somebody asked for its end.  ended_on: streams on which its end has come.  budget: default:
+    its own."""
 
-    def __init__(self, code: str, timeout: float) -> None:
+    def __init__(self, code: str, timeout: float, budget: Budget | None = None) -> None:
         self.code = code
         self.timeout = timeout
         self.number = 0
@@ -34,7 +74,8 @@ class Cell:
         self.done = anyio.Event()
         self.truncated = False
         self._outputs: list[CellOutput] = []
-        self._cost = 0
+        self._kept = _Kept(budget or Budget(MOST_BYTES))
+        weakref.finalize(self, self._kept.give_back)  # when the last who reads it has gone
         self._began = self._ended = 0.0
         self._news = anyio.Event()
 
@@ -46,10 +87,9 @@ class Cell:
     def add(self, output: CellOutput) -> None:
         """Keep what it has put out, as long as there is room."""
         cost = OUTPUT_COST + _size(output)
-        if self._cost + cost > MOST_BYTES or len(self._outputs) >= MOST_OUTPUTS:
+        if len(self._outputs) >= MOST_OUTPUTS or not self._kept.take(cost):
             self.truncated = True
             return
-        self._cost += cost
         self._outputs.append(output)
         self._tell()
 
@@ -101,17 +141,17 @@ class Cell:
 def _size(output: CellOutput) -> int:
     match output:
         case Text():
-            return len(output.text)
+            return _extent(output.text)
         case Shown():
             return sum(_extent(form) + len(mime) for mime, form in output.forms.items())
         case Raised():
-            return len(output.name) + len(output.value) + len(output.trace)
+            return _extent(output.name) + _extent(output.value) + _extent(output.trace)
 
 
 def _extent(form: object) -> int:
     """What a form takes, roughly; deep ones are bounded by who parsed them."""
     if isinstance(form, str):
-        return len(form)
+        return len(form) if form.isascii() else 4 * len(form)  # as it lies in memory, at most
     if isinstance(form, dict):
         return sum(len(name) + _extent(value) for name, value in form.items()) + 64
     if isinstance(form, list):

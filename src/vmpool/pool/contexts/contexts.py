@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from weakref import WeakValueDictionary
 
 import anyio
 
@@ -20,7 +21,7 @@ from vmpool.errors import (
     VMNotRunning,
 )
 from vmpool.pool.context import Context, key_of
-from vmpool.pool.contexts.cell import Cell
+from vmpool.pool.contexts.cell import MOST_BYTES_OF_VM, Budget, Cell
 from vmpool.pool.contexts.kernels import agent_id, first_input, kernel_language, spec_of
 from vmpool.pool.contexts.live import LiveContext
 from vmpool.telemetry import log_context
@@ -44,6 +45,7 @@ class Contexts:
         self._context = context
         self._live: dict[int, LiveContext] = {}
         self._finding: dict[int, anyio.Lock] = {}
+        self._budgets: WeakValueDictionary[int, Budget] = WeakValueDictionary()
 
     def running(self, vm_id: int) -> int:
         """How many cells run in this VM now."""
@@ -92,7 +94,7 @@ class Contexts:
         if "\0" in code:
             raise InvalidRequest("code", "must not hold the character NUL")
         live = await self._find(vm, await self._context.store.contexts.get(vm.id, context_id))
-        cell = Cell(code, timeout)
+        cell = Cell(code, timeout, self._budget(vm.id))
         live.line_up(cell)
         self._context.tasks.start_soon(live.carry, cell)
         return cell
@@ -135,6 +137,13 @@ class Contexts:
             raise VMNotRunning(vm.id, vm.state.value)
         if self._context.closing:
             raise AgentUnreachable("the server is shutting down", dispatch="never_dispatched")
+
+    def _budget(self, vm_id: int) -> Budget:
+        """Shared by the VM's cells; nothing is kept for a VM that has none."""
+        budget = self._budgets.get(vm_id)
+        if budget is None:
+            budget = self._budgets[vm_id] = Budget(MOST_BYTES_OF_VM)
+        return budget
 
     def _holding(self, context_id: int) -> anyio.Lock:
         """Held by who starts, finds or ends its kernel."""

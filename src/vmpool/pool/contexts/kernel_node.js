@@ -18,6 +18,8 @@ const RAW = 2;
 const PIECE = 32 << 10;
 const LARGEST_BUNDLE = 4 << 20;
 const LONGEST_TEXT = 256 << 10;
+const LONGEST_NAME = 255;
+const MOST_FORMS = 32;
 const MARK = process.argv[2];
 const OWN = /\(node:|at node:|at new Promise/;
 const DISPLAY = Symbol.for("Jupyter.display");
@@ -36,30 +38,35 @@ function writeAll(descriptor, text) {
   }
 }
 
-const send = (message) => writeAll(WIRE, JSON.stringify(message) + "\n");
+// Half a pair of surrogates is no text, and no JSON for those who look closely.
+const encoded = (value) =>
+  (JSON.stringify(value) ?? "").replace(/(?<!\\)((?:\\\\)*)\\ud[89a-f][0-9a-f]{2}/g, "$1\\ufffd");
+
+const send = (message) => writeAll(WIRE, encoded(message) + "\n");
 
 function say(stream, text) {
-  for (let at = 0; at < text.length; at += PIECE) {
-    send({ t: "text", n: number, s: stream, d: text.slice(at, at + PIECE) });
+  for (let at = 0, end; at < text.length; at = end) {
+    end = Math.min(at + PIECE, text.length);
+    if (end < text.length && (text.charCodeAt(end - 1) & 0xfc00) === 0xd800) end -= 1; // within a pair
+    send({ t: "text", n: number, s: stream, d: text.slice(at, end) });
   }
 }
 
 function show(kind, forms) {
   const fitting = {};
   let left = LARGEST_BUNDLE;
-  for (let [mime, form] of Object.entries(forms)) {
+  for (let [mime, form] of Object.entries(forms).slice(0, MOST_FORMS)) {
     if (ArrayBuffer.isView(form)) form = Buffer.from(form).toString("base64");
-    let size = (typeof form === "string" ? form : JSON.stringify(form) ?? "").length;
-    if (mime === "text/plain" && size > LONGEST_TEXT) {
+    if (mime === "text/plain" && String(form).length > LONGEST_TEXT) {
       form = String(form).slice(0, LONGEST_TEXT) + "\n... (cut)";
-      size = LONGEST_TEXT;
     }
-    if (form === undefined) continue;
+    const size = Buffer.byteLength(encoded(form));
+    if (size === 0) continue; // undefined, or a function
     if (size > left) {
       say("stderr", `(${mime} of ${size} bytes is too large to be shown)\n`);
       continue;
     }
-    fitting[mime] = form;
+    fitting[mime.slice(0, LONGEST_NAME)] = form;
     left -= size;
   }
   send({ t: "show", n: number, k: kind, m: fitting });
@@ -139,7 +146,7 @@ function problemOf(thrown) {
   } catch {
     trace = "<it cannot be shown>";
   }
-  return { name, value: value.slice(0, LONGEST_TEXT), trace: trace.slice(0, LONGEST_TEXT) };
+  return { name: name.slice(0, LONGEST_NAME), value: value.slice(0, LONGEST_TEXT), trace: trace.slice(0, LONGEST_TEXT) };
 }
 
 const interrupted = () => ({ name: "Interrupted", value: "", trace: "Interrupted" });

@@ -31,6 +31,8 @@ from typing import Any
 PIECE = 32 << 10
 LARGEST_BUNDLE = 4 << 20
 LONGEST_TEXT = 256 << 10
+LONGEST_NAME = 255
+MOST_FORMS = 32
 KEPT_SOURCES = 1000
 RICH = (
     ("text/html", "_repr_html_"),
@@ -52,8 +54,7 @@ class Wire:
 
     def send(self, **message: object) -> None:
         """One message."""
-        text = json.dumps(message, ensure_ascii=False, separators=(",", ":"))
-        data = memoryview(text.encode("utf-8", "replace") + b"\n")
+        data = memoryview(_encoded(message) + b"\n")
         with self._lock:
             while data:
                 data = data[os.write(self._descriptor, data) :]
@@ -186,12 +187,12 @@ class Kernel:
         self._flush()
         fitting: dict[str, object] = {}
         left = LARGEST_BUNDLE
-        for mime, form in data.items():
-            size = len(form) if isinstance(form, str) else len(json.dumps(form))
-            if mime == "text/plain" and isinstance(form, str) and size > LONGEST_TEXT:
-                form, size = form[:LONGEST_TEXT] + "\n... (cut)", LONGEST_TEXT
+        for mime, form in list(data.items())[:MOST_FORMS]:
+            if mime == "text/plain" and isinstance(form, str) and len(form) > LONGEST_TEXT:
+                form = form[:LONGEST_TEXT] + "\n... (cut)"
+            size = len(_encoded(form))
             if size <= left:
-                fitting[str(mime)] = form
+                fitting[str(mime)[:LONGEST_NAME]] = form
                 left -= size
             else:
                 self.say("stderr", f"({mime} of {size} bytes is too large to be shown)\n")
@@ -331,7 +332,7 @@ class Kernel:
         except Exception as another:  # its own __str__
             text = value = f"<it cannot be shown: {type(another).__name__}>"
         return {
-            "name": type(error).__name__,
+            "name": type(error).__name__[:LONGEST_NAME],
             "value": value[:LONGEST_TEXT],
             "trace": _shortened(text),
         }
@@ -366,6 +367,10 @@ class Kernel:
         for module in found:
             module.display = self.display
             module.publish_display_data = self.publish
+
+
+def _encoded(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
 def forms_of(value: Any) -> dict[str, object]:
