@@ -9,7 +9,8 @@ import pytest
 
 from vmpool.backends.base import MachineKey
 from vmpool.domain import VM, VMState
-from vmpool.domain.code_context import CellResult, CellState, ContextState, Raised, Shown, Text
+from vmpool.domain.code_context import CellOutput, CellResult, CellState, ContextState, Raised, Shown, Text
+from vmpool.domain.secret import Mask
 from vmpool.errors import (
     ContextDead,
     ContextNotFound,
@@ -20,6 +21,7 @@ from vmpool.errors import (
     VMNotRunning,
 )
 from vmpool.pool.contexts.contexts import MOST_CONTEXTS
+from vmpool.pool.contexts.hiding import Hiding
 from vmpool.pool.contexts.live import MOST_WAITING
 from vmpool.pool.requests import VMRequest
 from vmpool.pool.vm_pool_manager import VMPoolManager
@@ -254,6 +256,43 @@ async def test_a_cell_keeps_its_vm_from_being_idle(world: World) -> None:
         await pool.contexts.interrupt(vm, context)
         await cell.done.wait()
         await world.until_state(pool, vm.id, VMState.STOPPED)
+
+
+async def test_secrets_are_hidden(world: World) -> None:
+    value_of_it = "correct-horse-battery"
+    hidden = "*" * len(value_of_it)
+    async with world.server() as pool:
+        vm = await pool.create_vm(world.ada, vm_request())
+        context = await make(pool, vm)
+        await run(pool, vm, context, f"x = '{value_of_it}'")
+        assert (await run(pool, vm, context, "x")).outputs == (value(repr(value_of_it)),)
+        await pool.set_secret(world.ada, None, "TOKEN", value_of_it)
+        result = await run(pool, vm, context, "print('a', x, 'correct')\nx")
+        assert result.outputs == (Text("stdout", f"a {hidden} correct\n"), value(repr(hidden)))
+        failed = await run(pool, vm, context, "raise ValueError(x)")
+        error = failed.outputs[-1]
+        assert isinstance(error, Raised) and error.value == hidden and value_of_it not in error.trace
+        await run(pool, vm, context, "import sys\nprint(x)\nsys.exit(1)")
+        dead = await pool.contexts.get(vm, context)
+        assert hidden in (dead.context.failure or "") and value_of_it not in (dead.context.failure or "")
+
+
+def test_a_secret_is_hidden_however_it_is_cut() -> None:
+    hiding = Hiding(Mask(["correct-horse", "né-é-é-é"]))
+    pieces: list[CellOutput] = [
+        Text("stdout", part) for part in ("a cor", "rect-", "horse né-", "é-é", "-é cor")
+    ]
+    pieces += [
+        Shown(
+            {"text/html": "<b>correct-horse", "application/json": {"correct-horse": ["né-é-é-é", 1]}}, False
+        )
+    ]
+    found = [output for piece in pieces for output in hiding.shown(piece)] + hiding.rest()
+    written = "".join(output.text for output in found if isinstance(output, Text))
+    assert written == "a ************* ************ cor"
+    assert found[-1] == Shown(
+        {"text/html": "<b>*************", "application/json": {"*************": ["************", 1]}}, False
+    )
 
 
 async def test_rows_of_a_vm_that_is_gone_go_with_it(world: World) -> None:

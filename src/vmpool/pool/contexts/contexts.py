@@ -8,6 +8,7 @@ from weakref import WeakValueDictionary
 
 import anyio
 
+from vmpool.agent.base import Process
 from vmpool.agent.messages import Reason
 from vmpool.domain import VM, VMState
 from vmpool.domain.code_context import CodeContext, CodeContextView, ContextState
@@ -183,7 +184,7 @@ class Contexts:
             return None
         process = await client.start(agent_id(row), spec_of(vm, row))
         await client.ping()  # what was written to it before is known after this
-        live = self._followed(vm, LiveContext(row, process, lambda: self._used(vm.id)))
+        live = self._followed(vm, row, process)
         await live.ask()
         return live
 
@@ -196,7 +197,7 @@ class Contexts:
             if error.reason in (Reason.NOT_FOUND, Reason.PERMISSION, Reason.NOT_A_FILE):
                 raise InvalidRequest("cwd", f"'{row.cwd}' cannot be used: {error.message}") from error
             raise
-        live = self._followed(vm, LiveContext(row, process, lambda: self._used(vm.id)))
+        live = self._followed(vm, row, process)
         await live.write(first_input(row))
         with anyio.move_on_after(START_PATIENCE):
             await live.ready.wait()
@@ -207,7 +208,9 @@ class Contexts:
         self._used(vm.id)
         return live
 
-    def _followed(self, vm: VM, live: LiveContext) -> LiveContext:
+    def _followed(self, vm: VM, row: CodeContext, process: Process) -> LiveContext:
+        secrets = self._context.secrets
+        live = LiveContext(row, process, lambda: self._used(vm.id), lambda: secrets.mask(vm))
         self._live[live.context.id] = live
         self._context.tasks.start_soon(self._follow, vm, live)
         return live

@@ -10,9 +10,11 @@ from collections.abc import Callable
 import anyio
 
 from vmpool.agent.base import Exit, Process
-from vmpool.domain.code_context import CellState, CodeContext, ContextState, Raised, Shown, Text
+from vmpool.domain.code_context import CellOutput, CellState, CodeContext, ContextState, Raised, Shown, Text
+from vmpool.domain.secret import Mask
 from vmpool.errors import ContextDead, InfrastructureFailure, TooManyCells
 from vmpool.pool.contexts.cell import Cell
+from vmpool.pool.contexts.hiding import Hiding
 from vmpool.pool.contexts.kernels import KERNELS, mark_of
 from vmpool.pool.contexts.wire import BrokenKernel, Ended, Message, Ready, Synced
 
@@ -26,9 +28,15 @@ KEPT_WORDS = 2000
 
 class LiveContext:
     """failure: why it is dead, once it is.  cells: how many it has begun.  ready: set once it takes cells, or
-    never will.  used: told when a cell begins and when it ends."""
+    never will.  used: told when a cell begins and when it ends.  mask: what hides the secrets of its VM."""
 
-    def __init__(self, context: CodeContext, process: Process, used: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        context: CodeContext,
+        process: Process,
+        used: Callable[[], None],
+        mask: Callable[[], Mask | None],
+    ) -> None:
         self.context = context
         self.failure: str | None = None
         self.cells = 0
@@ -42,6 +50,9 @@ class LiveContext:
         self._waiting: deque[Cell] = deque()
         self._asked: str | None = None
         self._words = ""
+        self._mask = mask
+        self._hiding: Hiding | None = None
+        self._hide()
         self._changed = anyio.Event()
 
     @property
@@ -135,6 +146,7 @@ class LiveContext:
 
     def ended(self, exit: Exit) -> None:
         """It has ended by itself, or somebody in the VM ended it."""
+        self._let_out()
         how = f"its kernel ended with exit code {exit.exit_code}"
         if exit.signal == signal.SIGKILL:
             how += " (killed: out of memory, or by somebody in the VM)"
@@ -162,11 +174,27 @@ class LiveContext:
                 elif cell is not None and message.number == cell.number:
                     self._cell_ended(cell, message)
             case Text() | Shown() | Raised():
-                if isinstance(message, Text):
-                    self._words = (self._words + message.text)[-KEPT_WORDS:]
                 if cell is not None:
                     cell.failed |= isinstance(message, Raised)
-                    cell.add(message)
+                for output in [message] if self._hiding is None else self._hiding.shown(message):
+                    self._put_out(cell, output)
+
+    def _put_out(self, cell: Cell | None, output: CellOutput) -> None:
+        if isinstance(output, Text):
+            self._words = (self._words + output.text)[-KEPT_WORDS:]
+        if cell is not None:
+            cell.add(output)
+
+    def _hide(self) -> None:
+        """From now on the secrets that its VM has now."""
+        self._let_out()
+        mask = self._mask()
+        self._hiding = None if mask is None else Hiding(mask)
+
+    def _let_out(self) -> None:
+        """What was held back."""
+        for output in self._hiding.rest() if self._hiding is not None else ():
+            self._put_out(self._current, output)
 
     def _cell_ended(self, cell: Cell, message: Ended) -> None:
         if message.status and not self._kernel.frames and not cell.failed:
@@ -174,6 +202,7 @@ class LiveContext:
         cell.failed |= message.status != 0
         cell.ended_on.add(message.stream)
         if cell.ended_on >= self._kernel.ends_on:
+            self._let_out()
             self._current = None
             self._words = ""
             cell.end(cell.judged())
@@ -186,6 +215,7 @@ class LiveContext:
     def _over(self, reason: str, state: CellState) -> None:
         if self.failure is not None:
             return
+        self._let_out()
         self.failure = reason
         self.ready.set()
         current, self._current = self._current, None
@@ -202,6 +232,7 @@ class LiveContext:
         while cell.state is None:
             if self._current is None and self._asked is None and self._waiting and self._waiting[0] is cell:
                 self._waiting.popleft()
+                self._hide()
                 self._current = cell
                 self.cells += 1
                 cell.begin(self.cells)
