@@ -18,6 +18,14 @@ OFF_THE_WAY: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "vmpool.agent.connection:Connection._read: await self._stream.receive(_RECEIVE_BYTES)",
             "vmpool.agent.connection:Connection._flush: await self._stream.send(b''.join(self._outgoing))",
         ),
+        "PostgreSQL, which no scene has": (
+            "vmpool.store.events:Events.append: await self._database.write(work)",
+        ),
+        "secrets of a VM's own, which nothing here has": (
+            "vmpool.pool.lifecycle:Lifecycle.destroy: await context.secrets.forget_vm(vm)",
+            "vmpool.pool.secrets:Secrets.forget_vm: await self._rows.forget_vm(vm.id)",
+            "vmpool.store.secrets:Secrets.forget_vm: await self._database.write(work)",
+        ),
         "traces that nobody collects": (
             "vmpool.api.observed:Observed.__call__: await self._app(scope, receive, sending)",
         ),

@@ -185,6 +185,7 @@ def secret(of: domain_secret.Secret) -> Secret:
         id=of.id,
         name=of.name,
         vm_id=of.vm_id,
+        hosts=list(of.hosts),
         created_at=stamp(of.created_at),
         updated_at=stamp(of.updated_at),
     )

@@ -35,8 +35,8 @@ async def set_secret(
     request: Request, caller: Caller, secret_name: Name, body: SetSecret, vm: OfVM = None
 ) -> Secret:
     """In the place of one of the same name.  Executions get it that name it in `secrets`."""
-    kept = await Services.of(request).pool.set_secret(caller.id, vm, secret_name, body.value)
-    note(request, target=f"secret={secret_name}", vm_id=kept.vm_id)
+    kept = await Services.of(request).pool.set_secret(caller.id, vm, secret_name, body.value, body.hosts)
+    note(request, target=f"secret={secret_name}", vm_id=kept.vm_id, hosts=body.hosts)
     return answers.secret(kept)
 
 

@@ -20,7 +20,18 @@ VMOption = Annotated[
 
 
 @app.command(name="set")
-def set_(name: NameArgument, vm: VMOption = None) -> None:
+def set_(
+    name: NameArgument,
+    vm: VMOption = None,
+    host: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--host",
+            metavar="HOST",
+            help="Never into a VM: put into plain HTTP requests to this host, for {{NAME}} in a header.",
+        ),
+    ] = None,
+) -> None:
     """Keep a secret: its value comes on standard input, never as an argument. A line end is left out.
 
     \b
@@ -37,7 +48,7 @@ def set_(name: NameArgument, vm: VMOption = None) -> None:
         except UnicodeDecodeError as error:
             raise typer.BadParameter("is not UTF-8 text", param_hint="standard input") from error
     with Client() as client:
-        client.secrets.set(name, value, vm)
+        client.secrets.set(name, value, vm, host or ())
 
 
 @app.command(name="list")
@@ -50,8 +61,10 @@ def list_(as_json: JSONOption = False) -> None:
     if as_json:
         render.show_json(found)
     else:
-        rows = [(one.name, one.vm_id or "all", render.ago(one.updated_at)) for one in found]
-        render.table(("name", "vm", "set"), rows)
+        rows = [
+            (one.name, one.vm_id or "all", " ".join(one.hosts), render.ago(one.updated_at)) for one in found
+        ]
+        render.table(("name", "vm", "hosts", "set"), rows)
 
 
 @app.command()

@@ -470,11 +470,15 @@ class Delivery(Answer):
 
 
 class Secret(Answer):
-    """A secret without its value.  vm_id: for executions in this VM only; None: in all of yours."""
+    """A secret without its value.  vm_id: for this VM only; None: for all of yours.
+
+    hosts: put into requests to these, never given to executions.
+    """
 
     id: int
     name: str
     vm_id: int | None
+    hosts: list[str]
     created_at: datetime
     updated_at: datetime
 

@@ -12,13 +12,20 @@ NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 SHORTEST = 8
 """Bytes of a value: hiding shorter ones would make any output unreadable, and hide nothing."""
 LONGEST = 8192
+MAX_HOSTS = 8
+"""That one secret is for."""
+SENDABLE = re.compile(r"[\x20-\x7e]+")
+"""What a value may be that is put into a header."""
 MAX_SECRETS = 64
 """Of one user, those of VMs included."""
 
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """One of a user's, without its value.  vm_id: for this VM only; None: for all.  Times are naive UTC."""
+    """One of a user's, without its value.  vm_id: for this VM only; None: for all.  Times are naive UTC.
+
+    hosts: it never enters a VM, and is put into requests to these.
+    """
 
     id: int
     user_id: int
@@ -26,6 +33,7 @@ class Secret:
     name: str
     created_at: datetime
     updated_at: datetime
+    hosts: tuple[str, ...] = ()
 
 
 def problem_of_value(value: str) -> str | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Literal
 
 import anyio
@@ -11,6 +13,9 @@ from vmpool.network import http, socks
 from vmpool.network.destinations import Destination
 from vmpool.network.outcomes import Outcome
 from vmpool.network.relay import CHUNK, STREAM_ERRORS, GuestStream, Meter, Stream, pump, relay
+
+Secrets = Callable[[Destination], Mapping[bytes, bytes]]
+"""What a VM's requests to a destination may be given: name → value."""
 
 
 class Misunderstood(Exception):
@@ -31,6 +36,9 @@ class Asking(abc.ABC):
         self.to = to
         self._guest = guest
         self._rest = rest
+
+    def fill(self, secrets: Secrets) -> None:  # noqa: B027 - only requests have headers
+        """Put the secrets in that it names and that are meant for where it goes."""
 
     @abc.abstractmethod
     async def refuse(self, outcome: Outcome) -> None:
@@ -92,6 +100,11 @@ class Request(Asking):
     def __init__(self, forward: http.Forward, guest: GuestStream, rest: bytes) -> None:
         super().__init__(forward.to, guest, rest)
         self._forward = forward
+
+    def fill(self, secrets: Secrets) -> None:
+        if b"{{" in self._forward.head:
+            head = http.filled(self._forward.head, secrets(self.to))
+            self._forward = replace(self._forward, head=head)
 
     async def refuse(self, outcome: Outcome) -> None:
         await _answer(self._guest, outcome)

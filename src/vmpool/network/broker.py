@@ -6,7 +6,7 @@ may go (`reach`), carrying (`relay`), and an entry in the journal whatever came 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -15,7 +15,7 @@ import anyio
 
 from vmpool.domain.network import NetworkEntry, NetworkPolicy, NetworkVerdict
 from vmpool.network.addresses import Address
-from vmpool.network.asking import Asking, Direct, Misunderstood, ask
+from vmpool.network.asking import Asking, Direct, Misunderstood, Secrets, ask
 from vmpool.network.destinations import LONGEST_NAME, BadDestination, Destination
 from vmpool.network.dialling import is_own
 from vmpool.network.journal import Journal
@@ -79,14 +79,28 @@ class _Account:
     port: int = 0
 
 
+def _no_secrets(to: Destination) -> Mapping[bytes, bytes]:
+    return {}
+
+
 class Broker:
-    """bytes_spent: what the VM has used of its `max_bytes` before, under an earlier server."""
+    """bytes_spent: what the VM has used of its `max_bytes` before, under an earlier server.
+
+    secrets: what its requests may be given on their way out.
+    """
 
     def __init__(
-        self, around: Surroundings, policy: NetworkPolicy, peers: Peers, *, bytes_spent: int = 0
+        self,
+        around: Surroundings,
+        policy: NetworkPolicy,
+        peers: Peers,
+        *,
+        bytes_spent: int = 0,
+        secrets: Secrets = _no_secrets,
     ) -> None:
         self.around = around
         self._peers = peers
+        self._secrets = secrets
         self._rate = Rate()
         self._lane = Lane()
         self._serving = 0
@@ -221,6 +235,8 @@ class Broker:
         problem: str | None = None
         with flow.meter.scope as scope:
             flow.meter.touch()
+            if flow.address is not None:  # never to another VM, whatever that is called
+                asking.fill(self._secrets)
             problem = await asking.carry(far, flow.meter)
         if scope.cancelled_caught and flow.cut is None:
             flow.cut = "idle_timeout"

@@ -8,6 +8,7 @@ and what two readers could understand differently (both lengths, a folded line, 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -27,6 +28,7 @@ _VERSION = re.compile(rb"HTTP/1\.[01]")
 _STATUS = re.compile(rb"(HTTP/1\.[01]) ([1-5][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
 _DIGITS = re.compile(rb"[0-9]{1,15}")
 _HEX = re.compile(rb"[0-9A-Fa-f]{1,15}")
+_NAMED = re.compile(rb"\{\{([A-Za-z_][A-Za-z0-9_]{0,63})\}\}")
 
 HOP_BY_HOP = frozenset(
     {
@@ -285,6 +287,15 @@ def parse_response(head: bytes) -> tuple[int, bytes]:
         headers.append((b"Connection", b"close"))
     lines = [message.first, *(b"%b: %b" % header for header in headers)]
     return status, b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+def filled(head: bytes, values: Mapping[bytes, bytes]) -> bytes:
+    """A request's head with `{{NAME}}` in its headers replaced by the value of that name, where there is one.
+
+    The request line and `Host`, its first two lines, stay as they are: addresses end up in logs.
+    """
+    first, host, rest = head.split(b"\r\n", 2)
+    return b"\r\n".join((first, host, _NAMED.sub(lambda found: values.get(found[1], found[0]), rest)))
 
 
 ESTABLISHED: Final = b"HTTP/1.1 200 Connection established\r\n\r\n"

@@ -315,24 +315,21 @@ class Executions:
                 return event
             if run.masked is not None:
                 shown = run.shown(event)
-                if shown is not None and self._take(run, shown, spool):
-                    await spool.flush()
-                continue
+                if shown is None:
+                    continue
+                event = shown
             run.take(event, context.feed, context.clock() if context.feed.followed(run.vm.id) else None)
             if spool.add(event.stream, event.data):
                 await spool.flush()
         raise AgentUnreachable("the agent's events ended early", dispatch="outcome_unknown")
 
-    def _take(self, run: Run, output: Output, spool: SpooledOutput | None) -> bool:
-        """Keep a piece, and hand it to those who follow the VM; whether the spool must be flushed."""
-        context = self._context
-        run.take(output, context.feed, context.clock() if context.feed.followed(run.vm.id) else None)
-        return spool is not None and spool.add(output.stream, output.data)
-
     def _take_rest(self, run: Run, spool: SpooledOutput | None) -> None:
         """What was held back of its output, nothing more coming."""
+        context = self._context
         for output in run.rest():
-            self._take(run, output, spool)
+            run.take(output, context.feed, context.clock() if context.feed.followed(run.vm.id) else None)
+            if spool is not None:
+                spool.add(output.stream, output.data)
 
     async def _record(self, run: Run, execution: Execution, exit: Exit) -> None:
         """Write the row and answer the caller; with a database that fails, answer and try until it works.

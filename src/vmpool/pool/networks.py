@@ -12,6 +12,7 @@ import itertools
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import NoReturn
 
 import anyio
@@ -92,7 +93,13 @@ class Networks:
         broker = self._brokers.get(vm.id)
         if broker is None:
             group = _Group(self._context, vm.id)
-            broker = Broker(self._around, vm.network_policy, group, bytes_spent=vm.network_bytes)
+            broker = Broker(
+                self._around,
+                vm.network_policy,
+                group,
+                bytes_spent=vm.network_bytes,
+                secrets=partial(self._context.secrets.sent, vm.user_id, vm.id),
+            )
             self._brokers[vm.id] = broker
             self._written[vm.id] = vm.network_bytes
         return broker

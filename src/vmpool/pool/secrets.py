@@ -6,7 +6,7 @@ import base64
 import logging
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -15,8 +15,10 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from vmpool.domain import VM
-from vmpool.domain.secret import NAME, Mask, Secret, problem_of_value
+from vmpool.domain.secret import MAX_HOSTS, NAME, SENDABLE, Mask, Secret, problem_of_value
 from vmpool.errors import InvalidRequest, SecretNotFound
+from vmpool.network.destinations import Destination
+from vmpool.network.rules import Rule, parse_rules
 from vmpool.store.secrets import Secrets as Rows
 from vmpool.store.statedir import write_private
 
@@ -34,6 +36,7 @@ class Secrets:
         self._cipher = AESGCM(key)
         self.values: dict[int, dict[tuple[int | None, str], str]] = {}
         """By user; by VM, None for all of them, and name."""
+        self._rules: dict[tuple[int, int | None, str], tuple[Rule, ...]] = {}
         self._masks: dict[tuple[int, int], Mask] = {}
 
     @classmethod
@@ -45,25 +48,34 @@ class Secrets:
         found = cls(rows, await to_thread.run_sync(_key_in, path))
         for secret, sealed in await rows.all():
             try:
-                found._keep(secret.user_id, secret.vm_id, secret.name, found._opened(secret, sealed))
+                found._keep(secret, found._opened(secret, sealed))
             except InvalidTag:
                 logger.warning(
                     "secret %s of user %s has another key; set it again", secret.id, secret.user_id
                 )
         return found
 
-    async def set(self, user_id: int, vm: VM | None, name: str, value: str) -> Secret:
-        """Keep a value under this name; InvalidRequest, TooManySecrets.  vm: for executions in it only."""
+    async def set(
+        self, user_id: int, vm: VM | None, name: str, value: str, hosts: Sequence[str] = ()
+    ) -> Secret:
+        """Keep a value under this name; InvalidRequest, TooManySecrets.  vm: for this one only.
+
+        hosts: it is never given to executions, but put into requests to these.
+        """
         if NAME.fullmatch(name) is None:
             raise InvalidRequest("name", "must be a variable's: letters, digits and _, at most 64")
         problem = problem_of_value(value)
         if problem is not None:
             raise InvalidRequest("value", problem)
+        rules = _rules(hosts)
+        if rules and SENDABLE.fullmatch(value) is None:
+            raise InvalidRequest("value", "must be one line of printable ASCII to be put into headers")
         vm_id = None if vm is None else vm.id
         nonce = os.urandom(NONCE_BYTES)
-        sealed = nonce + self._cipher.encrypt(nonce, value.encode(), _bound(user_id, vm_id, name))
-        secret = await self._rows.set(user_id, vm_id, name, base64.b64encode(sealed).decode())
-        self._keep(user_id, vm_id, name, value)
+        sealed = nonce + self._cipher.encrypt(nonce, value.encode(), _bound(user_id, vm_id, name, hosts))
+        text = base64.b64encode(sealed).decode()
+        secret = await self._rows.set(user_id, vm_id, name, text, tuple(hosts))
+        self._keep(secret, value)
         return secret
 
     async def list(self, user_id: int) -> list[Secret]:
@@ -75,6 +87,7 @@ class Secrets:
         vm_id = None if vm is None else vm.id
         await self._rows.delete(user_id, vm_id, name)
         self.values.get(user_id, {}).pop((vm_id, name), None)
+        self._rules.pop((user_id, vm_id, name), None)
         self._forget_masks(user_id)
 
     async def forget_vm(self, vm: VM) -> None:
@@ -84,6 +97,7 @@ class Secrets:
             await self._rows.forget_vm(vm.id)
             for key in own:
                 del self.values[vm.user_id][key]
+                self._rules.pop((vm.user_id, *key), None)
             self._forget_masks(vm.user_id)
 
     def variables(self, vm: VM, names: Iterable[str]) -> dict[str, str]:
@@ -94,7 +108,22 @@ class Secrets:
             value = values.get((vm.id, name), values.get((None, name)))
             if value is None:
                 raise SecretNotFound(name)
+            at = vm.id if (vm.id, name) in values else None
+            if (vm.user_id, at, name) in self._rules:
+                raise InvalidRequest(
+                    "secrets", f"'{name}' is for its hosts: write {{{{{name}}}}} in a header"
+                )
             found[name] = value
+        return found
+
+    def sent(self, user_id: int, vm_id: int, to: Destination) -> dict[bytes, bytes]:
+        """What requests of this VM to a destination may be given: name → value."""
+        found = {}
+        for (of_vm, name), value in self.values.get(user_id, {}).items():
+            if of_vm not in (None, vm_id) or (of_vm is None and (vm_id, name) in self.values[user_id]):
+                continue
+            if any(rule.covers_name(to) for rule in self._rules.get((user_id, of_vm, name), ())):
+                found[name.encode()] = value.encode()
         return found
 
     def mask(self, vm: VM) -> Mask | None:
@@ -112,9 +141,13 @@ class Secrets:
             self._masks[key] = mask
         return mask or None
 
-    def _keep(self, user_id: int, vm_id: int | None, name: str, value: str) -> None:
-        self.values.setdefault(user_id, {})[vm_id, name] = value
-        self._forget_masks(user_id)
+    def _keep(self, secret: Secret, value: str) -> None:
+        self.values.setdefault(secret.user_id, {})[secret.vm_id, secret.name] = value
+        key = secret.user_id, secret.vm_id, secret.name
+        self._rules.pop(key, None)
+        if secret.hosts:
+            self._rules[key] = _rules(secret.hosts)
+        self._forget_masks(secret.user_id)
 
     def _forget_masks(self, user_id: int) -> None:
         for key in [key for key in self._masks if key[0] == user_id]:
@@ -122,13 +155,26 @@ class Secrets:
 
     def _opened(self, secret: Secret, sealed: str) -> str:
         raw = base64.b64decode(sealed)
-        bound = _bound(secret.user_id, secret.vm_id, secret.name)
+        bound = _bound(secret.user_id, secret.vm_id, secret.name, secret.hosts)
         return self._cipher.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], bound).decode()
 
 
-def _bound(user_id: int, vm_id: int | None, name: str) -> bytes:
-    """What a value is bound to, so that a row that is moved to somebody else opens nothing."""
-    return f"secret {user_id} {vm_id or 0} {name}".encode()
+def _bound(user_id: int, vm_id: int | None, name: str, hosts: Sequence[str]) -> bytes:
+    """What a value is bound to, so that a row that is moved to somebody else, or elsewhere, opens nothing."""
+    return " ".join(("secret", str(user_id), str(vm_id or 0), name, *hosts)).encode()
+
+
+def _rules(hosts: Sequence[str]) -> tuple[Rule, ...]:
+    """What a secret is for, parsed; InvalidRequest for what is no single host."""
+    if len(hosts) > MAX_HOSTS:
+        raise InvalidRequest("hosts", f"are more than {MAX_HOSTS}")
+    rules = parse_rules("hosts", hosts)
+    for place, rule in enumerate(rules):
+        if rule.name is None and not (rule.network is not None and rule.network.num_addresses == 1):
+            raise InvalidRequest(
+                f"hosts.{place}", f"'{rule.text[:80]}' must be one host, with :port or without"
+            )
+    return rules
 
 
 def _key_in(path: Path) -> bytes:

@@ -427,10 +427,17 @@ class VMPoolManager:
 
     # -- secrets
 
-    async def set_secret(self, user_id: int, reference: Reference | None, name: str, value: str) -> Secret:
+    async def set_secret(
+        self,
+        user_id: int,
+        reference: Reference | None,
+        name: str,
+        value: str,
+        hosts: Sequence[str] = (),
+    ) -> Secret:
         """Keep a secret, for one VM or for all of the user's; see `Secrets.set` for what it raises."""
         vm = None if reference is None else self._context.registry.find(user_id, reference)
-        return await self._context.secrets.set(user_id, vm, name, value)
+        return await self._context.secrets.set(user_id, vm, name, value, hosts)
 
     async def list_secrets(self, user_id: int) -> list[Secret]:
         """The user's secrets, without their values."""

@@ -365,6 +365,7 @@ class SecretRow(Base):
     vm_id: Mapped[int] = mapped_column(RowId)
     name: Mapped[str]
     sealed: Mapped[str]
+    hosts: Mapped[list[str]] = mapped_column(server_default="[]")
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 

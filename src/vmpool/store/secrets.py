@@ -26,7 +26,9 @@ class Secrets:
         self._database = database
         self._clock = clock
 
-    async def set(self, user_id: int, vm_id: int | None, name: str, sealed: str) -> Secret:
+    async def set(
+        self, user_id: int, vm_id: int | None, name: str, sealed: str, hosts: tuple[str, ...] = ()
+    ) -> Secret:
         """Keep it, in the place of one of the same name; TooManySecrets."""
         now = self._clock()
         where = (
@@ -39,7 +41,10 @@ class Secrets:
             if self._database.dialect == "postgresql":
                 connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
             changed = connection.execute(
-                update(SecretRow).where(*where).values(sealed=sealed, updated_at=now).returning(SecretRow)
+                update(SecretRow)
+                .where(*where)
+                .values(sealed=sealed, hosts=[*hosts], updated_at=now)
+                .returning(SecretRow)
             ).one_or_none()
             if changed is not None:
                 return _secret(changed)
@@ -51,6 +56,7 @@ class Secrets:
                 "vm_id": ALL_VMS if vm_id is None else vm_id,
                 "name": name,
                 "sealed": sealed,
+                "hosts": [*hosts],
                 "created_at": now,
                 "updated_at": now,
             }
@@ -104,4 +110,5 @@ def _secret(row: Row[Any]) -> Secret:
         name=row.name,
         created_at=row.created_at,
         updated_at=row.updated_at,
+        hosts=tuple(row.hosts),
     )

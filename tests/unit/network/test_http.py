@@ -6,6 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from vmpool.network import http
 from vmpool.network.http import (
     MAX_HEAD,
     BadRequest,
@@ -217,3 +218,23 @@ words = st.sampled_from(
 @given(st.lists(words, max_size=14).map(b"".join))
 def test_heads_of_likely_words_are_read_or_refused(head: bytes) -> None:
     test_any_head_is_read_or_refused.hypothesis.inner_test(head)  # type: ignore[attr-defined]
+
+
+def test_secrets_are_put_into_headers_only() -> None:
+    head = (
+        b"GET http://a.example/{{TOKEN}} HTTP/1.1\r\nHost: a.example\r\n"
+        b"Authorization: Bearer {{TOKEN}}\r\nX-More: {{OTHER}}{{TOKEN}}{{TOKEN}}{{ TOKEN }}"
+    )
+    asked = http.parse_request(head)
+    assert isinstance(asked, http.Forward)
+    filled = http.filled(asked.head, {b"TOKEN": b"correct-horse", b"a.example": b"x"})
+    assert filled.split(b"\r\n") == [
+        b"GET /{{TOKEN}} HTTP/1.1",
+        b"Host: a.example",
+        b"Authorization: Bearer correct-horse",
+        b"X-More: {{OTHER}}correct-horsecorrect-horse{{ TOKEN }}",
+        b"Connection: close",
+        b"",
+        b"",
+    ]
+    assert http.filled(asked.head, {}) == asked.head

@@ -7,6 +7,7 @@ import pytest
 
 from vmpool.domain import Execution, ExecutionRequest
 from vmpool.errors import InvalidRequest, SecretNotFound, TooManySecrets, VMNotFound
+from vmpool.network.destinations import Destination
 from vmpool.pool.vm_pool_manager import VMPoolManager
 from vmpool.pool.watch import Piece, Position
 
@@ -109,3 +110,41 @@ async def test_what_is_wrong_is_said(world: World, pool: VMPoolManager) -> None:
         await pool.set_secret(world.ada, None, f"N{number}", VALUE)
     with pytest.raises(TooManySecrets):
         await pool.set_secret(world.ada, None, "MORE", VALUE)
+
+
+async def test_one_for_hosts_is_given_to_them_and_to_no_execution(world: World, pool: VMPoolManager) -> None:
+    vm = await pool.create_vm(world.ada, vm_request())
+    hosts = ["intranet.example:8080", "192.0.2.7"]
+    kept = await pool.set_secret(world.ada, None, "TOKEN", VALUE, hosts)
+    assert kept.hosts == tuple(hosts)
+    with pytest.raises(InvalidRequest, match=r"\{\{TOKEN\}\}"):
+        await said(pool, world.ada, "true", "TOKEN")
+    sent = pool._context.secrets.sent
+    given = {b"TOKEN": VALUE.encode()}
+    for there, found in (
+        ("intranet.example:8080", given),
+        ("192.0.2.7:80", given),
+        ("intranet.example:80", {}),
+        ("more.intranet.example:8080", {}),
+        ("192.0.2.8:80", {}),
+    ):
+        assert sent(world.ada, vm.id, Destination.parse(there)) == found, there
+    assert sent(world.bob, vm.id, Destination.parse("192.0.2.7:80")) == {}
+    await pool.set_secret(world.ada, vm.id, "TOKEN", "another-one")  # the VM's own comes first
+    assert sent(world.ada, vm.id, Destination.parse("192.0.2.7:80")) == {}
+    assert sent(world.ada, vm.id + 1, Destination.parse("192.0.2.7:80")) == given
+    for wrong in (["*"], ["*.example"], ["10.0.0.0/8"], ["a b"], ["x.example"] * 9):
+        with pytest.raises(InvalidRequest):
+            await pool.set_secret(world.ada, None, "TOKEN", VALUE, wrong)
+    with pytest.raises(InvalidRequest):
+        await pool.set_secret(world.ada, None, "TOKEN", "line one\r\nline: two", ["x.example"])
+
+
+async def test_hosts_that_are_changed_in_the_database_open_nothing(world: World) -> None:
+    async with world.server() as pool:
+        await pool.set_secret(world.ada, None, "TOKEN", VALUE, ["a.example"])
+    with sqlite3.connect(world.state_dir / "vmpool.db") as database:
+        database.execute("""UPDATE secrets SET hosts = '["evil.example"]'""")
+    database.close()
+    async with world.server() as pool:
+        assert pool._context.secrets.sent(world.ada, 1, Destination.parse("evil.example:80")) == {}

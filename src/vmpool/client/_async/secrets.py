@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from vmpool.client._async.connection import AsyncConnection
 from vmpool.client.models import Secret
 from vmpool.client.wire import Call
@@ -15,9 +17,16 @@ class AsyncSecrets:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def set(self, name: str, value: str, vm: int | str | None = None) -> Secret:
-        """Keep a value under this name.  vm: for executions in this VM only."""
-        call = Call("PUT", f"{PATH}/{name}", {"value": value}, params=_of(vm))
+    async def set(
+        self, name: str, value: str, vm: int | str | None = None, hosts: Iterable[str] = ()
+    ) -> Secret:
+        """Keep a value under this name.  vm: for this one only.
+
+        hosts: it never enters a VM; `{{NAME}}` in headers of plain HTTP requests that a VM with network
+        `filtered` sends to one of these is replaced on the way.
+        """
+        body = {"value": value, "hosts": list(hosts)}
+        call = Call("PUT", f"{PATH}/{name}", body, params=_of(vm))
         return await self._connection.one(Secret, call)
 
     async def list(self) -> list[Secret]:

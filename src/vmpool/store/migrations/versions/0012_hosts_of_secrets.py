@@ -1,0 +1,19 @@
+"""Secrets for hosts"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0012"
+down_revision = "0011"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("secrets", sa.Column("hosts", sa.JSON(), nullable=False, server_default="[]"))
+
+
+def downgrade() -> None:
+    op.drop_column("secrets", "hosts")
