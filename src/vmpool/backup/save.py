@@ -26,6 +26,7 @@ LEFT_OUT = frozenset(
     {
         *("lock", "start.lock", "server.json", "server.log"),  # of a running server
         *(database.NAME, f"{database.NAME}-wal", f"{database.NAME}-shm"),  # copied by SQLite
+        *("secrets.key", "webhooks.key"),  # beside the database they would open it to whoever has the file
         *(BUBBLEWRAP, "docker"),  # a machine at a time, or the engine's
     }
 )

@@ -29,6 +29,8 @@ class StateDirectory:
     `owner.key`     the API key of a loopback server's owner
     `server.json`   where the running server listens
     `shares.json`   what share links are signed with, and which are revoked
+    `secrets.key`   what users' secrets are encrypted with; in no backup
+    `webhooks.key`  what webhooks' secrets are made from; in no backup
     ==============  ==========================================================================
     """
 
