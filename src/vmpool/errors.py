@@ -16,7 +16,9 @@
     │   └── UserDisabled            403
     ├── NotFound                    404  (also for what belongs to somebody else)
     │   ├── VMNotFound · ExecutionNotFound · SnapshotNotFound · TemplateNotFound · KeyNotFound
-    │   └── UserNotFound · OutputNotKept · PathNotFound · ContextNotFound
+    │   ├── WebhookNotFound
+    │   ├── EventsGone              410  not kept any more
+    │   └── UserNotFound · OutputNotKept · PathNotFound · ContextNotFound · SecretNotFound
     ├── Conflict                    409
     │   ├── NameTaken               409
     │   ├── IllegalTransition       409  the VM's state does not allow this verb
@@ -27,6 +29,8 @@
     │   ├── SnapshotTooLarge        409  the VM's files, holes counted as data, are more than its disk
     │   ├── FileRefused             409  the VM's kernel refused it; `reason` says why
     │   ├── FileChanged             412  the file is not as the caller last saw it
+    │   ├── TooManyWebhooks         409  the user's limit of webhooks
+    │   ├── TooManySecrets          409  the user's limit of secrets
     │   └── DiskFull                507  the VM's disk has no room for it
     ├── LimitReached                429  Retry-After
     │   ├── QuotaExceeded           429  the user's own limit

@@ -38,6 +38,7 @@ FURTHER = (
 GROUPS = {
     "secret": ("delete", "list", "set"),
     "webhooks": ("create", "delete", "deliveries", "list", "rotate", "test", "update"),
+    "context": ("create", "delete", "execute", "interrupt", "list", "restart"),
     "key": ("create", "list", "revoke", "rotate"),
     "user": ("create", "disable", "enable", "list", "update"),
     "images": ("base", "build", "list"),
