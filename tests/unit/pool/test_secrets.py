@@ -148,3 +148,20 @@ async def test_hosts_that_are_changed_in_the_database_open_nothing(world: World)
     database.close()
     async with world.server() as pool:
         assert pool._context.secrets.sent(world.ada, 1, Destination.parse("evil.example:80")) == {}
+
+
+async def test_what_the_next_server_takes_over_is_hidden_too(world: World) -> None:
+    async with world.server() as pool:
+        await pool.set_secret(world.ada, None, "TOKEN", VALUE)
+        vm = await pool.create_vm(world.ada, vm_request())
+        request = ExecutionRequest(
+            command="echo $TOKEN; cat; echo $TOKEN", background=True, stdin_open=True, secrets=("TOKEN",)
+        )
+        begun = await pool.start_execution(world.ada, vm.id, request)
+        await world.until_output(pool, vm.id, "*")
+    async with world.server() as pool:
+        await pool.controls.write_stdin(world.ada, vm.id, begun.id, f"{VALUE}\n".encode(), close=True)
+        await pool.controls.until_ended(vm.id, begun.id)
+        ended = await pool.get_execution(world.ada, vm.id, begun.id)
+        assert ended.outcome is not None
+        assert ended.outcome.output == f"{'*' * len(VALUE)}\n" * 3
