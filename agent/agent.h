@@ -98,6 +98,7 @@ void execution_release(struct agent *agent, uint64_t id);
 bool execution_signal(struct agent *agent, uint64_t id, int signal, bool tree);
 bool execution_input(struct connection *connection, const struct frame *frame);
 void execution_close_input(struct agent *agent, uint64_t id);
+void execution_resize(struct connection *connection, const struct frame *frame);
 void executions_list(struct connection *connection, uint64_t channel);
 bool execution_emit(struct link *attached, struct bytes *out);
 void executions_detach(struct connection *connection);

@@ -20,8 +20,9 @@ static bool fork_supervisor(struct execution *execution, const struct start *sta
   int pair[2] = {-1, -1};
   cleanup_fd int in = -1, out = -1, err = -1, theirs = -1;
   int ends[2] = {-1, -1};
-  bool opened = outlets_open(execution, ends) && inlet_open(execution, start, &in) &&
-                socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0;
+  bool opened = start->terminal != 0 ? terminal_open(execution, start, &in)
+                                     : outlets_open(execution, ends) && inlet_open(execution, start, &in);
+  opened = opened && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0;
   out = ends[0];
   err = ends[1];
   if (!opened) {
@@ -39,7 +40,8 @@ static bool fork_supervisor(struct execution *execution, const struct start *sta
     if (chdir(execution->agent->home) != 0) {
       /* an absolute working directory may still be there */
     }
-    supervisor_run(theirs, start, &(struct stdio){.fds = {in, out, err}}, !execution->agent->adopts);
+    struct stdio stdio = {.fds = {in, start->terminal != 0 ? in : out, start->terminal != 0 ? in : err}};
+    supervisor_run(theirs, start, &stdio, !execution->agent->adopts);
   }
   if (execution->supervisor < 0) {
     execution->supervisor = 0;
@@ -139,6 +141,7 @@ static struct execution *create(struct agent *agent, uint64_t id, const struct s
   execution->agent = agent;
   execution->id = id;
   execution->background = start->background;
+  execution->terminal = start->terminal != 0;
   execution->control.fd = execution->inlet.watch.fd = execution->request = -1;
   list_init(&execution->attached);
   list_init(&execution->supervised);
@@ -198,8 +201,10 @@ void execution_start(struct connection *connection, const struct frame *frame) {
     connection_reply_failed(connection, id, "no_memory", "no memory for an execution", ENOMEM);
   } else {
     execution_attach_to(execution, connection);
-    if (!use_spare(execution, &start, frame) && !fork_supervisor(execution, &start)) {
-      execution_fail(execution, "spawn_failed", "no process could be made", errno);
+    bool begun = (start.terminal == 0 && use_spare(execution, &start, frame)) || fork_supervisor(execution, &start);
+    if (!begun) {
+      const char *what = start.terminal != 0 ? "no terminal or process could be made" : "no process could be made";
+      execution_fail(execution, "spawn_failed", what, errno);
     }
   }
   start_free(&start);

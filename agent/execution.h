@@ -46,7 +46,7 @@ struct execution {
   pid_t main;           /* 0 once ended */
   struct outlet outlets[2];
   struct inlet inlet;
-  bool background, warm;
+  bool background, warm, terminal;
   bool main_ended, tree_gone, lost;
   bool ending;    /* the supervisor was told to end everything */
   bool childless; /* the supervisor is done; orphans of it may be left with the agent (orphans.c) */
@@ -107,8 +107,13 @@ bool execution_begin_cold(struct execution *execution);
 bool outlets_open(struct execution *execution, int ends[2]);
 /* The same with pipes that are there already. */
 bool outlets_adopt(struct execution *execution, int ends[2]);
+/* One of them alone. */
+bool outlet_adopt(struct execution *execution, int index, int end);
 void outlets_pump(struct execution *execution);
 void outlets_close(struct execution *execution);
+
+/* terminal.c: one of the size `start` asks for; `*end` is the program's side of all three. */
+bool terminal_open(struct execution *execution, const struct start *start, int *end);
 
 /* input.c: `*end` is the program's side. */
 bool inlet_open(struct execution *execution, const struct start *start, int *end);

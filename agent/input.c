@@ -6,6 +6,9 @@
 
 #include "execution.h"
 
+/* What is typed at a terminal for it (VEOF): once for what stands on the line, once for the end. */
+static const char END_OF_FILE[] = "\004\004";
+
 static void acknowledge(struct execution *execution) {
   struct inlet *inlet = &execution->inlet;
   inlet->acknowledged = inlet->received - inlet->waiting.size;
@@ -49,6 +52,9 @@ static void pump(struct execution *execution) {
   } else if (inlet->open) {
     watch_for(loop, &inlet->watch, 0);
   } else {
+    if (execution->terminal) {
+      (void)!write(inlet->watch.fd, END_OF_FILE, sizeof END_OF_FILE - 1);
+    }
     watch_close(loop, &inlet->watch);
   }
 }

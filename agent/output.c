@@ -63,14 +63,18 @@ static void outlet_ready(struct watch *watch, uint32_t events) {
   execution_advance(outlet->execution);
 }
 
+bool outlet_adopt(struct execution *execution, int index, int end) {
+  struct outlet *outlet = &execution->outlets[index];
+  outlet->watch.fd = end;
+  outlet->watch.ready = outlet_ready;
+  fcntl(end, F_SETFL, O_NONBLOCK);
+  return watch_for(&execution->agent->loop, &outlet->watch, EPOLLIN);
+}
+
 bool outlets_adopt(struct execution *execution, int ends[2]) {
   bool watched = true;
   for (int i = 0; i < 2; i++) {
-    struct outlet *outlet = &execution->outlets[i];
-    outlet->watch.fd = take_fd(&ends[i]);
-    outlet->watch.ready = outlet_ready;
-    fcntl(outlet->watch.fd, F_SETFL, O_NONBLOCK);
-    watched &= watch_for(&execution->agent->loop, &outlet->watch, EPOLLIN);
+    watched &= outlet_adopt(execution, i, take_fd(&ends[i]));
   }
   return watched;
 }

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -148,5 +149,9 @@ void program_run(const struct start *start, char *const *argv, const struct stdi
   umask(start->umask);
   place_stdio(stdio);
   set_limits(start);
+  if (start->terminal != 0) {
+    setsid();
+    ioctl(STDIN_FILENO, TIOCSCTTY, 0);
+  }
   program_execute(argv, start->env);
 }

@@ -2,7 +2,7 @@
 #pragma once
 
 enum {
-  GENERATION = 3,
+  GENERATION = 4,
   FRAME_HEADER_BYTES = 24,
   FRAME_MAX_PAYLOAD_BYTES = 1048576,
   WINDOW_BYTES = 262144,
@@ -62,6 +62,7 @@ enum message {
   MESSAGE_FILE_PUT = 47,
   MESSAGE_FILE_READY = 48,
   MESSAGE_FILE_PIECE = 49,
+  MESSAGE_RESIZE = 50,
 };
 
 enum hello_field { HELLO_GENERATION = 1 };
@@ -89,6 +90,7 @@ enum start_field {
   START_UMASK = 13,
   START_STDIN_DATA = 14,
   START_EXIT_GRACE_MS = 15,
+  START_TERMINAL = 16,
 };
 
 enum started_field { STARTED_PID = 1, STARTED_ALREADY = 2, STARTED_WARM = 3 };
@@ -209,3 +211,5 @@ enum file_put_field {
 };
 
 enum file_ready_field { FILE_READY_SIZE = 1 };
+
+enum resize_field { RESIZE_EXECUTION = 1, RESIZE_TERMINAL = 2 };

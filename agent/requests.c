@@ -103,6 +103,9 @@ bool request_answer(struct connection *connection, const struct frame *frame) {
     case MESSAGE_RELEASE:
       execution_release(agent, frame->channel);
       break;
+    case MESSAGE_RESIZE:
+      execution_resize(connection, frame);
+      break;
     case MESSAGE_SIGNAL:
       answer_signal(connection, frame);
       break;

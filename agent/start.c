@@ -101,6 +101,9 @@ static bool take_number(struct start *start, const struct field *field) {
     case START_EXIT_GRACE_MS:
       start->exit_grace_ms = value;
       break;
+    case START_TERMINAL:
+      start->terminal = value;
+      break;
     default:
       break;
   }
@@ -151,7 +154,7 @@ static const char *fill(struct cursor cursor, struct start *start, char *arena) 
         }
         break;
       default:
-        if (field.tag != 0 && field.tag <= START_EXIT_GRACE_MS && !take_number(start, &field)) {
+        if (field.tag != 0 && field.tag <= START_TERMINAL && !take_number(start, &field)) {
           return "a number that is not a u64";
         }
     }
@@ -159,9 +162,16 @@ static const char *fill(struct cursor cursor, struct start *start, char *arena) 
   return NULL;
 }
 
+bool is_terminal_size(uint64_t number) {
+  return number >> 32 == 0 && number >> 16 != 0 && (number & 0xffff) != 0;
+}
+
 static const char *contradiction(const struct start *start) {
   if (start->stdin_open && start->stdin_data != NULL) {
     return "stdin_open and stdin_data exclude one another";
+  }
+  if (start->terminal != 0 && (!start->stdin_open || !is_terminal_size(start->terminal))) {
+    return "a terminal needs stdin_open, and columns and rows from 1 to 65535";
   }
   if ((start->source_path != NULL && *start->source_path != '/') || (start->scratch != NULL && *start->scratch != '/')) {
     return "source_path and scratch_path must be absolute";

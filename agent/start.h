@@ -26,6 +26,7 @@ struct start {
   size_t stdin_size;
   bool stdin_open;
   bool background;
+  uint64_t terminal; /* columns << 16 | rows; 0: none */
   uint64_t timeout_ms;
   uint64_t exit_grace_ms;
   unsigned umask;
@@ -39,6 +40,9 @@ enum start_result { START_OK, START_BAD, START_MALFORMED, START_NO_MEMORY };
 /* On START_BAD `*problem` says in words which field is wrong.  Nothing needs freeing unless START_OK. */
 enum start_result start_decode(const uint8_t *payload, size_t size, struct start *start, const char **problem);
 void start_free(struct start *start);
+
+/* Whether a number is a terminal's size. */
+bool is_terminal_size(uint64_t number);
 
 /* The value of NAME in an environment, or NULL. */
 const char *environment_value(char *const *env, const char *name);

@@ -150,3 +150,37 @@ def _json(body: object) -> bytes:
     import json
 
     return json.dumps(body).encode()
+
+
+async def test_terminals(owner: Caller) -> None:
+    await owner.create()
+    begun = await begin(owner, "cat", terminal={"columns": 132, "rows": 43})
+    path = f"/api/vms/box/executions/{begun['id']}"
+    assert begun["terminal"]
+    await owner.ok("POST", f"{path}/resize", {"columns": 80, "rows": 24}, status=204)
+    for size in ({"columns": 0}, {"rows": 1001}, {"width": 3}, {"columns": 80.5}):
+        await owner.refused("POST", f"{path}/resize", size, status=422, code="invalid_request")
+    await owner.ok("POST", f"{path}/cancel", {"grace": 0})
+    await owner.refused("POST", f"{path}/resize", {}, status=409, code="execution_ended")
+    piped = await begin(owner, "cat", stdin_open=True)
+    where = f"/api/vms/box/executions/{piped['id']}/resize"
+    await owner.refused("POST", where, {}, status=409, code="execution_ended")
+    ended = await owner.ok("POST", "/api/vms/box/execute", {"command": "echo hi", "terminal": {}})
+    assert (ended["output"], ended["terminal"], ended["background"]) == ("hi\r\n", True, False)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"terminal": {}, "stdin": "x", "background": True},
+        {"terminal": {"columns": 65536}},
+        {"terminal": True},
+        {"linger": 5},
+        {"linger": 0, "background": True},
+        {"linger": -1, "background": True},
+    ],
+)
+async def test_terminals_that_cannot_be(owner: Caller, fields: dict[str, object]) -> None:
+    await owner.create()
+    body = {"command": "true", **fields}
+    await owner.refused("POST", "/api/vms/box/execute", body, status=422, code="invalid_request")

@@ -107,6 +107,8 @@ def test_positions(running: ServerProcess) -> None:
         ('{"shout": 1}', "shout"),
         ('{"signal": "NONE"}', "signal"),
         ('{"stdin": 1}', "stdin"),
+        ('{"resize": {"columns": 0}}', "resize"),
+        ('{"resize": {"rows": 1001}}', "resize"),
     ],
 )
 def test_what_cannot_be_understood_is_refused_and_the_rest_goes_on(
@@ -118,6 +120,23 @@ def test_what_cannot_be_understood_is_refused_and_the_rest_goes_on(
         refused = until(socket, "refused")[1]["problem"]
         assert (refused["status"], refused["code"], refused["request_id"]) == (422, "invalid_request", "mine")
         assert refused["errors"][0]["field"].split(".")[0] == field
+        socket.send(json.dumps({"close_stdin": True}))
+        until(socket, "exit")
+
+
+def test_a_terminal(running: ServerProcess) -> None:
+    begun = begin(running, "echo out; cat", terminal={})
+    with opened(running, stream_of(begun)) as socket:
+        assert until(socket, "stdout")[1]["text"] == "out\r\n"
+        socket.send(json.dumps({"resize": {"columns": 100, "rows": 40}, "stdin": "x\n"}))
+        before, shown = until(socket, "stdout")
+        assert shown["text"] == "x\r\n" and [one["event"] for one in before] in ([], ["stdin"])
+        socket.send(json.dumps({"close_stdin": True}))
+        assert until(socket, "exit")[1]["execution"]["terminal"]
+    piped = begin(running, "cat")
+    with opened(running, stream_of(piped)) as socket:
+        socket.send(json.dumps({"resize": {}}))
+        assert until(socket, "refused")[1]["problem"]["code"] == "execution_ended"
         socket.send(json.dumps({"close_stdin": True}))
         until(socket, "exit")
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from tests.conformance.backends import CANDIDATES, Candidate, World
 from tests.conformance.box import Box, open_box
+from tests.conformance.pool import Serve, serving
 from vmpool.backends.base import Backend
 
 _PROBED: dict[str, str | None] = {}
@@ -60,3 +62,9 @@ async def own_box(world: World) -> AsyncIterator[Box]:
     """A running machine of the test's own, to be broken."""
     async with open_box(world) as opened:
         yield opened
+
+
+@pytest.fixture
+def serve(world: World, tmp_path: Path) -> Serve:
+    """A server of the one pool there is, anew each time."""
+    return serving(world, tmp_path)

@@ -4,88 +4,23 @@ from __future__ import annotations
 
 import math
 import signal
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from pathlib import Path
 
 import anyio
 import pytest
 
-from tests.conformance.backends import Power, World
-from vmpool.domain import VM, Execution, ExecutionRequest, ExecutionState
-from vmpool.pool.requests import VMRequest
-from vmpool.pool.settings import PoolSettings
+from tests.conformance.backends import Power
+from tests.conformance.pool import USER, Serve, ended, eventually, make, run, start, written
+from vmpool.domain import Execution, ExecutionRequest, ExecutionState
 from vmpool.pool.vm_pool_manager import VMPoolManager
-from vmpool.pool.warm_pool.bounds import Bounds
 from vmpool.pool.watch import Piece, Position
-from vmpool.store import open_store
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
 real = pytest.mark.requires(Power.REAL_PROGRAMS)
 
 Following = AsyncGenerator[Piece | Execution, None]
-Serve = Callable[[], AbstractAsyncContextManager[VMPoolManager]]
-SETTINGS = PoolSettings(host_memory=64_000, warm_pool=Bounds(maximum=0), stop_grace=1.0)
-
-
-@pytest.fixture
-def serve(world: World, tmp_path: Path) -> Serve:
-    """A server of the one pool there is, anew each time."""
-
-    @asynccontextmanager
-    async def opened() -> AsyncIterator[VMPoolManager]:
-        async with (
-            open_store(f"sqlite:///{tmp_path / 'vmpool.db'}") as store,
-            world.backend() as backend,
-            VMPoolManager(store, backend, SETTINGS, state_dir=tmp_path) as pool,
-        ):
-            await store.users.ensure("ada", admin=False)
-            yield pool
-
-    return opened
-
-
-USER = 1
-
-
-async def make(pool: VMPoolManager) -> VM:
-    return await pool.create_vm(USER, VMRequest("box", "python"))
-
-
-async def start(pool: VMPoolManager, command: str, **more: object) -> Execution:
-    fields: dict[str, object] = {"command": command, "background": True, "timeout": math.inf, **more}
-    return await pool.start_execution(USER, "box", ExecutionRequest(**fields))  # type: ignore[arg-type]
-
-
-async def run(pool: VMPoolManager, command: str) -> str:
-    result = await pool.execute(USER, "box", ExecutionRequest(command=command, timeout=30))
-    assert result.outcome is not None and result.outcome.exit_code == 0, result
-    return result.outcome.output
-
-
-async def written(pool: VMPoolManager, execution: Execution, text: str) -> None:
-    """Until it has written this."""
-
-    async def there() -> bool:
-        found = await pool.output(USER, "box", execution.id, "stdout")
-        try:
-            return text in b"".join([piece async for piece in found.read(0, found.size)]).decode()
-        finally:
-            found.close()
-
-    await eventually(there)
-
-
-async def eventually(holds: Callable[[], Awaitable[bool]]) -> None:
-    with anyio.fail_after(30):
-        while not await holds():  # noqa: ASYNC110 - looks from outside, as a user of the pool would
-            await anyio.sleep(0.02)
-
-
-async def ended(pool: VMPoolManager, execution: Execution) -> Execution:
-    with anyio.fail_after(30):
-        await pool.controls.until_ended(execution.vm_id, execution.id)
-    return await pool.get_execution(USER, "box", execution.id)
 
 
 async def test_one_goes_on_without_its_caller_and_its_server(serve: Serve) -> None:

@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from vmpool.domain import TerminalSize
+
 
 @dataclass(frozen=True, slots=True)
 class ProcessSpec:
@@ -21,7 +23,8 @@ class ProcessSpec:
     private directory the agent makes before and removes after.  stdin: None for an empty one, bytes for a
     fixed one, "open" for a stream.  timeout: seconds, None without.  background: keep descendants after
     the main process ends.  warm: name of the warm interpreter to use if it stands ready; argv is what
-    runs when it does not.  rlimits: resource number to (soft, hard).
+    runs when it does not.  rlimits: resource number to (soft, hard).  terminal: one of this size in place of
+    stdin, which is "open", stdout, which has all that is written, and stderr.
     """
 
     argv: tuple[str, ...]
@@ -36,6 +39,7 @@ class ProcessSpec:
     warm: str | None = None
     rlimits: Mapping[int, tuple[int, int]] = field(default_factory=dict)
     umask: int = 0o022
+    terminal: TerminalSize | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +171,9 @@ class AgentClient(Protocol):
 
     async def start(self, execution_id: int, spec: ProcessSpec) -> Process:
         """Start it, or attach to it when this id was started before."""
+
+    async def resize(self, execution_id: int, size: TerminalSize) -> None:
+        """Tell its terminal how large it is shown; AgentRefused `unknown_execution`, `not_supported`."""
 
     async def attach(self, execution_id: int, *, stdout_offset: int = 0, stderr_offset: int = 0) -> Process:
         """Attach to an execution an earlier server started; AgentRefused `unknown_execution`."""

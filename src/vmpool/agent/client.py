@@ -8,7 +8,7 @@ what was not answered: every message that is repeated is idempotent.  Nobody's o
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 import anyio
@@ -21,7 +21,8 @@ from vmpool.agent.link import DEFAULT_PATIENCE, AgentLink, Dial, LinkEvent, unwa
 from vmpool.agent.messages import Message, Reason
 from vmpool.agent.network import listen_payload
 from vmpool.agent.process import RemoteProcess
-from vmpool.agent.start import environment, start_frame
+from vmpool.agent.start import environment, start_frame, terminal_number
+from vmpool.domain import TerminalSize
 from vmpool.errors import AgentRefused, AgentTooOld, AgentUnreachable, InfrastructureFailure, InvalidRequest
 
 MAX_FILE_BYTES: Final = 256 << 20
@@ -64,7 +65,9 @@ class Client:
             )
             try:
                 await process.wait_started()
-            except anyio.get_cancelled_exc_class():
+                if spec.terminal is not None:
+                    await self._confirm_terminal(execution_id, spec.terminal)
+            except (anyio.get_cancelled_exc_class(), AgentTooOld):
                 process.abandon(kill=True)
                 raise
             except BaseException:
@@ -96,6 +99,16 @@ class Client:
         else:
             await process.wait_started()
         return process
+
+    async def _confirm_terminal(self, execution_id: int, size: TerminalSize) -> None:
+        """AgentTooOld where the agent knows no terminals, and so has begun it without one."""
+        with suppress(AgentRefused):  # it has ended already
+            await self.resize(execution_id, size)
+
+    async def resize(self, execution_id: int, size: TerminalSize) -> None:
+        """Tell its terminal how large it is shown; AgentRefused `unknown_execution`, `not_supported`."""
+        payload = pack(Message.RESIZE, execution=execution_id, terminal=terminal_number(size))
+        await self._link.ask(Message.RESIZE, payload, Message.DONE)
 
     async def executions(self) -> list[tuple[int, bool]]:
         """Ids the agent knows, each with whether it is still running."""

@@ -12,7 +12,7 @@ from enum import IntEnum
 from types import MappingProxyType
 from typing import Literal
 
-GENERATION = 3
+GENERATION = 4
 """The newest generation this host speaks; HELLO settles on the lower of both sides'."""
 HEADER_BYTES = 24
 MAX_PAYLOAD_BYTES = 1 << 20
@@ -85,6 +85,7 @@ class Message(IntEnum):
     FILE_PUT = 47
     FILE_READY = 48
     FILE_PIECE = 49
+    RESIZE = 50
 
 
 class Reason:
@@ -155,6 +156,7 @@ FIELDS: Mapping[Message, Mapping[str, Field]] = MappingProxyType(
             "umask": _field(13, "u64"),
             "stdin_data": _field(14, "bytes"),
             "exit_grace_ms": _field(15, "u64"),
+            "terminal": _field(16, "u64"),
         },
         Message.STARTED: {
             "pid": _field(1, "u64"),
@@ -312,14 +314,16 @@ FIELDS: Mapping[Message, Mapping[str, Field]] = MappingProxyType(
         Message.FILE_READY: {
             "size": _field(1, "u64"),
         },
+        Message.RESIZE: {
+            "execution": _field(1, "u64"),
+            "terminal": _field(2, "u64"),
+        },
     }
 )
 """Fields of every message but the raw ones (OUTPUT, STDIN, CHANNEL_DATA, FILE_PIECE): theirs is bytes."""
 
+_FIRSTS = ((2, Message.LISTEN), (3, Message.FILE_STAT), (4, Message.RESIZE))
 SINCE: Mapping[Message, int] = MappingProxyType(
-    {
-        message: 3 if message >= Message.FILE_STAT else 2 if message >= Message.LISTEN else 1
-        for message in Message
-    }
+    {message: max((since for since, first in _FIRSTS if message >= first), default=1) for message in Message}
 )
 """The generation that introduced each message; a message newer than the VM's agent is AgentTooOld."""

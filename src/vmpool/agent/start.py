@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from vmpool.agent.base import ProcessSpec
 from vmpool.agent.codec import RLIMIT, encode, pack
 from vmpool.agent.messages import MAX_PAYLOAD_BYTES, Message
+from vmpool.domain import TerminalSize
 from vmpool.errors import InvalidRequest
 
 
@@ -29,6 +30,7 @@ def start_frame(execution_id: int, spec: ProcessSpec) -> tuple[bytes, bytes | No
         build_argv=spec.build,
         scratch_path=spec.scratch,
         umask=spec.umask,
+        terminal=None if spec.terminal is None else terminal_number(spec.terminal),
     )
     if stdin is not None and len(payload) + len(stdin) + 8 > MAX_PAYLOAD_BYTES:
         stdin, feed = None, stdin
@@ -42,6 +44,11 @@ def start_frame(execution_id: int, spec: ProcessSpec) -> tuple[bytes, bytes | No
             "code", f"code, arguments and environment together are {len(payload)} bytes; at most 1 MiB"
         )
     return encode(Message.START, execution_id, payload), feed
+
+
+def terminal_number(size: TerminalSize) -> int:
+    """A terminal's size as one number (`terminal` in `spec/agent-protocol.json`)."""
+    return size.columns << 16 | size.rows
 
 
 def environment(env: Mapping[str, str]) -> list[str]:

@@ -133,6 +133,7 @@ def execution(of: domain.Execution) -> Execution:
         language=of.language,
         failure=of.failure,
         background=of.background,
+        terminal=of.terminal,
     )
     outcome = of.outcome
     if outcome is None:

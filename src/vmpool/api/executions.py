@@ -8,9 +8,17 @@ import anyio
 from fastapi import APIRouter, Query
 from starlette.requests import Request
 
+from vmpool import domain
 from vmpool.api import answers, events
 from vmpool.api.auth import KEY_NEEDED, Caller
-from vmpool.api.schemas import CancelExecution, Execution, SignalExecution, StdinPosition, WriteStdin
+from vmpool.api.schemas import (
+    CancelExecution,
+    Execution,
+    SignalExecution,
+    StdinPosition,
+    TerminalSize,
+    WriteStdin,
+)
 from vmpool.api.schemas.base import Id
 from vmpool.api.services import Services
 from vmpool.api.vms import VMReference
@@ -81,6 +89,21 @@ async def signal_execution(
     """To its main process, or with `tree` to everything it started too."""
     controls = Services.of(request).pool.controls
     await controls.signal(caller.id, vm_id, execution_id, body.number, tree=body.tree)
+
+
+@router.post(
+    "/resize",
+    status_code=204,
+    operation_id="resize_terminal",
+    summary="Tell an execution's terminal its size",
+    responses=answers.refusals(e409="It has ended, or has no terminal."),
+)
+async def resize_terminal(
+    request: Request, caller: Caller, vm_id: VMReference, execution_id: Id, body: TerminalSize
+) -> None:
+    """Of one that was begun with `terminal`. What runs in it is told (SIGWINCH)."""
+    controls = Services.of(request).pool.controls
+    await controls.resize(caller.id, vm_id, execution_id, domain.TerminalSize(body.columns, body.rows))
 
 
 @router.post(

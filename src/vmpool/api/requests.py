@@ -11,6 +11,10 @@ from vmpool.domain import DEFAULT_TIMEOUT, ExecutionRequest, Limits
 from vmpool.pool.requests import LimitsRequest, VMRequest
 
 
+TERMINAL_LINGER = 600.0
+"""Seconds a terminal waits for its user to come back."""
+
+
 @dataclass(frozen=True, slots=True)
 class Defaults:
     """What a request gets that does not say.
@@ -69,7 +73,18 @@ class Defaults:
         """The same of one that may go on without its caller, or be written to."""
         asked = self.execution(body)
         timeout = self.background if body.background and body.timeout is None else asked.timeout
-        return replace(asked, timeout=timeout, background=body.background, stdin_open=body.stdin_open)
+        size = body.terminal
+        linger = body.linger
+        if linger is None and size is not None and body.background:
+            linger = TERMINAL_LINGER
+        return replace(
+            asked,
+            timeout=timeout,
+            background=body.background,
+            stdin_open=body.stdin_open or (size is not None and body.stdin is None),
+            terminal=None if size is None else domain.TerminalSize(size.columns, size.rows),
+            linger=linger,
+        )
 
 
 def network_policy(body: NetworkPolicy) -> domain.NetworkPolicy:

@@ -49,6 +49,7 @@ NEEDED: Mapping[str, Scope] = MappingProxyType(
         "run_cell": Scope.EXECUTE,
         "interrupt_context": Scope.EXECUTE,
         "restart_context": Scope.EXECUTE,
+        "resize_terminal": Scope.EXECUTE,
         "write_file": Scope.EXECUTE,  # whoever runs code in a VM can do all of this in it
         "change_file": Scope.EXECUTE,
         "remove_file": Scope.EXECUTE,

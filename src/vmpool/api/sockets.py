@@ -29,7 +29,7 @@ from vmpool.api.record import REFUSED
 from vmpool.api.schemas import SocketMessage
 from vmpool.api.schemas.base import LARGEST_ID
 from vmpool.api.services import Services
-from vmpool.domain import Principal
+from vmpool.domain import Principal, TerminalSize
 from vmpool.domain import Scope as Scopes
 from vmpool.pool.watch import Piece, Position
 from vmpool.telemetry import log_context
@@ -220,6 +220,9 @@ class Conversation:
         controls, asker = self._services.pool.controls, self._caller.id
         if asked.signal is not None:
             await controls.signal(asker, self._vm, self._execution_id, asked.number, tree=asked.tree)
+        if asked.resize is not None:
+            size = TerminalSize(asked.resize.columns, asked.resize.rows)
+            await controls.resize(asker, self._vm, self._execution_id, size)
         if asked.cancel:
             await controls.cancel(asker, self._vm, self._execution_id)
 

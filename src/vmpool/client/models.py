@@ -138,7 +138,7 @@ class Execution(Answer):
     exit_code: as a shell reports it (128 + n after signal n).  execution_time, cpu_time: seconds.
     max_memory: bytes.  truncated: more was written than stands here.  output_bytes, error_bytes: how long the
     streams were; `client.output` has them whole, but for `dropped` bytes.  state: running, finished, or lost
-    (see `failure`).  background: nobody waited for it.
+    (see `failure`).  background: nobody waited for it.  terminal: it had one; then `output` has all of it.
     """
 
     id: int
@@ -161,6 +161,7 @@ class Execution(Answer):
     language: str
     failure: str | None
     background: bool = False
+    terminal: bool = False
 
     @property
     def ok(self) -> bool:

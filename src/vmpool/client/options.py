@@ -82,13 +82,24 @@ class RunOptions(TypedDict, total=False):
     secrets: Sequence[str] | None
 
 
+class Terminal(TypedDict):
+    """How large a terminal is shown, in characters."""
+
+    columns: int
+    rows: int
+
+
 class BackgroundOptions(RunOptions, total=False):
     """The same of one that nobody waits for; without a timeout it runs as long as its VM.
 
-    stdin_open: its standard input is written while it runs; not with `stdin`.
+    stdin_open: its standard input is written while it runs; not with `stdin`.  terminal: it runs in one of
+    this size: all it writes is standard output, and what is typed is written to its standard input.  linger:
+    seconds it goes on while nobody reads its output (default: as long as its VM; in a terminal 600).
     """
 
     stdin_open: bool | None
+    terminal: Terminal | None
+    linger: float | None
 
 
 class StreamOptions(BackgroundOptions, total=False):

@@ -2,7 +2,7 @@
 
 from vmpool.domain.admission import Census, NewVM
 from vmpool.domain.code_context import CodeContext
-from vmpool.domain.execution import Execution, ExecutionRequest, ExecutionState, Outcome
+from vmpool.domain.execution import Execution, ExecutionRequest, ExecutionState, Outcome, TerminalSize
 from vmpool.domain.language import LANGUAGES, Language, language_named
 from vmpool.domain.limits import (
     DEFAULT_CPU_LIMIT,
@@ -48,6 +48,7 @@ __all__ = [
     "Scope",
     "Snapshot",
     "SnapshotState",
+    "TerminalSize",
     "User",
     "VMState",
     "language_named",

@@ -19,12 +19,22 @@ class ExecutionState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class TerminalSize:
+    """How large a terminal is shown, in characters."""
+
+    columns: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class ExecutionRequest:
     """What a caller asks to be run: exactly one of `code` and `command`.
 
     timeout: seconds of wall clock, infinity for none.  cwd: a path in the VM, relative to the home directory.
     background: what it starts may go on after it, and nobody waits for it.  stdin_open: standard input is
     written while it runs, and does not end by itself.  secrets: names of those it gets as variables.
+    terminal: it has one instead of pipes, which needs `stdin_open`.  linger: seconds it goes on in the
+    background while nobody reads its output; None: for ever.
     """
 
     code: str | None = None
@@ -37,6 +47,8 @@ class ExecutionRequest:
     background: bool = False
     stdin_open: bool = False
     secrets: tuple[str, ...] = ()
+    terminal: TerminalSize | None = None
+    linger: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +87,7 @@ class Outcome:
 class Execution:
     """A row of the history.  `outcome` is there once `state` is FINISHED (or LOST, with what was kept).
 
-    timeout: seconds, infinity for none.
+    timeout: seconds, infinity for none.  linger: as it was asked for.
     """
 
     id: int
@@ -88,6 +100,8 @@ class Execution:
     outcome: Outcome | None = None
     failure: str | None = None
     background: bool = False
+    terminal: bool = False
+    linger: float | None = None
 
     def settled(self, state: ExecutionState, outcome: Outcome | None, failure: str | None) -> Execution:
         """The same once it has ended."""
@@ -102,4 +116,6 @@ class Execution:
             outcome=outcome,
             failure=failure,
             background=self.background,
+            terminal=self.terminal,
+            linger=self.linger,
         )

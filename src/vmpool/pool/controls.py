@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import anyio
 
 from vmpool.agent.base import Process
-from vmpool.domain import VM, Execution, ExecutionState
+from vmpool.agent.messages import Reason
+from vmpool.domain import VM, Execution, ExecutionState, TerminalSize
 from vmpool.errors import (
     AgentRefused,
     AgentUnreachable,
@@ -18,7 +19,7 @@ from vmpool.errors import (
     InfrastructureFailure,
     InvalidRequest,
 )
-from vmpool.pool.context import Context
+from vmpool.pool.context import Context, key_of
 from vmpool.pool.executions import KILL_WAIT, Executions
 from vmpool.pool.run import Run
 
@@ -81,8 +82,7 @@ class Controls:
             run = await self._run(vm, execution_id)
         except ExecutionEnded:
             return await self._read(user_id, vm.id, execution_id)
-        run.cancelled = True
-        self._context.tasks.start_soon(self._end, run, grace)
+        self._begin_end(run, grace)
         with anyio.move_on_after(grace + KILL_WAIT + self._context.settings.agent_patience):
             await run.done.wait()
             return await self._read(user_id, vm.id, execution_id)
@@ -94,6 +94,25 @@ class Controls:
         """Signal its main process, or with `tree` everything it started too."""
         process = await self._process(self._find(user_id, reference), execution_id)
         await process.signal(number, tree=tree)
+
+    async def resize(
+        self, user_id: int, reference: Reference, execution_id: int, size: TerminalSize
+    ) -> None:
+        """Tell its terminal how large it is shown; ExecutionEnded where it has none (any more)."""
+        vm = self._find(user_id, reference)
+        await self._process(vm, execution_id)
+        client = self._context.connections.get(key_of(vm))
+        try:
+            await client.resize(execution_id, size)
+        except AgentRefused as error:
+            ended = error.reason == Reason.UNKNOWN_EXECUTION
+            raise ExecutionEnded(execution_id, *(() if ended else ("has no terminal",))) from error
+
+    def end_forsaken(self) -> None:
+        """End what nobody has read for as long as it was to go on so."""
+        for run in self._executions.forsaken():
+            if not run.cancelled:
+                self._begin_end(run, self._context.settings.stop_grace)
 
     async def write_stdin(
         self,
@@ -134,12 +153,19 @@ class Controls:
 
     # -- inside
 
+    def _begin_end(self, run: Run, grace: float) -> None:
+        run.cancelled = True
+        self._context.tasks.start_soon(self._end, run, grace)
+
     async def _end(self, run: Run, grace: float) -> None:
         await run.taken.wait()
         if run.process is None:
             return
         with suppress(InfrastructureFailure):  # who waits for its end is told
             if grace > 0:
+                if run.execution is not None and run.execution.terminal:
+                    # what a terminal's end sends: a shell at its prompt is deaf to TERM
+                    await run.process.signal(signal.SIGHUP, tree=True)
                 await run.process.signal(signal.SIGTERM, tree=True)
                 with anyio.move_on_after(grace):
                     await run.done.wait()

@@ -145,6 +145,11 @@ class Executions:
             for run in runs
         )
 
+    def forsaken(self) -> list[Run]:
+        """Those that nobody has read for longer than they were to go on so."""
+        now = perf_counter()
+        return [run for runs in self._runs.values() for run in runs if run.is_forsaken(now)]
+
     # -- what the lifecycle verbs ask
 
     def ending(self, vm_id: int, verb: str) -> None:
@@ -172,7 +177,7 @@ class Executions:
     def adopt(self, vm: VM, execution: Execution) -> None:
         """Follow an execution that an earlier server started, to its end."""
         run = Run(vm, self._context.settings.max_output, self._oom_kills.get(key_of(vm), 0))
-        run.execution = execution
+        run.execution, run.unread_since = execution, perf_counter()
         run.hide(self._context.secrets.mask(vm))
         self._runs.setdefault(vm.id, set()).add(run)
         self._context.tasks.start_soon(self._resume, run, execution)
@@ -202,7 +207,14 @@ class Executions:
         try:
             with tracer.span("store.begin"):
                 execution = await context.store.executions.begin(
-                    vm.id, text, language, request.timeout, now, background=request.background
+                    vm.id,
+                    text,
+                    language,
+                    request.timeout,
+                    now,
+                    background=request.background,
+                    terminal=request.terminal is not None,
+                    linger=request.linger,
                 )
             run.execution = execution
             context.journal.execution(vm.user_id, execution)

@@ -1,4 +1,4 @@
-"""What ends by itself: VMs past their time to live, idle VMs, old history."""
+"""What ends by itself: VMs past their time to live, idle VMs, executions nobody reads, old history."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from vmpool.errors import VMPoolError
 from vmpool.pool.ages import Ages
 from vmpool.pool.context import Context
 from vmpool.pool.contexts.contexts import Contexts
+from vmpool.pool.controls import Controls
 from vmpool.pool.executions import Executions
 from vmpool.pool.lifecycle import IN_PROGRESS, Lifecycle
 from vmpool.pool.status import Status
@@ -59,12 +60,14 @@ class Expiry:
         self,
         context: Context,
         executions: Executions,
+        controls: Controls,
         contexts: Contexts,
         lifecycle: Lifecycle,
         status: Status,
     ) -> None:
         self._context = context
         self._executions = executions
+        self._controls = controls
         self._contexts = contexts
         self._lifecycle = lifecycle
         self._status = status
@@ -84,6 +87,7 @@ class Expiry:
         """Stop and delete what is due, all at once, and keep the history in bounds."""
         context = self._context
         self._status.forget_absent()
+        self._controls.end_forsaken()
         vms = context.registry.all()
         self._ages.keep({vm.id for vm in vms})
         async with anyio.create_task_group() as tasks:

@@ -255,6 +255,10 @@ def check_execution(request: ExecutionRequest, settings: PoolSettings) -> None:
         _bounded("stdin", request.stdin, settings.max_stdin)
         if request.stdin_open:
             raise InvalidRequest("stdin", "cannot be given at once where stdin_open leaves it to be written")
+    if request.terminal is not None and not request.stdin_open:
+        raise InvalidRequest("terminal", "cannot be given at once with stdin: what is typed comes later")
+    if request.linger is not None and not (request.background and request.linger >= 0):
+        raise InvalidRequest("linger", "must be seconds, and of what runs in the background")
     longest = settings.max_timeout
     if request.background:
         longest = math.inf if settings.max_background is None else settings.max_background

@@ -54,6 +54,7 @@ class Run:
     answered.  began: when it was asked for (`perf_counter`); None if it was taken over.
     recorded: its row is settled too, or never will be by this server.  taken: an agent has it, or none ever
     will.  process: once an agent has taken it.
+    unread_since: when its last reader left, or it was taken over (`perf_counter`); None: it had none yet.
     cancelled: somebody asked for its end.  writing: held by who writes its standard input.  watch: its last
     output, while somebody reads it.  masked: each stream, where secrets are to be hidden in it.
     """
@@ -75,6 +76,7 @@ class Run:
         "stderr",
         "stdout",
         "taken",
+        "unread_since",
         "vm",
         "watch",
         "writing",
@@ -87,6 +89,7 @@ class Run:
         self.stderr = Capture(limit)
         self.oom_kills_before = oom_kills_before
         self.began: float | None = None
+        self.unread_since: float | None = None
         self.ended_by: str | None = None
         self.cancelled = False
         self.execution: Execution | None = None
@@ -116,6 +119,15 @@ class Run:
 
     def _unwatched(self) -> None:
         self.watch = None
+        self.unread_since = perf_counter()
+
+    def is_forsaken(self, now: float) -> bool:
+        """Nobody has read it for longer than it was to go on so.  now: by `perf_counter`."""
+        execution = self.execution
+        if execution is None or execution.linger is None or self.watch is not None or self.done.is_set:
+            return False
+        since = self.began if self.unread_since is None else self.unread_since
+        return since is not None and now - since >= execution.linger
 
     def answered(self) -> None:
         """How it ended is known."""

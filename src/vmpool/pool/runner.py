@@ -52,6 +52,10 @@ PROXY_ENV: Mapping[str, str] = MappingProxyType(
 Programs that know no such variable (the JVM's, Node's fetch) need none: where they go leads to the agent.
 """
 
+TERMINAL_ENV: Mapping[str, str] = MappingProxyType({"TERM": "xterm-256color"})
+"""The kind every terminal of today can be taken for."""
+NO_TERMINAL: Mapping[str, str] = MappingProxyType({})
+
 RLIMITS: Mapping[int, tuple[int, int]] = MappingProxyType(
     {
         resource.RLIMIT_CORE: (CORE_BYTES, CORE_BYTES),
@@ -80,7 +84,7 @@ def standing_environment(vm: VM, language: Language | None) -> Mapping[str, str]
 
 def can_be_warm(language: Language, request: ExecutionRequest) -> bool:
     """Whether a warm interpreter does the same as a fresh one: some variables are read only at its start."""
-    return language.warm is not Warm.NONE and not any(
+    return (language.warm is not Warm.NONE and request.terminal is None) and not any(
         name.startswith(language.reads_at_start) for name in request.env
     )
 
@@ -106,7 +110,7 @@ def process_spec(vm: VM, request: ExecutionRequest, execution_id: int) -> Proces
     timeout = None if request.timeout == math.inf else request.timeout
     if request.command is not None:
         argv = (SHELL, "-c", request.command)
-        env = {**standing_environment(vm, None), **request.env}
+        env = {**standing_environment(vm, None), **_of_terminal(vm, request), **request.env}
         return ProcessSpec(
             argv=argv,
             env=env,
@@ -115,13 +119,14 @@ def process_spec(vm: VM, request: ExecutionRequest, execution_id: int) -> Proces
             timeout=timeout,
             background=request.background,
             rlimits=RLIMITS,
+            terminal=request.terminal,
         )
     language = language_named(request.language or vm.language)
     scratch = None if language.beside else f"/tmp/.vmpool-{execution_id}"
     source = _source_path(language, cwd, scratch, execution_id)
 
     meant = {"{source}": source, "{scratch}": scratch or cwd, "{memory}": str(vm.limits.memory)}
-    env = {**standing_environment(vm, language), **request.env}
+    env = {**standing_environment(vm, language), **_of_terminal(vm, request), **request.env}
     build = filled(language.build, meant)
     return ProcessSpec(
         argv=filled(language.run, meant),
@@ -135,7 +140,13 @@ def process_spec(vm: VM, request: ExecutionRequest, execution_id: int) -> Proces
         background=request.background,
         warm=language.name if can_be_warm(language, request) else None,
         rlimits=RLIMITS,
+        terminal=request.terminal,
     )
+
+
+def _of_terminal(vm: VM, request: ExecutionRequest) -> Mapping[str, str]:
+    """What a program with a terminal has besides, unless the VM says otherwise."""
+    return NO_TERMINAL if request.terminal is None or "TERM" in vm.env else TERMINAL_ENV
 
 
 def filled(argv: tuple[str, ...], meant: Mapping[str, str]) -> tuple[str, ...]:

@@ -164,7 +164,9 @@ class VMPoolManager:
                 self._warm_pool,
                 self._resizing,
             )
-            expiry = Expiry(context, self._executions, self.contexts, self._lifecycle, self._status)
+            expiry = Expiry(
+                context, self._executions, self.controls, self.contexts, self._lifecycle, self._status
+            )
             await context.outputs.begin()
             await context.registry.load()
             await self._journal.open()

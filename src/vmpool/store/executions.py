@@ -75,7 +75,9 @@ _END = (
     .values(state=bindparam("state"), failure=bindparam("failure"))
 )
 _BEGIN = Statement(insert(_TABLE), _ANNOUNCED, key=_TABLE.c.id)
-_BEGIN_BACKGROUND = Statement(insert(_TABLE), (*_ANNOUNCED, "background"), key=_TABLE.c.id)
+_BEGIN_SPECIAL = Statement(
+    insert(_TABLE), (*_ANNOUNCED, "background", "terminal", "linger"), key=_TABLE.c.id
+)
 _SETTLE = Statement(_END, ("this", "state", "failure"))
 _SETTLE_WITH_OUTCOME = Statement(
     _END.values({name: bindparam(name) for name in _OUTCOME}), ("this", "state", "failure", *_OUTCOME)
@@ -130,7 +132,7 @@ class Executions:
     def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
         self._database = database
         self._clock = clock
-        for statement in (_BEGIN, _BEGIN_BACKGROUND, _SETTLE, _SETTLE_WITH_OUTCOME):
+        for statement in (_BEGIN, _BEGIN_SPECIAL, _SETTLE, _SETTLE_WITH_OUTCOME):
             database.prepare(statement)
 
     async def begin(
@@ -142,6 +144,8 @@ class Executions:
         at: datetime | None = None,
         *,
         background: bool = False,
+        terminal: bool = False,
+        linger: float | None = None,
     ) -> Execution:
         """Announce an execution that is about to be dispatched.  at: when (default: now), naive UTC.
 
@@ -160,8 +164,9 @@ class Executions:
             "stored_bytes": stored_size(code),
         }
         statement = _BEGIN
-        if background:
-            statement, values["background"] = _BEGIN_BACKGROUND, True
+        if background or terminal:
+            statement = _BEGIN_SPECIAL
+            values |= {"background": background, "terminal": terminal, "linger": linger}
         execution_id = await self._database.write_behind(statement, values, text=len(code))
         return Execution(
             id=execution_id,
@@ -172,6 +177,8 @@ class Executions:
             executed_at=values["executed_at"],
             timeout=timeout,
             background=background,
+            terminal=terminal,
+            linger=linger,
         )
 
     async def finish(self, begun: Execution, outcome: Outcome, failure: str | None = None) -> Execution:
@@ -406,4 +413,6 @@ def _execution(row: Row[VMExecution]) -> Execution:
         outcome=outcome,
         failure=row.failure,
         background=row.background,
+        terminal=row.terminal,
+        linger=None if row.linger is None else float(row.linger),
     )

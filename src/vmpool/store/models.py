@@ -206,6 +206,8 @@ class VMExecution(Base):
     language: Mapped[str]
     timeout: Mapped[float]
     background: Mapped[bool] = mapped_column(server_default=false())
+    terminal: Mapped[bool] = mapped_column(server_default=false())
+    linger: Mapped[float | None]
     timed_out: Mapped[bool]
     oom_killed: Mapped[bool]
     truncated: Mapped[bool]

@@ -31,6 +31,7 @@ from vmpool.api.schemas.executions import (
     SignalExecution,
     SocketMessage,
     StdinPosition,
+    TerminalSize,
     WriteStdin,
 )
 from vmpool.api.schemas.files import (
@@ -151,6 +152,7 @@ __all__ = [
     "Snapshot",
     "SocketMessage",
     "StdinPosition",
+    "TerminalSize",
     "UnpackedTree",
     "UpdateUser",
     "UpdateWebhook",

@@ -18,11 +18,20 @@ from vmpool.errors import InvalidRequest
 
 MAX_CODE_CHARACTERS = 1 << 20
 MAX_STDIN_CHARACTERS = 16 << 20
+MAX_TERMINAL = 1000
+"""Most columns, and most rows."""
 SIGNAL_PATTERN = "^(SIG)?(" + "|".join(signal.name.removeprefix("SIG") for signal in Signals) + ")$"
 
 SourceText = Annotated[str, StringConstraints(min_length=1, max_length=MAX_CODE_CHARACTERS)]
 SignalName = Annotated[str, StringConstraints(pattern=SIGNAL_PATTERN, max_length=20)]
 Seconds = Annotated[float, Field(gt=0, le=LARGEST, allow_inf_nan=False)]
+
+
+class TerminalSize(Request):
+    """How large a terminal is shown, in characters."""
+
+    columns: Annotated[int, Field(ge=1, le=MAX_TERMINAL)] = 80
+    rows: Annotated[int, Field(ge=1, le=MAX_TERMINAL)] = 24
 
 
 class Runnable(Request):
@@ -65,7 +74,16 @@ class ExecuteRequest(Runnable):
     stdin_open: bool = Field(
         default=False, description="Standard input is written while it runs (`.../stdin`); not with `stdin`."
     )
-
+    terminal: TerminalSize | None = Field(
+        default=None,
+        description="Run it in a terminal of this size: what it writes is `stdout`, what is typed is written"
+        " to its standard input, which is open.",
+    )
+    linger: Seconds | None = Field(
+        default=None,
+        description="In the background: seconds it goes on while nobody reads its output; then it is ended."
+        " Default: as long as its VM; with `terminal`: 600.",
+    )
     cancel_on_disconnect: bool = Field(
         default=False, description="End it when the one who waits for it, or reads its events, goes away."
     )
@@ -73,7 +91,13 @@ class ExecuteRequest(Runnable):
     @property
     def special(self) -> bool:
         """It takes more than running it and answering how it ended."""
-        return self.background or self.stdin_open or self.cancel_on_disconnect
+        return (
+            self.background
+            or self.stdin_open
+            or self.cancel_on_disconnect
+            or self.terminal is not None
+            or self.linger is not None
+        )
 
 
 def signal_number(signal: int | str) -> int:
@@ -111,6 +135,7 @@ class SocketMessage(Request):
     signal: Annotated[int, Field(ge=1, le=64)] | SignalName | None = None
     tree: bool = False
     cancel: bool = False
+    resize: TerminalSize | None = None
 
     @property
     def number(self) -> int:
@@ -212,6 +237,7 @@ class Execution(Answer):
     language: str
     failure: str | None = Field(description="Why it was lost, or ended by somebody.")
     background: bool = Field(default=False, description="Nobody waited for it.")
+    terminal: bool = Field(default=False, description="It had a terminal.")
 
 
 class BatchError(Answer):

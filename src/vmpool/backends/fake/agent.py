@@ -226,6 +226,8 @@ class _Session:
                 self._files.handle(frame)
             case Message.START:
                 agent.start(self, frame)
+            case Message.RESIZE:
+                self._resize(frame)
             case (
                 Message.ATTACH
                 | Message.ACK
@@ -237,6 +239,17 @@ class _Session:
                 self._execution(frame)
             case _:
                 self.fail(frame, Reason.UNKNOWN_MESSAGE, f"message {frame.type} is not known")
+
+    def _resize(self, frame: Frame) -> None:
+        fields = unpack(Message.RESIZE, frame.payload)
+        execution = self._agent.executions.get(fields.u64("execution"))
+        if execution is None:
+            self.fail(frame, Reason.UNKNOWN_EXECUTION, "no such execution")
+        elif not execution.terminal or not execution.running:
+            self.fail(frame, Reason.NOT_SUPPORTED, "it has no terminal")
+        else:
+            execution.terminal = fields.u64("terminal")
+            self.reply(frame, Message.DONE)
 
     def _execution(self, frame: Frame) -> None:
         execution = self._agent.executions.get(frame.channel)

@@ -58,6 +58,7 @@ class Execution:
         self._stdin = bytearray(start.raw("stdin_data"))
         self._stdin_stream = self._stdin_open = bool(start.u64("stdin_open"))
         self._stdin_received = 0
+        self.terminal = start.u64("terminal")
         self._stdin_read = 0
         self._scope: anyio.CancelScope | None = None
         self._killed_by = 0
@@ -74,6 +75,8 @@ class Execution:
     # -- Inside
 
     async def write(self, stream: int, data: bytes) -> None:
+        if self.terminal:
+            stream, data = STDOUT, data.replace(b"\n", b"\r\n")
         out = self._outs[stream]
         view = memoryview(data)
         while view:

@@ -54,6 +54,10 @@ class AsyncExecutionHandle(Execution):
         """Send its main process a signal by number or name; with `tree` everything it started too."""
         await self._executions.signal(self.vm_id, self, signal, tree=tree)
 
+    async def resize(self, columns: int, rows: int) -> None:
+        """Tell its terminal how large it is shown."""
+        await self._executions.resize(self.vm_id, self, columns, rows)
+
     async def write_stdin(self, data: str | bytes) -> None:
         """Write to its standard input, waiting while the program does not read.
 

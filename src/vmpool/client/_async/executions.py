@@ -146,6 +146,11 @@ class AsyncExecutions:
         path = vm_path(vm, "executions", str(number_of(execution)), "signal")
         await self._connection.send(Call("POST", path, {"signal": signal, "tree": tree}))
 
+    async def resize(self, vm: int | str, execution: Execution | int, columns: int, rows: int) -> None:
+        """Tell an execution's terminal how large it is shown."""
+        path = vm_path(vm, "executions", str(number_of(execution)), "resize")
+        await self._connection.send(Call("POST", path, {"columns": columns, "rows": rows}, idempotent=True))
+
     async def write_stdin(
         self,
         vm: int | str,
