@@ -274,6 +274,35 @@ class Restore(Scene):
         assert await site.shell("box", "cat note") == ("kept\n" if restored else "changed\n")
 
 
+class Fork(Scene):
+    """A copy of a running VM: there with its files, or not there."""
+
+    name = "fork"
+
+    async def prepare(self, site: Site, tasks: TaskGroup) -> None:
+        await ensure(site, "box")
+        await site.call("DELETE", "/api/vms/copy")
+        for kept in await site.ok("GET", "/api/vms/box/snapshots"):
+            await site.ok("DELETE", f"/api/vms/box/snapshots/{kept['id']}")
+        await site.shell("box", f"echo {site.order.number} > note")
+
+    async def act(self, site: Site) -> None:
+        answer = await site.call(
+            "POST", "/api/vms/box/fork", {"names": ["copy"]}, key=f"fork-{site.order.number}"
+        )
+        assert answer.status_code == 201, answer.text
+        site.tell(answered=answer.json()[0]["id"])
+
+    async def check(self, site: Site, past: dict[str, Any]) -> None:
+        found = await site.call("GET", "/api/vms/copy")
+        if "answered" in past:
+            assert found.json()["id"] == past["answered"], found.text
+        if found.status_code == 200:
+            assert found.json()["status"] == "running", found.text
+            assert await site.shell("copy", "cat note") == f"{past['number']}\n"
+
+
 SCENES: dict[str, Scene] = {
-    scene.name: scene for scene in (Create(), Claim(), Execute(), Stop(), Delete(), Snapshot(), Restore())
+    scene.name: scene
+    for scene in (Create(), Claim(), Execute(), Stop(), Delete(), Snapshot(), Restore(), Fork())
 }

@@ -78,6 +78,12 @@ def send(answer: Answer, status: int = 200) -> Response:
     return Response(_json(answer), status, media_type="application/json")
 
 
+def send_all(answers: Sequence[Answer], status: int = 200) -> Response:
+    """Several of them, as an array."""
+    content = b"[%b]" % b",".join(map(_json, answers))
+    return Response(content, status, media_type="application/json")
+
+
 def _json(answer: Answer) -> bytes:
     return answer.__pydantic_serializer__.to_json(answer)
 
@@ -117,6 +123,7 @@ def vm(of: domain.VM) -> VM:
         env_names=sorted(of.env),
         labels=dict(of.labels),
         warnings=list(of.warnings),
+        forked_from=of.forked_from,
         error=of.error,
     )
 

@@ -72,6 +72,7 @@ NEEDED: Mapping[str, Scope] = MappingProxyType(
         "create_snapshot": Scope.MANAGE,
         "delete_snapshot": Scope.MANAGE,
         "restore_vm": Scope.MANAGE,
+        "fork_vm": Scope.MANAGE,
         "set_network": Scope.MANAGE,
         "share_port": Scope.MANAGE,
         "revoke_shares": Scope.MANAGE,

@@ -23,6 +23,7 @@ from vmpool.api.schemas import (
     CreateSnapshot,
     CreateVM,
     Execution,
+    ForkRequest,
     LogEntry,
     PoolStatus,
     RestoreRequest,
@@ -235,6 +236,42 @@ async def create_snapshot(
         kept = await services.pool.snapshot(caller.id, vm_id, name)
         note(request, snapshot_id=kept.id)
         return answers.send(answers.snapshot(kept), 201)
+
+    return await once(request, caller, idempotency_key, body, act)
+
+
+@router.post(
+    "/{vm_id}/fork",
+    status_code=201,
+    operation_id="fork_vm",
+    summary="Make copies of a VM",
+    response_model=list[VM],
+    responses=answers.refusals(
+        e409="You have a VM of one of these names, or the VM is in no state to be copied.",
+        e422="A field is wrong; `errors` names it.",
+        e429="You have as many VMs as allowed.",
+        e503="The pool is full, or the backend does not answer.",
+    ),
+)
+async def fork_vm(
+    request: Request,
+    caller: Caller,
+    vm_id: VMReference,
+    body: ForkRequest | None = None,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """New VMs with the files of this one as they are now, and limits, network and variables as it has them.
+
+    Answers once code can run in all of them; otherwise none is made. What runs in the VM goes on there and is
+    not copied; it is held for the moment in which its files are.
+    """
+    services = Services.of(request)
+    asked = body or ForkRequest()
+
+    async def act() -> Response:
+        made = await services.pool.fork(caller.id, vm_id, asked.number, asked.names)
+        note(request, target=f"vm_id={vm_id}", names=" ".join(vm.name for vm in made))
+        return answers.send_all([answers.vm(vm) for vm in made], 201)
 
     return await once(request, caller, idempotency_key, body, act)
 

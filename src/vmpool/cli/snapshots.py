@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vmpool.cli import render
-from vmpool.cli.arguments import JSONOption, VMArgument
+from vmpool.cli.arguments import JSONOption, QuietOption, VMArgument
 
 if TYPE_CHECKING:
     from vmpool.client import Client
@@ -18,6 +18,7 @@ def register(app: typer.Typer) -> None:
     app.command()(snapshot)
     app.command()(snapshots)
     app.command()(restore)
+    app.command()(fork)
 
 
 def snapshot(
@@ -77,6 +78,42 @@ def restore(
         render.show_json(restored)
     else:
         render.say(f"VM {restored.id} '{restored.name}' is {restored.status}, with the files of '{snapshot}'")
+
+
+def fork(
+    vm: VMArgument,
+    count: Annotated[
+        int | None, typer.Option("--count", "-n", min=1, metavar="N", help="How many. Default: 1.")
+    ] = None,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--name", metavar="NAME", help="Of one of them; may be repeated. Default: ID-1, ID-2 and so on."
+        ),
+    ] = None,
+    quiet: QuietOption = False,
+    as_json: JSONOption = False,
+) -> None:
+    """Make copies of a VM with its files as they are now, all of them or none.
+
+    What runs in it goes on there and is not copied.
+
+    \b
+    vm fork test-vm
+    vm fork test-vm --count 10
+    """
+    from vmpool.client import Client
+
+    with Client() as client, render.busy(f"copying {vm} ..."):
+        made = client.fork(vm, count, name)
+    if as_json:
+        render.show_json(made)
+    elif quiet:
+        for one in made:
+            render.say(str(one.id))
+    else:
+        for one in made:
+            render.say(f"VM {one.id} '{one.name}' is {one.status}, with the files of {vm}")
 
 
 def _snapshot_id(client: Client, vm: str, text: str) -> int:

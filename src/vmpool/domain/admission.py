@@ -13,7 +13,8 @@ from vmpool.domain.network import NetworkPolicy
 class NewVM:
     """A VM that is to be inserted as CREATING.  `ttl` and `idle_timeout` are seconds.
 
-    isolation: the backend's word for it, as far as known before the machine is made.
+    isolation: the backend's word for it, as far as known before the machine is made.  forked_from: the VM it
+    is a copy of, and restored_from the snapshot of that one it is made from.
     """
 
     user_id: int
@@ -29,6 +30,8 @@ class NewVM:
     idle_timeout: int | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    forked_from: int | None = None
+    restored_from: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

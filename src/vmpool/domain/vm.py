@@ -46,6 +46,7 @@ class VM:
     """One virtual machine of one user.  Times are naive UTC.  `ttl` and `idle_timeout` are seconds.
 
     wanted: the limits it is being given, an intent; None while nothing is under way.
+    restored_from: the snapshot its files come from.  forked_from: the VM it is a copy of.
     network_bytes: what it has used of its policy's `max_bytes`, as last written down.
     """
 
@@ -73,6 +74,7 @@ class VM:
     deleted_at: datetime | None = None
     last_used_at: datetime | None = None
     restored_from: int | None = None
+    forked_from: int | None = None
     wanted: Limits | None = None
     network_policy: NetworkPolicy = field(default_factory=NetworkPolicy)
     network_bytes: int = 0

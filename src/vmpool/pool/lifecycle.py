@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from time import perf_counter
 
 import anyio
 
 from vmpool.backends.base import Machine, SupportsSpares
-from vmpool.domain import VM, NewVM, VMState
+from vmpool.domain import VM, NewVM, Snapshot, VMState
 from vmpool.errors import (
     BackendFailed,
     Conflict,
@@ -84,8 +85,8 @@ class Lifecycle:
         self._networks = networks
         self._making: dict[int, anyio.CancelScope] = {}
 
-    async def create(self, user_id: int, asked: VMRequest) -> VM:
-        """Make a running VM.
+    async def create(self, user_id: int, asked: VMRequest, source: Snapshot | None = None) -> VM:
+        """Make a running VM.  source: a snapshot of the VM it is to be a copy of.
 
         Raises InvalidRequest, TemplateNotFound, NameTaken, QuotaExceeded, PoolFull, and
         InfrastructureFailure, after which no VM is there.  A cancelled create leaves none either.
@@ -94,13 +95,15 @@ class Lifecycle:
         settings, host = context.settings, context.host
         memory = settings.host_memory or host.memory
         new: NewVM = settle(user_id, asked, context.info, settings, host.cpus, memory, host.disk)
+        if source is not None:
+            new = replace(new, forked_from=source.vm_id, restored_from=source.id)
         tracer, making = context.telemetry.tracer, Making(context.telemetry.metrics, new.template)
         with tracer.span("admission"):
             vm = await context.registry.insert(new, lambda now: admit(now, new.limits, settings, memory))
         log_context.for_vm(vm.id)
         try:
             async with context.locks.holding(vm.id):
-                machine = await self._make(vm, making)
+                machine = await self._make(vm, making, source)
                 vm = await self.running(vm, machine)
         except BaseException as error:
             making.failed()
@@ -110,13 +113,16 @@ class Lifecycle:
         logger.info("VM %s '%s' runs: %s, %s", vm.id, vm.name, vm.template, making)
         return vm
 
-    async def _make(self, vm: VM, making: Making) -> Machine:
+    async def _make(self, vm: VM, making: Making, source: Snapshot | None) -> Machine:
         """The machine of a new row; Conflict when a delete came in between."""
         context = self._context
         with anyio.move_on_after(context.settings.create_timeout) as scope:
             self._making[vm.id] = scope
             try:
                 with context.telemetry.tracer.span("backend.create", {"vmpool.vm_id": vm.id}):
+                    if source is not None:
+                        spec = machine_spec(vm, source.reference)
+                        return await context.backend.create(key_of(vm), spec)
                     spare = await self._warm_pool.claim(vm)
                     making.warm = spare is not None
                     return spare or await context.backend.create(key_of(vm), machine_spec(vm))

@@ -158,7 +158,8 @@ class Reconciler:
         context, key = self._context, key_of(vm)
         match what:
             case Repair.FINISH_CREATE:
-                await self._lifecycle.running(vm, await context.backend.create(key, machine_spec(vm)))
+                spec = machine_spec(vm, await self._snapshots.source_of(vm))
+                await self._lifecycle.running(vm, await context.backend.create(key, spec))
             case Repair.FINISH_START:
                 await self._lifecycle.running(vm, await self._lifecycle.start_machine(vm))
             case Repair.FINISH_STOP:

@@ -50,10 +50,11 @@ class Snapshots:
                 return snapshot
             except BaseException:
                 with anyio.move_on_after(self._context.settings.cleanup_timeout, shield=True):
-                    await self._give_up(snapshot)
+                    await self.give_up(snapshot)
                 raise
 
-    async def _give_up(self, snapshot: Snapshot) -> None:
+    async def give_up(self, snapshot: Snapshot) -> None:
+        """Remove it, now or later."""
         try:
             await self.remove(snapshot)
         except VMPoolError:
@@ -73,6 +74,18 @@ class Snapshots:
         await rows.delete(snapshot.id)
         if snapshot.state is SnapshotState.READY or snapshot.base:  # else it never was there for anybody
             self._context.journal.snapshot(snapshot, deleted=True)
+
+    async def source_of(self, vm: VM) -> str | None:
+        """What a VM that is being made is made from: a snapshot's reference, or None for nothing.
+
+        BackendFailed where that snapshot is gone.
+        """
+        if vm.restored_from is None:
+            return None
+        for row in await self._context.store.snapshots.all():
+            if row.id == vm.restored_from and row.state is SnapshotState.READY:
+                return row.reference
+        raise BackendFailed(f"the snapshot VM {vm.id} was to be made from is gone")
 
     async def restore(self, vm: VM, snapshot: Snapshot) -> VM:
         """Put the VM's files back as they were; the VM runs afterwards, whatever it was before.

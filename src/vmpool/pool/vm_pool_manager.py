@@ -41,6 +41,7 @@ from vmpool.pool.expiry import Expiry
 from vmpool.pool.feed import LogEntry
 from vmpool.pool.figures import pool_families
 from vmpool.pool.files import Files, VMFiles
+from vmpool.pool.forks import Forks
 from vmpool.pool.host import Host
 from vmpool.pool.lifecycle import Lifecycle
 from vmpool.pool.logs import DEFAULT_TAIL, Logs
@@ -150,6 +151,7 @@ class VMPoolManager:
                 context, self._executions, self._warmer, self._warm_pool, self._networks
             )
             self._snapshots = Snapshots(context, self._lifecycle, self._executions)
+            self._forks = Forks(context, self._lifecycle, self._snapshots)
             self._resizing = Resizing(context, self._lifecycle)
             self.streams = Streams(context, self._executions, self.get_execution)
             self._files = Files(context)
@@ -369,6 +371,12 @@ class VMPoolManager:
         """Remove a snapshot; the VM stays as it is."""
         vm = self._standing(user_id, reference)
         await self._snapshots.delete(user_id, vm, snapshot_id)
+
+    async def fork(
+        self, user_id: int, reference: Reference, number: int, names: Sequence[str] | None = None
+    ) -> list[VM]:
+        """So many copies of the VM, all running, or none; see `Forks.make` for what it raises."""
+        return await self._forks.make(self._standing(user_id, reference), number, names)
 
     # -- files
 

@@ -66,6 +66,7 @@ from vmpool.api.schemas.secrets import (
 )
 from vmpool.api.schemas.snapshots import (
     CreateSnapshot,
+    ForkRequest,
     RestoreRequest,
     Snapshot,
 )
@@ -119,6 +120,7 @@ __all__ = [
     "Event",
     "ExecuteRequest",
     "Execution",
+    "ForkRequest",
     "FieldError",
     "FileInfo",
     "Health",

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Annotated
 
 from pydantic import Field
 
 from vmpool.api.schemas.base import Answer, Id, Request, ShortText
+
+MOST_FORKS = 100
+"""Copies one request may ask for."""
 
 
 class CreateSnapshot(Request):
@@ -23,6 +27,22 @@ class Snapshot(Answer):
     name: str
     size: int = Field(description="Bytes.")
     created_at: datetime
+
+
+class ForkRequest(Request):
+    """Body of `POST /api/vms/{vm_id}/fork`; may be left out."""
+
+    count: Annotated[int, Field(ge=1, le=MOST_FORKS)] | None = Field(
+        default=None, description="How many copies. Default: as many as `names`, or 1."
+    )
+    names: Annotated[list[ShortText], Field(min_length=1, max_length=MOST_FORKS)] | None = Field(
+        default=None, description="Default: the VM's own name with the next free numbers."
+    )
+
+    @property
+    def number(self) -> int:
+        """How many are asked for."""
+        return self.count or (1 if self.names is None else len(self.names))
 
 
 class RestoreRequest(Request):

@@ -124,6 +124,7 @@ class VM(Answer):
     env_names: list[str] = Field(description="Names of the VM's variables; their values are not given out.")
     labels: dict[str, str]
     warnings: list[str] = Field(description="One sentence for each limit that is not hard here.")
+    forked_from: int | None = Field(default=None, description="The VM it is a copy of.")
     error: str | None = Field(description="Why `status` is error.")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
@@ -291,6 +291,17 @@ class AsyncClient:
         body = given(name=name)
         call = Call("POST", vm_path(vm, "snapshot"), body, idempotency_key=fresh_key(), wait=MACHINE)
         return await self._one(Snapshot, call)
+
+    async def fork(
+        self, vm: int | str, count: int | None = None, names: Sequence[str] | None = None
+    ) -> list[AsyncVMHandle]:
+        """Make copies of a VM with its files as they are now, all running, or none.
+
+        count: default: as many as `names`, or one.  names: default: its own with the next free numbers.
+        """
+        body = given(count=count, names=names)
+        call = Call("POST", vm_path(vm, "fork"), body, idempotency_key=fresh_key(), wait=MACHINE)
+        return [AsyncVMHandle.of(self, made) for made in await self._connection.several(VM, call)]
 
     async def list_snapshots(self, vm: int | str) -> list[Snapshot]:
         """A VM's snapshots, newest first."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
@@ -149,6 +149,12 @@ class AsyncVMHandle(VM):
     async def snapshot(self, name: str | None = None) -> Snapshot:
         """Keep its files as they are now."""
         return await self._client.snapshot(self.id, name)
+
+    async def fork(
+        self, count: int | None = None, names: Sequence[str] | None = None
+    ) -> list[AsyncVMHandle]:
+        """Make copies of it with its files as they are now, all running, or none; see `AsyncClient.fork`."""
+        return await self._client.fork(self.id, count, names)
 
     async def snapshots(self) -> list[Snapshot]:
         """Its snapshots, newest first."""
