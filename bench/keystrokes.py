@@ -34,19 +34,23 @@ def local_terminal() -> Iterator[ClientConnection]:
         port = probe.getsockname()[1]
     with subprocess.Popen([sys.executable, "-m", "bench.floors.local_terminal", str(port)]) as server:
         try:
-            deadline = time.monotonic() + 30
-            while True:
-                try:
-                    terminal = connect(f"ws://127.0.0.1:{port}/terminal", proxy=None)
-                    break
-                except OSError:
-                    if time.monotonic() > deadline:
-                        raise
-                    time.sleep(0.05)
+            terminal = _connected(f"ws://127.0.0.1:{port}/terminal")
             with terminal:
                 yield terminal
         finally:
             server.terminate()
+
+
+def _connected(url: str) -> ClientConnection:
+    """As soon as there is something to connect to."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            return connect(url, proxy=None)
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
 
 
 def key(terminal: ClientConnection) -> float:
@@ -68,7 +72,7 @@ def measure(backend: str, count: int) -> tuple[list[float], list[float]]:
         client.post("/api/vms/create", {"name": "keys", "language": "python"})
         begun = client.post(
             "/api/vms/keys/execute",
-                {"command": "stty -icanon; echo ready; exec cat >/dev/null", "background": True, "terminal": {}},
+            {"command": "stty -icanon; echo ready; exec cat >/dev/null", "background": True, "terminal": {}},
         )
         headers = {"Authorization": f"Bearer {server.key}"}
         url = f"ws{server.url.removeprefix('http')}/api/vms/keys/executions/{begun['id']}/stream"

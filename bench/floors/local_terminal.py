@@ -10,6 +10,7 @@ import json
 import os
 import pty
 import sys
+import termios
 import tty
 
 import uvicorn
@@ -23,7 +24,7 @@ async def _terminal(socket: WebSocket) -> None:
     pid, master = pty.fork()
     if pid == 0:
         os.execvp("cat", ["cat"])
-    tty.setcbreak(master, when=tty.termios.TCSANOW)
+    tty.setcbreak(master, when=termios.TCSANOW)
     _echo(master)
     loop = asyncio.get_running_loop()
     shown: asyncio.Queue[bytes] = asyncio.Queue()
@@ -48,13 +49,13 @@ async def _terminal(socket: WebSocket) -> None:
         telling.cancel()
         loop.remove_reader(master)
         os.close(master)
-        os.waitpid(pid, 0)
+        await asyncio.to_thread(os.waitpid, pid, 0)
 
 
 def _echo(master: int) -> None:
-    attributes = tty.termios.tcgetattr(master)
-    attributes[3] |= tty.termios.ECHO
-    tty.termios.tcsetattr(master, tty.termios.TCSANOW, attributes)
+    attributes = termios.tcgetattr(master)
+    attributes[3] |= termios.ECHO
+    termios.tcsetattr(master, termios.TCSANOW, attributes)
 
 
 if __name__ == "__main__":

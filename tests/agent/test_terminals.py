@@ -18,7 +18,7 @@ def test_one_stream_and_a_session(wire: Wire) -> None:
 
 
 def test_the_end_of_input_is_typed(wire: Wire) -> None:
-    wire.start(1, "/bin/sh", "-c", "cat; cat; echo done", terminal=SIZE, stdin_open=1)
+    wire.start(1, "/bin/sh", "-c", "cat; echo done", terminal=SIZE, stdin_open=1)
     wire.expect(Message.STARTED, 1)
     wire.send(Message.STDIN, 1, b"part")
     wire.send(Message.STDIN_CLOSE, 1, offset=4)

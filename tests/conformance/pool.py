@@ -19,9 +19,7 @@ from vmpool.store import open_store
 
 Serve = Callable[[], AbstractAsyncContextManager[VMPoolManager]]
 USER = 1
-SETTINGS = PoolSettings(
-    host_memory=64_000, warm_pool=Bounds(maximum=0), stop_grace=1.0, expire_every=0.2
-)
+SETTINGS = PoolSettings(host_memory=64_000, warm_pool=Bounds(maximum=0), stop_grace=1.0, expire_every=0.2)
 
 
 def serving(world: World, directory: Path) -> Serve:

@@ -6,7 +6,6 @@ import math
 import signal
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from pathlib import Path
 
 import anyio
 import pytest
@@ -14,7 +13,6 @@ import pytest
 from tests.conformance.backends import Power
 from tests.conformance.pool import USER, Serve, ended, eventually, make, run, start, written
 from vmpool.domain import Execution, ExecutionRequest, ExecutionState
-from vmpool.pool.vm_pool_manager import VMPoolManager
 from vmpool.pool.watch import Piece, Position
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]

@@ -28,7 +28,7 @@ async def begin(pool: VMPoolManager, command: str, **more: object) -> Execution:
 
 async def shell(pool: VMPoolManager, **more: object) -> Execution:
     """A shell that stands at its prompt."""
-    env = {"PS1": PROMPT, "HISTFILE": ""}
+    env = {"PS1": PROMPT, "HISTFILE": "", "TERM": "dumb"}
     begun = await begin(pool, "exec bash --norc --noprofile -i", env=env, **more)
     await written(pool, begun, PROMPT)
     return begun
@@ -94,6 +94,7 @@ async def test_a_shell_with_job_control(serve: Serve) -> None:
         await type_in(pool, begun, "\x03echo status $?\n")
         await written(pool, begun, "status 130\r\n")
         await type_in(pool, begun, "trap 'echo now $(stty size)' WINCH\n")
+        await written(pool, begun, "WINCH\r\n" + PROMPT)
         await pool.controls.resize(USER, "box", begun.id, TerminalSize(100, 50))
         await type_in(pool, begun, "true\n")
         await written(pool, begun, "now 50 100\r\n")

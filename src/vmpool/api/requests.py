@@ -10,7 +10,6 @@ from vmpool.api.schemas import ChangeLimits, CreateVM, ExecuteRequest, NetworkPo
 from vmpool.domain import DEFAULT_TIMEOUT, ExecutionRequest, Limits
 from vmpool.pool.requests import LimitsRequest, VMRequest
 
-
 TERMINAL_LINGER = 600.0
 """Seconds a terminal waits for its user to come back."""
 

@@ -71,7 +71,9 @@ def shell(
         raise typer.Exit(_in_terminal(client, vm, command, attach, linger))
 
 
-def _in_terminal(client: Client, vm: str, command: list[str] | None, attach: int | None, linger: float) -> int:
+def _in_terminal(
+    client: Client, vm: str, command: list[str] | None, attach: int | None, linger: float
+) -> int:
     columns, rows = _size()
     if attach is None:
         term = os.environ.get("TERM")

@@ -72,7 +72,8 @@ class VM(Answer):
 
     status: running, stopped or error, or one of creating, starting, stopping, restoring, deleting.
     cpu_limit: cores.  memory_limit, disk_limit: MB.  ttl, idle_timeout: seconds.  warnings: one sentence
-    for each limit that is not hard on this server.  forked_from: the VM it is a copy of.  error: why `status` is error.
+    for each limit that is not hard on this server.  forked_from: the VM it is a copy of.  error: why `status`
+    is error.
     """
 
     id: int

@@ -95,9 +95,7 @@ class Controls:
         process = await self._process(self._find(user_id, reference), execution_id)
         await process.signal(number, tree=tree)
 
-    async def resize(
-        self, user_id: int, reference: Reference, execution_id: int, size: TerminalSize
-    ) -> None:
+    async def resize(self, user_id: int, reference: Reference, execution_id: int, size: TerminalSize) -> None:
         """Tell its terminal how large it is shown; ExecutionEnded where it has none (any more)."""
         vm = self._find(user_id, reference)
         await self._process(vm, execution_id)
@@ -163,10 +161,7 @@ class Controls:
             return
         with suppress(InfrastructureFailure):  # who waits for its end is told
             if grace > 0:
-                if run.execution is not None and run.execution.terminal:
-                    # what a terminal's end sends: a shell at its prompt is deaf to TERM
-                    await run.process.signal(signal.SIGHUP, tree=True)
-                await run.process.signal(signal.SIGTERM, tree=True)
+                await run.process.signal(_first_signal(run), tree=True)
                 with anyio.move_on_after(grace):
                     await run.done.wait()
                     return
@@ -191,3 +186,9 @@ class Controls:
         if run is None:
             raise AgentUnreachable("this server does not follow it yet; try again in a moment")
         return run
+
+
+def _first_signal(run: Run) -> int:
+    """What asks it to end: of a terminal what the terminal's own end sends, since a shell is deaf to TERM."""
+    in_terminal = run.execution is not None and run.execution.terminal
+    return signal.SIGHUP if in_terminal else signal.SIGTERM

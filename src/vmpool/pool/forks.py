@@ -31,8 +31,8 @@ class Forks:
         """So many running copies, with the VM's limits, network, variables and times; what runs in it is not
         copied, and goes on.
 
-        names: theirs; None: the VM's own with the next free numbers.  Raises what taking a snapshot and making a
-        VM raise; then none is left.
+        names: theirs; None: the VM's own with the next free numbers.  Raises what taking a snapshot and
+        making a VM raise; then none is left.
         """
         names = self._names(vm, number, names)
         snapshot = await self._snapshots.take(vm, None)

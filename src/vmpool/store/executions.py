@@ -75,9 +75,7 @@ _END = (
     .values(state=bindparam("state"), failure=bindparam("failure"))
 )
 _BEGIN = Statement(insert(_TABLE), _ANNOUNCED, key=_TABLE.c.id)
-_BEGIN_SPECIAL = Statement(
-    insert(_TABLE), (*_ANNOUNCED, "background", "terminal", "linger"), key=_TABLE.c.id
-)
+_BEGIN_SPECIAL = Statement(insert(_TABLE), (*_ANNOUNCED, "background", "terminal", "linger"), key=_TABLE.c.id)
 _SETTLE = Statement(_END, ("this", "state", "failure"))
 _SETTLE_WITH_OUTCOME = Statement(
     _END.values({name: bindparam(name) for name in _OUTCOME}), ("this", "state", "failure", *_OUTCOME)

@@ -31,6 +31,8 @@ FURTHER = (
         "events",
         "map",
         "shard",
+        "fork",
+        "shell",
     ),
     *("executions", "attach", "wait", "cancel", "signal"),
     *("cp", "ls", "rm", "sync"),

@@ -16,6 +16,8 @@ BEGUN = Execution(
     executed_at=datetime(2026, 1, 2),
     timeout=5.0,
     background=True,
+    terminal=True,
+    linger=5.0,
 )
 
 

@@ -150,9 +150,7 @@ class AsyncVMHandle(VM):
         """Keep its files as they are now."""
         return await self._client.snapshot(self.id, name)
 
-    async def fork(
-        self, count: int | None = None, names: Sequence[str] | None = None
-    ) -> list[AsyncVMHandle]:
+    async def fork(self, count: int | None = None, names: Sequence[str] | None = None) -> list[AsyncVMHandle]:
         """Make copies of it with its files as they are now, all running, or none; see `AsyncClient.fork`."""
         return await self._client.fork(self.id, count, names)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -285,6 +285,17 @@ class Client:
         body = given(name=name)
         call = Call("POST", vm_path(vm, "snapshot"), body, idempotency_key=fresh_key(), wait=MACHINE)
         return self._one(Snapshot, call)
+
+    def fork(
+        self, vm: int | str, count: int | None = None, names: Sequence[str] | None = None
+    ) -> list[VMHandle]:
+        """Make copies of a VM with its files as they are now, all running, or none.
+
+        count: default: as many as `names`, or one.  names: default: its own with the next free numbers.
+        """
+        body = given(count=count, names=names)
+        call = Call("POST", vm_path(vm, "fork"), body, idempotency_key=fresh_key(), wait=MACHINE)
+        return [VMHandle.of(self, made) for made in self._connection.several(VM, call)]
 
     def list_snapshots(self, vm: int | str) -> list[Snapshot]:
         """A VM's snapshots, newest first."""

@@ -70,6 +70,11 @@ class Connection:
         answer = self.send(call)
         return value(model, answer.content)
 
+    def several(self, model: type[A], call: Call) -> list[A]:
+        """The answer to `call` as a list of values."""
+        answer = self.send(call)
+        return values(model, answer.content)
+
     def all(self, model: type[A], path: str, limit: int | None = None, **narrowed: object) -> list[A]:
         """Every item of a collection, page by page, or its first `limit`.  narrowed: further parameters."""
         found: list[A] = []

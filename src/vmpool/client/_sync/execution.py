@@ -54,6 +54,10 @@ class ExecutionHandle(Execution):
         """Send its main process a signal by number or name; with `tree` everything it started too."""
         self._executions.signal(self.vm_id, self, signal, tree=tree)
 
+    def resize(self, columns: int, rows: int) -> None:
+        """Tell its terminal how large it is shown."""
+        self._executions.resize(self.vm_id, self, columns, rows)
+
     def write_stdin(self, data: str | bytes) -> None:
         """Write to its standard input, waiting while the program does not read.
 

@@ -142,6 +142,11 @@ class Executions:
         path = vm_path(vm, "executions", str(number_of(execution)), "signal")
         self._connection.send(Call("POST", path, {"signal": signal, "tree": tree}))
 
+    def resize(self, vm: int | str, execution: Execution | int, columns: int, rows: int) -> None:
+        """Tell an execution's terminal how large it is shown."""
+        path = vm_path(vm, "executions", str(number_of(execution)), "resize")
+        self._connection.send(Call("POST", path, {"columns": columns, "rows": rows}, idempotent=True))
+
     def write_stdin(
         self,
         vm: int | str,

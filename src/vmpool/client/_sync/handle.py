@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
@@ -147,6 +147,10 @@ class VMHandle(VM):
     def snapshot(self, name: str | None = None) -> Snapshot:
         """Keep its files as they are now."""
         return self._client.snapshot(self.id, name)
+
+    def fork(self, count: int | None = None, names: Sequence[str] | None = None) -> list[VMHandle]:
+        """Make copies of it with its files as they are now, all running, or none; see `Client.fork`."""
+        return self._client.fork(self.id, count, names)
 
     def snapshots(self) -> list[Snapshot]:
         """Its snapshots, newest first."""
