@@ -69,7 +69,13 @@ class Mask:
 
     def hide(self, data: bytes) -> bytes:
         """The data with each value as so many asterisks: nothing moves."""
-        return self._pattern.sub(lambda found: b"*" * len(found[0]), data) if self._values else data
+        if not self._values:
+            return data
+        shown, found = bytearray(data), self._pattern.search(data)
+        while found is not None:
+            shown[found.start() : found.end()] = b"*" * len(found[0])
+            found = self._pattern.search(data, found.start() + 1)  # another may begin within it
+        return bytes(shown)
 
     def open_end(self, data: bytes) -> int:
         """Bytes at the end that may be the beginning of a value."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -9,7 +11,7 @@ from pathlib import Path
 
 import anyio.to_thread
 from sqlalchemy import URL, create_engine, event, make_url
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -36,6 +38,8 @@ DRIVERS = {"sqlite": "pysqlite", "postgresql": "asyncpg"}
 Clock = Callable[[], datetime]
 
 READERS = 4
+JOURNAL_PAUSE = 0.02
+"""Seconds between two tries to change a new file's journal."""
 COMMAND_SECONDS = 30
 """How long one statement may take on PostgreSQL."""
 
@@ -130,13 +134,26 @@ def _make_private(path: Path) -> None:
     path.touch(mode=0o600)
 
 
+def _set(cursor: DBAPICursor, pragma: str) -> None:
+    """Set it, waiting for others that open the same new file: changing the journal waits for nobody."""
+    deadline = time.monotonic() + BUSY_MILLISECONDS / 1000
+    while True:
+        try:
+            cursor.execute(f"PRAGMA {pragma}")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(JOURNAL_PAUSE)
+
+
 def _pragmas(*own: str) -> Callable[[DBAPIConnection, ConnectionPoolEntry], None]:
     def on_connect(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
         # no transaction of the driver's own making: the "begin" event starts ours
         connection.isolation_level = None
         cursor = connection.cursor()
         for pragma in (f"busy_timeout = {BUSY_MILLISECONDS}", "foreign_keys = ON", *own):
-            cursor.execute(f"PRAGMA {pragma}")
+            _set(cursor, pragma)
         cursor.close()
 
     return on_connect
