@@ -37,10 +37,10 @@ def source_spec(
     language: Language, code: str, execution_id: int, *, memory: int = DEFAULT_MEMORY_LIMIT, **more: Any
 ) -> ProcessSpec:
     """Source text, as the pool lays it out."""
-    scratch = None if language.beside else f"/tmp/.vmpool-{execution_id}"
+    scratch = f"/tmp/.vmpool-{execution_id}" if language.build or not language.beside else None
     source = (
         f"{HOME}/.vmpool-{execution_id}-{language.source}"
-        if scratch is None
+        if language.beside
         else f"{scratch}/{language.source}"
     )
     meant = {"{source}": source, "{scratch}": scratch or HOME, "{memory}": str(memory)}

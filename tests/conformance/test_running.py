@@ -12,7 +12,8 @@ import pytest
 
 from tests.conformance.backends import Power
 from tests.conformance.pool import USER, Serve, ended, eventually, make, run, start, written
-from vmpool.domain import Execution, ExecutionRequest, ExecutionState
+from vmpool.domain import Execution, ExecutionRequest, ExecutionState, Limits
+from vmpool.pool.requests import VMRequest
 from vmpool.pool.watch import Piece, Position
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
@@ -169,3 +170,28 @@ async def everything(values: Following) -> tuple[bytes, bytes]:
             end = value
     assert end is not None and end.state is ExecutionState.FINISHED
     return bytes(out), bytes(err)
+
+
+@pytest.mark.requires(Power.ALL_LANGUAGES)
+@pytest.mark.parametrize(
+    ("language", "broken", "failing"),
+    [
+        ("c", "int main(void) { return 0", "int main(void) { return 1; }"),
+        (
+            "java",
+            "public class Main {",
+            "public class Main { public static void main(String[] a) { System.exit(1); } }",
+        ),
+    ],
+)
+async def test_what_cannot_be_compiled_is_told_from_what_fails(
+    serve: Serve, language: str, broken: str, failing: str
+) -> None:
+    async with serve() as pool:
+        await pool.create_vm(USER, VMRequest("box", language, limits=Limits(memory=1024)))
+        for code, build_failed in ((broken, True), (failing, False)):
+            result = await pool.execute(USER, "box", ExecutionRequest(code=code, timeout=60))
+            assert result.outcome is not None and result.outcome.exit_code == 1, result
+            assert result.outcome.build_failed is build_failed
+            assert await pool.get_execution(USER, "box", result.id) == result
+        await pool.delete_vm(USER, "box")

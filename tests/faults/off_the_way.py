@@ -13,6 +13,9 @@ OFF_THE_WAY: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "a second caller waits for the first one's start": (
             "vmpool.agent.client:Client.start: await process.wait_started() (2)",
         ),
+        "terminals, which no scene has": (
+            "vmpool.agent.client:Client.start: await self._confirm_terminal(execution_id, spec.terminal)",
+        ),
         "a connection that idles, breaks, or is no socket of this host": (
             "vmpool.agent.connection:Connection._keep_alive: await anyio.sleep(_HEARTBEAT_SECONDS) (2)",
             "vmpool.agent.connection:Connection._read: await self._stream.receive(_RECEIVE_BYTES)",

@@ -153,6 +153,7 @@ def execution(of: domain.Execution) -> Execution:
         timed_out=outcome.timed_out,
         oom_killed=outcome.oom_killed,
         truncated=outcome.truncated,
+        build_failed=outcome.build_failed,
         output_bytes=outcome.output_bytes,
         error_bytes=outcome.error_bytes,
         dropped=outcome.dropped,

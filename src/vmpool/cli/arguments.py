@@ -30,7 +30,10 @@ def languages(incomplete: str) -> list[str]:
     return [name for name in LANGUAGES if name.startswith(incomplete)]
 
 
-LANGUAGES = ("python", "nodejs", "java", "go", "rust", "bash")
+LANGUAGES = (
+    *("python", "nodejs", "typescript", "java", "go", "rust", "c", "cpp", "ruby", "php", "perl", "bash"),
+    *("python3.11", "python3.13"),
+)
 
 VMArgument = Annotated[
     str,
@@ -43,7 +46,11 @@ VMArguments = Annotated[
 LanguageArgument = Annotated[
     str,
     typer.Argument(
-        metavar="LANGUAGE", help="python, nodejs, java, go, rust or bash.", autocompletion=languages
+        metavar="LANGUAGE",
+        help="python, nodejs, typescript, java, go, rust, c, cpp, ruby, php, perl or bash; python3.13 and the"
+        " like where the server has that version.",
+        autocompletion=languages,
+        show_default=False,
     ),
 ]
 LanguageOption = Annotated[

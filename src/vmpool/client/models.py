@@ -138,9 +138,10 @@ class Execution(Answer):
 
     output, error: what the program wrote to standard output and standard error; empty while it runs.
     exit_code: as a shell reports it (128 + n after signal n).  execution_time, cpu_time: seconds.
-    max_memory: bytes.  truncated: more was written than stands here.  output_bytes, error_bytes: how long the
-    streams were; `client.output` has them whole, but for `dropped` bytes.  state: running, finished, or lost
-    (see `failure`).  background: nobody waited for it.  terminal: it had one; then `output` has all of it.
+    max_memory: bytes.  build_failed: its source could not be compiled, and `error` says why.  truncated:
+    more was written than stands here.  output_bytes, error_bytes: how long the streams were;
+    `client.output` has them whole, but for `dropped` bytes.  state: running, finished, or lost (see
+    `failure`).  background: nobody waited for it.  terminal: it had one; then `output` has all of it.
     """
 
     id: int
@@ -154,6 +155,7 @@ class Execution(Answer):
     timed_out: bool
     oom_killed: bool
     truncated: bool
+    build_failed: bool = False
     output_bytes: int | None = None
     error_bytes: int | None = None
     dropped: int = 0

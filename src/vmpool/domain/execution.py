@@ -60,6 +60,7 @@ class Outcome:
     standard error as UTF-8 text, bytes that are not UTF-8 replaced by U+FFFD.  truncated: more was
     written than is in these two.  output_bytes, error_bytes: how much was written.  output_file, error_file:
     how many bytes of that lie in a file, from the beginning; None where the text is the whole stream.
+    build_failed: it was never begun, since its source could not be compiled.
     """
 
     output: str
@@ -75,6 +76,7 @@ class Outcome:
     error_bytes: int = 0
     output_file: int | None = None
     error_file: int | None = None
+    build_failed: bool = False
 
     @property
     def dropped(self) -> int:

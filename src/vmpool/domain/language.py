@@ -30,13 +30,16 @@ class Language:
     """How source text of one language becomes a process.
 
     source: file name of the source; `beside` says whether it is placed in the working directory (so that
-    imports relative to it work) or in a private scratch directory.  run: argument vector; `{source}`
-    stands for the source's path, `{scratch}` for the scratch directory and `{memory}` for the VM's memory
-    limit in MB.  build: argument vector run before `run`, under the same limits, with the same words.
+    imports relative to it work) or in a private scratch directory, which one that is built always has.
+    run: argument vector; `{source}` stands for the source's path, `{scratch}` for the scratch directory and
+    `{memory}` for the VM's memory limit in MB.  build: argument vector run before `run`, under the same
+    limits, with the same words.
     toolchain: the programs that must be found for the language to be offered.  reads_at_start: beginnings of
     the variables that the interpreter or its libraries look at once, when they start; a warm one has done so.
     takes_in: what in a source says that the build reads more than it, or that the program asks where it lies;
-    the others' builds, whose result is `{scratch}/main`, are kept and used again.
+    the others' builds, whose result is `{scratch}/main`, are kept and used again.  None: none of them is.
+    says_at_build: the last line on standard error of a program that `run` itself could not compile.
+    version_of: the language this is one version of; a host need not have it.
     """
 
     name: str
@@ -47,7 +50,9 @@ class Language:
     beside: bool = False
     warm: Warm = Warm.NONE
     reads_at_start: tuple[str, ...] = ()
-    takes_in: str = ""
+    takes_in: str | None = None
+    says_at_build: str | None = None
+    version_of: str | None = None
     aliases: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -71,6 +76,11 @@ VM_PATH = ":".join(
 """The search path inside every VM, the same on every backend."""
 
 _LIBRARIES = ("LD_", "LC_", "LANG", "GLIBC_", "MALLOC_", "HOME", "PATH", "TZ")
+
+_REQUIRE = "import { createRequire } from 'module'; const require = createRequire(import.meta.url);"
+"""What gives a module of JavaScript the function that older ones import by."""
+_INCLUDES = r"#\s*(include|embed)\s*[^<\s]|__has_include|__FILE__|\basm\b|__asm"
+"""Of C: a header of one's own, and what takes in files or asks where the source lies."""
 
 _TABLE = (
     Language(
@@ -101,6 +111,7 @@ _TABLE = (
         ("java", "javac"),
         warm=Warm.PRESTARTED,
         reads_at_start=("",),  # a JVM cannot change what it was started with
+        says_at_build="error: compilation failed",
     ),
     Language(
         "go",
@@ -120,7 +131,59 @@ _TABLE = (
         takes_in=r"include|path\s*=|\bmod\b[^{;]*;|extern\s+crate|link|\bfile!|\bLocation\b",
         aliases=("rs",),
     ),
+    Language(
+        "typescript",
+        "main.ts",
+        ("node", "--enable-source-maps", "{scratch}/main.mjs"),
+        ("esbuild", "node"),
+        # Types are taken away, not checked, as by every runtime that takes TypeScript.  Packages and modules
+        # beside the source are bundled; the banner is for those that still say `require`.
+        build=(
+            "esbuild",
+            "{source}",
+            "--bundle",
+            "--platform=node",
+            "--format=esm",
+            "--sourcemap=inline",
+            "--log-level=warning",
+            f"--banner:js={_REQUIRE}",
+            "--outfile={scratch}/main.mjs",
+        ),
+        beside=True,
+        aliases=("ts",),
+    ),
+    Language(
+        "c",
+        "main.c",
+        ("{scratch}/main",),
+        ("gcc",),
+        build=("gcc", "-O2", "-pthread", "-o", "{scratch}/main", "{source}", "-lm"),
+        takes_in=_INCLUDES,
+    ),
+    Language(
+        "cpp",
+        "main.cpp",
+        ("{scratch}/main",),
+        ("g++",),
+        build=("g++", "-O2", "-pthread", "-o", "{scratch}/main", "{source}"),
+        takes_in=_INCLUDES,
+        aliases=("c++", "cxx"),
+    ),
+    Language("ruby", "main.rb", ("ruby", "{source}"), ("ruby",), beside=True, aliases=("rb",)),
+    Language("php", "main.php", ("php", "-d", "display_errors=stderr", "{source}"), ("php",), beside=True),
+    Language("perl", "main.pl", ("perl", "{source}"), ("perl",), beside=True, aliases=("pl",)),
     Language("bash", "main.sh", ("bash", "{source}"), ("bash",), beside=True, aliases=("sh", "shell")),
+    *(
+        Language(
+            f"python{version}",
+            "main.py",
+            (f"python{version}", "{source}"),
+            (f"python{version}",),
+            beside=True,
+            version_of="python",
+        )
+        for version in ("3.11", "3.13")
+    ),
 )
 
 LANGUAGES: Mapping[str, Language] = MappingProxyType({entry.name: entry for entry in _TABLE})

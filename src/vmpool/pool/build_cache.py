@@ -43,6 +43,11 @@ exit 0
 """
 
 
+def _directs(variable: str) -> bool:
+    """Whether a compiler is told by it to do otherwise: Go's, and where GCC looks for what it includes."""
+    return variable.startswith("GO") or (variable.endswith(("_PATH", "CPATH")) and variable != "PATH")
+
+
 def cached_build(
     language: Language, code: str, build: tuple[str, ...], scratch: str, env: Mapping[str, str]
 ) -> tuple[str, ...]:
@@ -50,7 +55,8 @@ def cached_build(
 
     A source that takes in other files is left to the compiler, and so is an environment that directs it.
     """
-    if not build or re.search(language.takes_in, code) or any(name.startswith("GO") for name in env):
+    takes_in = language.takes_in
+    if not build or takes_in is None or re.search(takes_in, code) or any(map(_directs, env)):
         return build
     words = [word.replace(scratch, "{scratch}") for word in build]
     content = json.dumps([code, words, sorted(env.items())]).encode("ascii")

@@ -11,7 +11,7 @@ import anyio
 
 from vmpool.agent.base import Exit, Output, Process
 from vmpool.backends.base import MachineKey
-from vmpool.domain import VM, Execution, ExecutionState, Outcome
+from vmpool.domain import LANGUAGES, VM, Execution, ExecutionState, Outcome
 from vmpool.domain.secret import Mask, MaskedStream
 from vmpool.errors import InfrastructureFailure
 from vmpool.pool.context import key_of
@@ -188,9 +188,16 @@ class Run:
             exit.duration,
             timed_out=exit.timed_out,
             oom_killed=oom_killed,
+            build_failed=exit.build_failed or (exit.exit_code != 0 and self._says_at_build()),
             cpu_time=exit.user_seconds + exit.system_seconds,
             max_memory=exit.max_rss,
         )
+
+    def _says_at_build(self) -> bool:
+        """Whether it ended as what runs and compiles in one does where it could not compile."""
+        language = None if self.execution is None else LANGUAGES.get(self.execution.language)
+        says = None if language is None else language.says_at_build
+        return says is not None and self.stderr.held()[0].rstrip().endswith(says)
 
     @property
     def ended_because(self) -> str:
@@ -217,6 +224,7 @@ class Run:
         *,
         timed_out: bool = False,
         oom_killed: bool = False,
+        build_failed: bool = False,
         cpu_time: float = 0.0,
         max_memory: int = 0,
     ) -> Outcome:
@@ -231,6 +239,7 @@ class Run:
             timed_out=timed_out,
             oom_killed=oom_killed,
             truncated=self.stdout.truncated or self.stderr.truncated,
+            build_failed=build_failed,
             cpu_time=cpu_time,
             max_memory=max_memory,
             output_bytes=self.stdout.total,

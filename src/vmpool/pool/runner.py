@@ -122,7 +122,7 @@ def process_spec(vm: VM, request: ExecutionRequest, execution_id: int) -> Proces
             terminal=request.terminal,
         )
     language = language_named(request.language or vm.language)
-    scratch = None if language.beside else f"/tmp/.vmpool-{execution_id}"
+    scratch = f"/tmp/.vmpool-{execution_id}" if language.build or not language.beside else None
     source = _source_path(language, cwd, scratch, execution_id)
 
     meant = {"{source}": source, "{scratch}": scratch or cwd, "{memory}": str(vm.limits.memory)}
@@ -155,7 +155,7 @@ def filled(argv: tuple[str, ...], meant: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _source_path(language: Language, cwd: str, scratch: str | None, execution_id: int) -> str:
-    if scratch is not None:
+    if scratch is not None and not language.beside:
         return f"{scratch}/{language.source}"
     extension = language.source.rpartition(".")[2]
     return f"{cwd.rstrip('/')}/.vmpool-{execution_id}.{extension}"

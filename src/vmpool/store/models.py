@@ -212,6 +212,7 @@ class VMExecution(Base):
     timed_out: Mapped[bool]
     oom_killed: Mapped[bool]
     truncated: Mapped[bool]
+    build_failed: Mapped[bool] = mapped_column(server_default=false())
     cpu_time: Mapped[float | None]
     max_memory: Mapped[int | None] = mapped_column(BigInteger)
     output_bytes: Mapped[int] = mapped_column(BigInteger, server_default="0")

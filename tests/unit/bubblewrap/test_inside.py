@@ -183,6 +183,14 @@ async def test_the_toolchains_offered_run(vm: BubblewrapBackend) -> None:
         "java": "javac -version 2>&1 | grep -q javac && echo 42",
         "go": "go version | grep -q go && echo 42",
         "rust": "rustc --version | grep -q rustc && echo 42",
+        "typescript": "esbuild --version | grep -q . && node -e 'console.log(6 * 7)'",
+        "c": "gcc --version | grep -qi gcc && echo 42",
+        "cpp": "g++ --version | grep -qi g++ && echo 42",
+        "ruby": "ruby -e 'puts 6 * 7'",
+        "php": "php -r 'echo 6 * 7, PHP_EOL;'",
+        "perl": "perl -e 'print 6 * 7, qq(\\n)'",
+        "python3.11": "python3.11 -c 'print(6 * 7)'",
+        "python3.13": "python3.13 -c 'print(6 * 7)'",
     }
     offered = (await vm.describe()).templates
     assert "python" in offered and "bash" in offered

@@ -176,7 +176,7 @@ def test_run_names_its_own_parameters(
     assert vm(monkeypatch, "run", str(tmp_path / "missing.py")) == 2
     assert "'FILE'" in capsys.readouterr().err
     assert vm(monkeypatch, "run", "notes.txt") == 2
-    assert "name one of bash, go" in capsys.readouterr().err
+    assert "name one of bash, c, cpp, go" in capsys.readouterr().err
 
 
 def test_without_a_server_it_is_125_and_one_block(
@@ -212,8 +212,9 @@ def test_a_number_is_an_id_and_the_rest_a_name() -> None:
 
 def test_the_languages_are_the_servers() -> None:
     assert set(arguments.LANGUAGES) == set(LANGUAGES)
-    assert arguments.languages("py") == ["python"]
-    assert {language_named(name).name for name in SUFFIXES.values()} == set(LANGUAGES)
+    assert arguments.languages("py") == ["python", "python3.11", "python3.13"]
+    own = {name for name, language in LANGUAGES.items() if language.version_of is None}
+    assert {language_named(name).name for name in SUFFIXES.values()} == own
 
 
 def test_completion_never_starts_a_server_nor_fails(monkeypatch: pytest.MonkeyPatch) -> None:

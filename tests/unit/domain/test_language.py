@@ -13,6 +13,8 @@ from vmpool.errors import InvalidRequest
         ("nodejs", "nodejs"), ("node", "nodejs"), ("js", "nodejs"), ("javascript", "nodejs"),
         ("java", "java"), ("go", "go"), ("golang", "go"), ("rust", "rust"), ("rs", "rust"),
         ("bash", "bash"), ("sh", "bash"), ("shell", "bash"),
+        ("ts", "typescript"), ("C++", "cpp"), ("c", "c"), ("rb", "ruby"), ("pl", "perl"), ("php", "php"),
+        ("python3.13", "python3.13"),
     ],
 )  # fmt: skip
 def test_names_and_aliases(said: str, meant: str) -> None:
@@ -20,7 +22,10 @@ def test_names_and_aliases(said: str, meant: str) -> None:
 
 
 def test_an_unknown_language_is_told_the_choices() -> None:
-    with pytest.raises(InvalidRequest, match="python, nodejs, java, go, rust, bash") as caught:
+    with pytest.raises(
+        InvalidRequest,
+        match="python, nodejs, java, go, rust, typescript, c, cpp, ruby, php, perl, bash, python3",
+    ) as caught:
         language_named("cobol")
     assert caught.value.context["field"] == "language"
 
@@ -36,5 +41,6 @@ def test_every_language_can_be_filled_in(name: str) -> None:
     words = (*language.build, *language.run)
     assert any("{source}" in word for word in words)
     assert language.toolchain
-    if language.build:
-        assert not language.beside
+    assert language.version_of is None or language.version_of in LANGUAGES
+    if language.takes_in is not None:
+        assert language.run == ("{scratch}/main",) and language.build

@@ -221,6 +221,9 @@ class Execution(Answer):
     truncated: bool = Field(
         default=False, description="More was written than stands here; `GET .../output` has the whole."
     )
+    build_failed: bool = Field(
+        default=False, description="Its source could not be compiled: `error` says why, nothing of it ran."
+    )
     output_bytes: int | None = Field(
         default=None, description="How long standard output was; null while it runs."
     )

@@ -1,4 +1,4 @@
-"""Executions with a terminal, and how long one goes on that nobody reads"""
+"""Executions with a terminal, how long one goes on that nobody reads, and builds that failed"""
 
 from __future__ import annotations
 
@@ -16,8 +16,12 @@ def upgrade() -> None:
         "vm_executions", sa.Column("terminal", sa.Boolean(), nullable=False, server_default=sa.false())
     )
     op.add_column("vm_executions", sa.Column("linger", sa.Float()))
+    op.add_column(
+        "vm_executions", sa.Column("build_failed", sa.Boolean(), nullable=False, server_default=sa.false())
+    )
 
 
 def downgrade() -> None:
+    op.drop_column("vm_executions", "build_failed")
     op.drop_column("vm_executions", "linger")
     op.drop_column("vm_executions", "terminal")
