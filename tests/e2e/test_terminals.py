@@ -69,7 +69,7 @@ def shown(site: Site, *words: str) -> Iterator[Screen]:
     master, slave = os.openpty()
     fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     before = termios.tcgetattr(slave)
-    env = {**site.env, "TERM": "xterm"}
+    env = {**site.env, "TERM": "dumb"}  # no colours, no bracketed paste
     with subprocess.Popen([VM, *words], env=env, stdin=slave, stdout=slave, stderr=slave) as running:
         try:
             yield Screen(master, running)
@@ -104,10 +104,11 @@ def test_the_commands_of_the_page_work(site: Site, tmp_path: Path) -> None:
 
 def test_a_shell(box: Site) -> None:
     with shown(box, "shell", "box") as screen:
+        screen.until(r"\$ ")
         screen.keys("PS1='at home> '\n")
         screen.until("\nat home> ")
         screen.keys("stty size; echo $TERM\n")
-        screen.until("24 80\r\nxterm\r\n")
+        screen.until("24 80\r\ndumb\r\n")
         screen.size(132, 43)
         screen.keys("sleep 1000\n")
         screen.until("sleep 1000\r\n")
@@ -124,6 +125,7 @@ def test_a_shell(box: Site) -> None:
 
 def test_leaving_it_and_coming_back(box: Site) -> None:
     with shown(box, "shell", "box") as screen:
+        screen.until(r"\$ ")
         screen.keys("PS1='at home> '; me=here\n")
         screen.until("\nat home> ")
         screen.keys("\r~d")

@@ -176,7 +176,8 @@ def test_run_names_its_own_parameters(
     assert vm(monkeypatch, "run", str(tmp_path / "missing.py")) == 2
     assert "'FILE'" in capsys.readouterr().err
     assert vm(monkeypatch, "run", "notes.txt") == 2
-    assert "name one of bash, c, cpp, go" in capsys.readouterr().err
+    said = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert "name one of bash, c, cpp, go" in said
 
 
 def test_without_a_server_it_is_125_and_one_block(

@@ -1,0 +1,34 @@
+"""Pages whose commands have no other tests of their own here."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import VM, Site
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.mark.parametrize(
+    ("page", "said"),
+    [("languages.md", ("from C\nfrom Perl\n",)), ("snapshots.md", ("one\n", "box-3", "try-this"))],
+)
+def test_the_commands_of_the_page_work(site: Site, tmp_path: Path, page: str, said: tuple[str, ...]) -> None:
+    text = (DOCS / page).read_text()
+    script = "\n".join(re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+    done = subprocess.run(
+        ["bash", "-eu", "-c", script],
+        env={**site.env, "PATH": f"{VM.parent}:{os.environ['PATH']}"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=55,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert all(words in done.stdout for words in said), done.stdout
