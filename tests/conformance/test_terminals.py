@@ -9,7 +9,7 @@ from contextlib import aclosing
 import anyio
 import pytest
 
-from tests.conformance.backends import Power
+from tests.conformance.backends import Power, World
 from tests.conformance.pool import USER, Serve, ended, eventually, make, start, written
 from vmpool.domain import Execution, ExecutionRequest, ExecutionState, TerminalSize
 from vmpool.errors import ExecutionEnded
@@ -18,6 +18,8 @@ from vmpool.pool.watch import Piece, Position
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
 real = pytest.mark.requires(Power.REAL_PROGRAMS)
+whole = pytest.mark.requires(Power.HOST_KERNEL)
+"""Not on gVisor as Debian has it (2022): no signals of keys, no /dev/tty, and output lost at the end."""
 SIZE = TerminalSize(80, 24)
 PROMPT = "ready> "
 
@@ -44,7 +46,8 @@ async def output_of(pool: VMPoolManager, execution: Execution) -> str:
     return result.outcome.output
 
 
-async def test_all_it_writes_is_one_stream_and_it_has_a_size(serve: Serve) -> None:
+async def test_all_it_writes_is_one_stream_and_it_has_a_size(serve: Serve, world: World) -> None:
+    gvisor = {Power.REAL_PROGRAMS, Power.HOST_KERNEL} & world.candidate.powers == {Power.REAL_PROGRAMS}
     async with serve() as pool:
         await make(pool)
         begun = await begin(pool, "echo out; echo err >&2; cat; exit 3")
@@ -53,10 +56,14 @@ async def test_all_it_writes_is_one_stream_and_it_has_a_size(serve: Serve) -> No
         await pool.controls.resize(USER, "box", begun.id, TerminalSize(132, 43))
         await type_in(pool, begun, "typed\n")
         await written(pool, begun, "typed")
-        await type_in(pool, begun, "", close=True)
+        if gvisor:
+            await pool.controls.cancel(USER, "box", begun.id)
+        else:
+            await type_in(pool, begun, "", close=True)
         result = await ended(pool, begun)
         assert result.outcome is not None
-        assert (result.terminal, result.outcome.exit_code, result.outcome.error) == (True, 3, "")
+        assert (result.terminal, result.outcome.error) == (True, "")
+        assert gvisor or result.outcome.exit_code == 3
         with pytest.raises(ExecutionEnded):
             await pool.controls.resize(USER, "box", begun.id, SIZE)
         piped = await start(pool, "cat", stdin_open=True)
@@ -65,7 +72,7 @@ async def test_all_it_writes_is_one_stream_and_it_has_a_size(serve: Serve) -> No
         await pool.delete_vm(USER, "box")
 
 
-@real
+@whole
 async def test_what_a_program_finds(serve: Serve) -> None:
     async with serve() as pool:
         await make(pool)
@@ -83,7 +90,7 @@ async def test_what_a_program_finds(serve: Serve) -> None:
         await pool.delete_vm(USER, "box")
 
 
-@pytest.mark.requires(Power.HOST_KERNEL)  # the gVisor of 2022 makes no signals of keys
+@whole
 async def test_a_shell_with_job_control(serve: Serve) -> None:
     async with serve() as pool:
         await make(pool)
@@ -158,7 +165,7 @@ async def test_one_that_nobody_reads_ends(serve: Serve) -> None:
         await pool.delete_vm(USER, "box")
 
 
-@real
+@whole
 async def test_a_flood_is_all_there(serve: Serve) -> None:
     async with serve() as pool:
         await make(pool)
