@@ -23,7 +23,7 @@ async def _terminal(socket: WebSocket) -> None:
     await socket.accept()
     pid, master = pty.fork()
     if pid == 0:
-        os.execvp("cat", ["cat"])
+        os.execvp("sh", ["sh", "-c", "exec cat >/dev/null"])
     tty.setcbreak(master, when=termios.TCSANOW)
     _echo(master)
     loop = asyncio.get_running_loop()
