@@ -49,8 +49,9 @@ def _plain(value: BaseModel | Mapping[str, object]) -> object:
 
 
 def say(text: str) -> None:
-    """A line of data."""
+    """A line of data, there at once: what reads a pipe may wait for it while the command goes on."""
     sys.stdout.write(text + "\n")
+    sys.stdout.flush()
 
 
 def note(text: str) -> None:
