@@ -16,7 +16,11 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 @pytest.mark.parametrize(
     ("page", "said"),
-    [("languages.md", ("from C\nfrom Perl\n",)), ("snapshots.md", ("one\n", "box-3", "try-this"))],
+    [
+        ("languages.md", ("from C\nfrom Perl\n",)),
+        ("snapshots.md", ("one\n", "box-3", "try-this")),
+        ("terminals.md", ("I am user\nLinux\n",)),
+    ],
 )
 def test_the_commands_of_the_page_work(site: Site, tmp_path: Path, page: str, said: tuple[str, ...]) -> None:
     text = (DOCS / page).read_text()

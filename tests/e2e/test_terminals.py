@@ -1,4 +1,4 @@
-"""`vm shell` before a real terminal, and the page about it."""
+"""`vm shell` before a real terminal."""
 
 from __future__ import annotations
 
@@ -13,14 +13,12 @@ import termios
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
 from tests.e2e.conftest import VM, Site
 from vmpool import Client
 
-PAGE = Path(__file__).parents[2] / "docs" / "terminals.md"
 PATIENCE = 30.0
 
 
@@ -85,21 +83,6 @@ def shown(site: Site, *words: str) -> Iterator[Screen]:
 def box(site: Site) -> Site:
     site.done("create", "box", "python")
     return site
-
-
-def test_the_commands_of_the_page_work(site: Site, tmp_path: Path) -> None:
-    script = "\n".join(re.findall(r"^```sh\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL))
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script],
-        env={**site.env, "PATH": f"{VM.parent}:{os.environ['PATH']}"},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=55,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "I am user\nLinux\n" in done.stdout
 
 
 def test_a_shell(box: Site) -> None:

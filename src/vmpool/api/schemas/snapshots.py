@@ -8,9 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from vmpool.api.schemas.base import Answer, Id, Request, ShortText
-
-MOST_FORKS = 100
-"""Copies one request may ask for."""
+from vmpool.pool.forks import MOST
 
 
 class CreateSnapshot(Request):
@@ -32,10 +30,10 @@ class Snapshot(Answer):
 class ForkRequest(Request):
     """Body of `POST /api/vms/{vm_id}/fork`; may be left out."""
 
-    count: Annotated[int, Field(ge=1, le=MOST_FORKS)] | None = Field(
+    count: Annotated[int, Field(ge=1, le=MOST)] | None = Field(
         default=None, description="How many copies. Default: as many as `names`, or 1."
     )
-    names: Annotated[list[ShortText], Field(min_length=1, max_length=MOST_FORKS)] | None = Field(
+    names: Annotated[list[ShortText], Field(min_length=1, max_length=MOST)] | None = Field(
         default=None, description="Default: the VM's own name with the next free numbers."
     )
 
