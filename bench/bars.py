@@ -113,6 +113,21 @@ def cell(ours: str) -> Callable[[Results], float | None]:
     return lambda run: ratio(figure(run, "cell", ours), figure(run, "cell", names.KERNEL))
 
 
+def first_byte(ours: str) -> Callable[[Results], float | None]:
+    """Medians until the first of an output, over `docker exec`'s."""
+    return lambda run: ratio(figure(run, "first_byte", ours), figure(run, "first_byte", names.DOCKER_WORK))
+
+
+def copied(scenario: str, ours: str) -> Callable[[Results], float | None]:
+    """Throughput of one file over `docker cp`'s of the same: its seconds over ours."""
+    return lambda run: ratio(figure(run, scenario, names.DOCKER_WORK), figure(run, scenario, ours))
+
+
+def forked(ours: str) -> Callable[[Results], float | None]:
+    """Wall of ten copies of a VM over that of ten plain ones."""
+    return lambda run: ratio(figure(run, "fork", ours, "wall"), figure(run, "fork_plain", ours, "wall"))
+
+
 def _bars() -> Iterable[Bar]:
     for ours, sdk in ((names.BUBBLEWRAP, names.BUBBLEWRAP_SDK), (names.DOCKER, names.DOCKER_SDK)):
         yield Bar(f"execute ÷ bare `python3 -c`: {ours}", 0.3, execute_to_bare(ours))
@@ -163,6 +178,12 @@ def _bars() -> Iterable[Bar]:
         yield Bar(f"execute ÷ bare `node -e`: {ours}", 0.5, nodejs(ours, bare))
     for ours in (names.CELLS_BUBBLEWRAP, names.CELLS_DOCKER):
         yield Bar(f"a context's cell `x + 1` ÷ the same on a bare Jupyter kernel: {ours}", 1.2, cell(ours))
+
+    for ours in (names.WORK_BUBBLEWRAP, names.WORK_DOCKER):
+        yield Bar(f"first byte of an output ÷ `docker exec`'s: {ours}", 0.1, first_byte(ours))
+        for way in ("upload", "download"):
+            yield Bar(f"{way} of a file, throughput ÷ `docker cp`'s: {ours}", 1.5, copied(way, ours), True)
+        yield Bar(f"10 copies of a VM, all answered ÷ 10 plain creates: {ours}", 2, forked(ours))
 
 
 BARS = tuple(_bars())

@@ -16,6 +16,7 @@ from bench.contenders.docker import DockerAPI, DockerCLI, DockerCLINoNetwork, Do
 from bench.contenders.floors import Forking, OneRow
 from bench.contenders.peers import KNOWN, Peer
 from bench.contenders.vmpool import VMPool, VMPoolSDK
+from bench.contenders.work import DockerWork, VMPoolWork
 from bench.program import NODEJS
 from bench.run import Run
 from bench.server import COLD, Server, running_server
@@ -30,7 +31,7 @@ def lineup(run: Run, wanted: Callable[[str], bool]) -> Iterator[None]:
         builder.kernel()
         if docker_program():
             stack.callback(sweep)
-            for kind in (DockerCLI, DockerCLINoNetwork, DockerAPI, DockerRun):
+            for kind in (DockerCLI, DockerCLINoNetwork, DockerAPI, DockerRun, DockerWork):
                 builder.add(kind.name, kind)
             builder.peers()
         else:
@@ -68,8 +69,15 @@ class _Builder:
             names.BUBBLEWRAP_SDK,
             names.NODE_BUBBLEWRAP,
             names.CELLS_BUBBLEWRAP,
+            names.WORK_BUBBLEWRAP,
         )
-        on_docker = (names.DOCKER, names.DOCKER_SDK, names.NODE_DOCKER, names.CELLS_DOCKER)
+        on_docker = (
+            names.DOCKER,
+            names.DOCKER_SDK,
+            names.NODE_DOCKER,
+            names.CELLS_DOCKER,
+            names.WORK_DOCKER,
+        )
         bubblewrap = self._server("bubblewrap", *on_bubblewrap)
         docker = self._server("docker", *on_docker, settings=COLD)
         crun = self._server("docker", names.CRUN, settings={"DOCKER__RUNTIME": "crun", **COLD})
@@ -80,12 +88,13 @@ class _Builder:
         self.add(names.BARE_NODE, bare_node)
         if docker is not None:
             self.add(names.BARE_NODE_OF_IMAGE, BareNodeOfImage)
-        for server, (rest, sdk, node, cells) in ((bubblewrap, on_bubblewrap), (docker, on_docker)):
+        for server, (rest, sdk, node, cells, work) in ((bubblewrap, on_bubblewrap), (docker, on_docker)):
             if server is not None:
                 self.add(rest, partial(VMPool, rest, server))
                 self.add(sdk, partial(VMPoolSDK, sdk, server))
                 self.add(node, partial(VMPool, node, server, NODEJS))
                 self.add(cells, partial(VMPoolCells, cells, server))
+                self.add(work, partial(VMPoolWork, work, server))
         if crun is not None:
             self.add(names.CRUN, partial(VMPool, names.CRUN, crun))
 

@@ -25,6 +25,11 @@ class Plan:
     seconds: float = 5.0
     batches: tuple[int, ...] = (10, 100)
     batch_rounds: int = 10
+    first_rounds: int = 100
+    file: int = 256 << 20
+    file_rounds: int = 9
+    forks: int = 10
+    fork_rounds: int = 7
     output: int = 100_000_000
     output_rounds: int = 3
     hundred: int = 100
@@ -48,6 +53,11 @@ class Plan:
             seconds=1.0,
             batches=(2,),
             batch_rounds=2,
+            first_rounds=5,
+            file=16 << 20,
+            file_rounds=2,
+            forks=2,
+            fork_rounds=1,
             output=10_000_000,
             output_rounds=1,
             hundred=10,

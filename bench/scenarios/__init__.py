@@ -10,6 +10,7 @@ from bench.scenarios.create import bursts, create, hundred, removal, warm_start
 from bench.scenarios.execute import execute, nodejs
 from bench.scenarios.memory import memory
 from bench.scenarios.throughput import batch, output, throughput
+from bench.scenarios.work import files, first_byte, fork
 
 SCENARIOS: Mapping[str, Callable[[Run], None]] = {
     "execute": execute,
@@ -17,6 +18,9 @@ SCENARIOS: Mapping[str, Callable[[Run], None]] = {
     "batch": batch,
     "nodejs": nodejs,
     "cell": cell,
+    "first_byte": first_byte,
+    "files": files,
+    "fork": fork,
     "create": create,
     "warm_start": warm_start,
     "hundred": hundred,

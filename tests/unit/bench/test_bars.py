@@ -35,6 +35,11 @@ RUN: dict[str, dict[str, Figures]] = {
     },
     "memory_100": {names.BUBBLEWRAP: {"unused": 400_000, "used": 7_500_000, "idle": 1_000_000}},
     "removal": {names.DOCKER: {"p50": 0.12}, names.DOCKER_CLI: {"p50": 0.1}},
+    "upload": {names.DOCKER_WORK: {"p50": 0.6}, names.WORK_BUBBLEWRAP: {"p50": 0.3}},
+    "download": {names.DOCKER_WORK: {"p50": 0.6}, names.WORK_BUBBLEWRAP: {"p50": 0.5}},
+    "first_byte": {names.DOCKER_WORK: {"p50": 0.08}, names.WORK_DOCKER: {"p50": 0.006}},
+    "fork": {names.WORK_DOCKER: {"p50": 0.1, "wall": 3.0}},
+    "fork_plain": {names.WORK_DOCKER: {"p50": 1.0, "wall": 1.0}},
     "nodejs": {
         names.BARE_NODE: {"p50": 0.04},
         names.NODE_BUBBLEWRAP: {"p50": 0.01},
@@ -53,6 +58,10 @@ def verdicts(results: Results) -> dict[str, tuple[float | None, bool | None]]:
     ("what", "value", "met"),
     [
         (f"execute ÷ bare `python3 -c`: {names.BUBBLEWRAP}", 0.2, True),
+        (f"upload of a file, throughput ÷ `docker cp`'s: {names.WORK_BUBBLEWRAP}", 2.0, True),
+        (f"download of a file, throughput ÷ `docker cp`'s: {names.WORK_BUBBLEWRAP}", 1.2, False),
+        (f"first byte of an output ÷ `docker exec`'s: {names.WORK_DOCKER}", 0.075, True),
+        (f"10 copies of a VM, all answered ÷ 10 plain creates: {names.WORK_DOCKER}", 3.0, False),
         (f"execute ÷ bare `python3 -c`: {names.DOCKER}", 0.4, False),
         (f"execute ÷ bare `python3 -c`: {names.BUBBLEWRAP_SDK}", 0.5, False),
         (f"execute ÷ bare `python3 -c`: {names.DOCKER_SDK}", None, None),
