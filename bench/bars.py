@@ -128,6 +128,11 @@ def forked(ours: str) -> Callable[[Results], float | None]:
     return lambda run: ratio(figure(run, "fork", ours, "wall"), figure(run, "fork_plain", ours, "wall"))
 
 
+def installed(ours: str) -> Callable[[Results], float | None]:
+    """The tenth VM's install over the first's."""
+    return lambda run: ratio(figure(run, "install", ours, "last"), figure(run, "install", ours, "first"))
+
+
 def _bars() -> Iterable[Bar]:
     for ours, sdk in ((names.BUBBLEWRAP, names.BUBBLEWRAP_SDK), (names.DOCKER, names.DOCKER_SDK)):
         yield Bar(f"execute ÷ bare `python3 -c`: {ours}", 0.3, execute_to_bare(ours))
@@ -183,6 +188,7 @@ def _bars() -> Iterable[Bar]:
         yield Bar(f"first byte of an output ÷ `docker exec`'s: {ours}", 0.1, first_byte(ours))
         for way in ("upload", "download"):
             yield Bar(f"{way} of a file, throughput ÷ `docker cp`'s: {ours}", 1.5, copied(way, ours), True)
+        yield Bar(f"the tenth VM's `pip install requests` ÷ the first's: {ours}", 0.5, installed(ours))
         yield Bar(f"10 copies of a VM, all answered ÷ 10 plain creates: {ours}", 2, forked(ours))
 
 

@@ -30,6 +30,7 @@ class Plan:
     file_rounds: int = 9
     forks: int = 10
     fork_rounds: int = 7
+    installs: int = 10
     output: int = 100_000_000
     output_rounds: int = 3
     hundred: int = 100
@@ -58,6 +59,7 @@ class Plan:
             file_rounds=2,
             forks=2,
             fork_rounds=1,
+            installs=2,
             output=10_000_000,
             output_rounds=1,
             hundred=10,

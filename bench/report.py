@@ -19,6 +19,7 @@ TIMES = {
     "first_byte": "Until the first output of a program that goes on running",
     "upload": "A file of 256 MiB into a sandbox",
     "download": "The same file out of it",
+    "install": "`pip install requests` in a VM of its own, once a first has",
     "fork": "Ten copies of a VM at once, all answered",
     "fork_plain": "Ten plain VMs at once, all answered",
     "create": "From nothing to the first output",

@@ -28,6 +28,7 @@ DISK_MB = 2048
 FIRST = "begun"
 EARLY = f"import sys, time\nprint({FIRST!r}, flush=True)\ntime.sleep(0.02)\n"
 """Has something to say long before it ends."""
+PACKAGE = "requests"
 _names = count()
 
 
@@ -113,6 +114,24 @@ class VMPoolWork(Works):
         made = self._client.post(f"/api/vms/{self._vm}/fork", {"count": number})
         figures = self._all_answer([vm["id"] for vm in made])
         return figures | {"wall": time.perf_counter() - started}
+
+    def installed(self) -> float:
+        """Seconds of `pip install requests` in a VM of its own, and that a program has it."""
+        with Client(self._server.address) as client:
+            body = {"name": f"installs-{next(_names)}", "language": "python"}
+            vm = client.post("/api/vms/create", body)["id"]
+            try:
+                self._answered(client, vm)
+                started = time.perf_counter()
+                done = client.post(f"/api/vms/{vm}/execute", {"packages": [PACKAGE]})
+                elapsed = time.perf_counter() - started
+                if done["exit_code"] != 0:
+                    raise ValueError(done["error"])
+                code = f"import {PACKAGE}\n{PYTHON.code}"
+                check(client.post(f"/api/vms/{vm}/execute", {"code": code})["output"])
+            finally:
+                client.delete(f"/api/vms/{vm}")
+        return elapsed
 
     def plain(self, number: int) -> Figures:
         """`number` VMs from nothing at once, each of which answers: `wall`."""

@@ -1,4 +1,4 @@
-"""What a place to work in is asked: files in and out, the beginning of an output, copies of it."""
+"""What a place to work in is asked: files in and out, the beginning of an output, packages, copies of it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from pathlib import Path
 
 from bench.contenders.base import Contender
 from bench.contenders.work import VMPoolWork, Works
-from bench.figures import Figures
+from bench.figures import Figures, summary
 from bench.run import Run
 
 PIECE_BYTES = 1 << 20
 FORKED = "fork"
+INSTALLED = "install"
 PLAIN = "fork_plain"
 
 
@@ -66,6 +67,22 @@ def fork(run: Run) -> None:
     for works in working:
         _alternate(run, works, {FORKED: works.forked, PLAIN: works.plain})
     run.close(working)
+
+
+def install(run: Run) -> None:
+    """The same package in one fresh VM after the other: the first of a server's, and the rest."""
+    working = [works for works in _begun(run, INSTALLED, VMPoolWork) if isinstance(works, VMPoolWork)]
+    for works in working:
+        run.say(f"install: {works.name}")
+        found = run.attempt(INSTALLED, works.name, partial(_installs, works, run.plan.installs))
+        if found:
+            run.record(INSTALLED, works.name, found)
+    run.close(working)
+
+
+def _installs(works: VMPoolWork, number: int) -> Figures:
+    took = [works.installed() for _ in range(number)]
+    return summary(took[1:]) | {"first": took[0], "last": took[-1]}
 
 
 def _alternate(run: Run, works: VMPoolWork, ways: dict[str, Callable[[int], Figures]]) -> None:

@@ -10,11 +10,13 @@ import gc
 import ipaddress
 import logging
 import math
+import os
 import socket
 import ssl
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import anyio
@@ -34,7 +36,9 @@ from vmpool.errors import InvalidRequest, VMPoolError
 from vmpool.http_server import HTTPServer, listen, raise_open_files, url_of
 from vmpool.network.limits import NetworkLimits
 from vmpool.network.rules import admissions
-from vmpool.pool.settings import NetworkSettings, PoolSettings, WebhookSettings
+from vmpool.packages import upstreams
+from vmpool.packages.depot import Bounds as FetchBounds
+from vmpool.pool.settings import NetworkSettings, PackageSettings, PoolSettings, WebhookSettings
 from vmpool.pool.vm_pool_manager import VMPoolManager
 from vmpool.pool.warm_pool.bounds import Bounds
 from vmpool.service_manager import ServiceManager
@@ -193,6 +197,7 @@ def pool_settings(settings: Settings) -> PoolSettings:
         webhooks=WebhookSettings(
             admit=admissions("webhooks.admit", settings.webhooks.admit), timeout=settings.webhooks.timeout
         ),
+        packages=package_settings(settings),
         create_timeout=periods.create_timeout,
         stop_grace=periods.stop_grace,
         cleanup_timeout=periods.cleanup_timeout,
@@ -229,6 +234,18 @@ def network_settings(settings: Settings) -> NetworkSettings:
         direct_ports=asked.direct_ports,
         log_entries=asked.log_entries,
     )
+
+
+def package_settings(settings: Settings) -> PackageSettings:
+    """The packages' part; InvalidRequest where an upstream is no URL of a registry."""
+    asked = settings.packages
+    bounds = FetchBounds(fresh=asked.fresh, max_file=asked.max_file, timeout=asked.timeout)
+    found = {}
+    if asked.enabled:
+        home = os.environ.get("HOME")
+        own = upstreams.pypi(os.environ, Path(home) if home else None)
+        found["pypi"] = upstreams.upstream("packages.pypi", asked.pypi) if asked.pypi else own
+    return PackageSettings(found, asked.without_network, asked.cache_bytes, bounds)
 
 
 def warm_pool_bounds(settings: Settings) -> Bounds:

@@ -49,6 +49,7 @@ class Defaults:
             labels=body.labels,
             isolation=body.isolation,
             strict_limits=body.strict_limits,
+            packages=tuple(body.packages),
         )
 
     def limits_of(self, body: ChangeLimits) -> LimitsRequest:
@@ -66,6 +67,8 @@ class Defaults:
             stdin=body.stdin,
             cwd=body.cwd,
             secrets=tuple(body.secrets),
+            packages=tuple(body.packages),
+            manager=body.manager,
         )
 
     def special_execution(self, body: ExecuteRequest) -> ExecutionRequest:

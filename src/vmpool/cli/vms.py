@@ -68,6 +68,10 @@ def create(
     allow: AllowOption = None,
     deny: DenyOption = None,
     group: GroupOption = None,
+    package: Annotated[
+        list[str] | None,
+        typer.Option("--package", "-p", help="Install it before the VM is yours; may be repeated."),
+    ] = None,
     quiet: QuietOption = False,
     as_json: JSONOption = False,
 ) -> None:
@@ -77,6 +81,7 @@ def create(
     vm create test-vm python
     vm create big nodejs --cpu 2 --memory 2048 --env NODE_ENV=test
     vm create brief bash --ttl 600
+    vm create ready python --package requests --package "attrs>=23"
     vm create careful python --allow api.example.org --allow "*.example.net"
     """
     from vmpool.client import Client
@@ -98,6 +103,7 @@ def create(
             network_policy=policy(allow, deny, group),
             isolation=isolation,
             strict_limits=strict_limits or None,
+            packages=package,
         )
     if as_json:
         render.show_json(vm)

@@ -29,7 +29,8 @@ class VMOptions(TypedDict, total=False):
     processes and threads together.  env: variables that every execution starts with.  network: "none",
     "filtered" or "full".  network_policy: what a filtered one may reach.  isolation: the wall around it, by
     name.  ttl: seconds after which the VM is deleted.  idle_timeout: seconds without an execution after which
-    it is stopped.  labels: your own notes.  strict_limits: refuse where a limit is not hard.
+    it is stopped.  labels: your own notes.  packages: installed, by the language's package manager, before it
+    is yours.  strict_limits: refuse where a limit is not hard.
     """
 
     template: str | None
@@ -44,6 +45,7 @@ class VMOptions(TypedDict, total=False):
     ttl: int | None
     idle_timeout: int | None
     labels: Mapping[str, str] | None
+    packages: Sequence[str] | None
     strict_limits: bool | None
 
 
@@ -70,7 +72,8 @@ class RunOptions(TypedDict, total=False):
     command: a shell command line, instead of code.  language: default: the VM's own.  timeout: wall-clock
     seconds after which the program is ended.  env: variables beside the VM's own.  stdin: text on standard
     input, which then ends.  cwd: a path in the VM, relative to /home/user.  secrets: names of those
-    it gets as variables.
+    it gets as variables.  packages: to be installed, instead of code.  manager: what installs them; default:
+    the package manager of the VM's language.
     """
 
     command: str | None
@@ -80,6 +83,8 @@ class RunOptions(TypedDict, total=False):
     stdin: str | None
     cwd: str | None
     secrets: Sequence[str] | None
+    packages: Sequence[str] | None
+    manager: str | None
 
 
 class Terminal(TypedDict):

@@ -28,13 +28,15 @@ class TerminalSize:
 
 @dataclass(frozen=True, slots=True)
 class ExecutionRequest:
-    """What a caller asks to be run: exactly one of `code` and `command`.
+    """What a caller asks to be run: exactly one of `code`, `command` and `packages`.
 
     timeout: seconds of wall clock, infinity for none.  cwd: a path in the VM, relative to the home directory.
     background: what it starts may go on after it, and nobody waits for it.  stdin_open: standard input is
     written while it runs, and does not end by itself.  secrets: names of those it gets as variables.
     terminal: it has one instead of pipes, which needs `stdin_open`.  linger: seconds it goes on in the
-    background while nobody reads its output; None: for ever.
+    background while nobody reads its output; None: for ever.  packages: to be installed, instead of code and
+    command, by `manager` (None: that of the VM's language).  argv: set by the pool alone, runs instead of
+    `command`, which then only says so.
     """
 
     code: str | None = None
@@ -49,6 +51,9 @@ class ExecutionRequest:
     secrets: tuple[str, ...] = ()
     terminal: TerminalSize | None = None
     linger: float | None = None
+    packages: tuple[str, ...] = ()
+    manager: str | None = None
+    argv: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ class Language:
     the others' builds, whose result is `{scratch}/main`, are kept and used again.  None: none of them is.
     says_at_build: the last line on standard error of a program that `run` itself could not compile.
     version_of: the language this is one version of; a host need not have it.
+    package_manager: what installs its packages (`vmpool.domain.packages`); None: nothing does.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Language:
     takes_in: str | None = None
     says_at_build: str | None = None
     version_of: str | None = None
+    package_manager: str | None = None
     aliases: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -92,6 +94,7 @@ _TABLE = (
         warm=Warm.FORK,
         reads_at_start=("PYTHON", *_LIBRARIES),
         aliases=("py", "python3"),
+        package_manager="pip",
     ),
     Language(
         "nodejs",
@@ -181,6 +184,7 @@ _TABLE = (
             (f"python{version}",),
             beside=True,
             version_of="python",
+            package_manager="pip",
         )
         for version in ("3.11", "3.13")
     ),

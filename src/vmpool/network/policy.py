@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from vmpool.domain.network import NetworkPolicy
+from vmpool.domain.packages import PACKAGES_HOST
 from vmpool.network.addresses import Address, readings, refused_range
 from vmpool.network.destinations import Destination
 from vmpool.network.rules import Rule, admissions, parse_rules
@@ -77,8 +78,18 @@ class Policy:
         return Allowed(DEFAULT if admitted is None else f"admit {admitted}")
 
     def peer(self, to: Destination) -> Allowed | Refused:
-        """Whether it may reach a VM of its group by this name: being in the group allows it."""
-        return self._denied_name(to) or Allowed("group")
+        """Whether it may reach a VM of its group by this name: being in the group allows it.
+
+        The server's own registry goes the same way, but an allow list has to name it: which packages are
+        asked for is seen outside.
+        """
+        denied = self._denied_name(to)
+        if denied is not None or to.host != PACKAGES_HOST:
+            return denied or Allowed("group")
+        if not self._allow:
+            return Allowed("packages")
+        allowed = self._allowed_name(to)
+        return _not_listed(to) if allowed is None else Allowed(f"allow {allowed}")
 
     def _admitted(self, to: Destination, address: Address) -> Rule | None:
         """The operator's rule for it, an exact one before others."""

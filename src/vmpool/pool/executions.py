@@ -24,6 +24,7 @@ from vmpool.errors import (
     VMPoolError,
 )
 from vmpool.pool.context import Context, key_of
+from vmpool.pool.packages import Packages
 from vmpool.pool.requests import check_execution
 from vmpool.pool.run import KILLED, Run
 from vmpool.pool.runner import language_of, process_spec
@@ -45,8 +46,9 @@ class Executions:
     server's end nothing is settled: the programs go on, and the next server takes them over.
     """
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, packages: Packages) -> None:
         self._context = context
+        self._packages = packages
         self._runs: dict[int, set[Run]] = {}
         self._oom_kills: dict[MachineKey, int] = {}
         self._settling: dict[int, Execution] = {}
@@ -77,6 +79,8 @@ class Executions:
     def _begin(self, vm: VM, request: ExecutionRequest) -> Run:
         context = self._context
         check_execution(request, context.settings)
+        if request.packages:
+            request = self._packages.install(vm, request)
         language = language_of(vm, request)
         if request.secrets:
             variables = context.secrets.variables(vm, request.secrets)
@@ -223,6 +227,8 @@ class Executions:
             current = context.registry.get(vm.id)
             if run.ended_by or current is None or current.state is not VMState.RUNNING:
                 raise VMNotRunning(vm.id, current.state.value if current else "deleted")
+            if request.packages:
+                await self._packages.reachable(vm)
             client = context.connections.get(run.key)
             order = client.start(execution.id, process_spec(vm, request, execution.id))
             with tracer.span("agent.start"):

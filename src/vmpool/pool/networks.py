@@ -20,6 +20,7 @@ import anyio
 from vmpool.agent.base import GuestConnection, NetworkListen
 from vmpool.backends.base import MachineKey
 from vmpool.domain import VM, NetworkEntry, NetworkMode, NetworkPolicy, NetworkVerdict, VMState
+from vmpool.domain.packages import PACKAGES_HOST
 from vmpool.errors import (
     AgentRefused,
     AgentTooOld,
@@ -34,6 +35,7 @@ from vmpool.network.limits import NetworkLimits
 from vmpool.network.reach import Connect
 from vmpool.network.relay import Stream
 from vmpool.network.resolver import Lookup, Resolver, system_lookup
+from vmpool.packages.registry import Registry
 from vmpool.pool.context import Context, key_of
 from vmpool.pool.requests import check_policy
 from vmpool.pool.runner import PROXY_PORT
@@ -47,6 +49,9 @@ WRITE_EVERY = 1.0
 AGAIN = 5.0
 """Seconds until an agent that could not be told to listen is told again."""
 SUFFIX = ".vm"
+ONLY_PACKAGES = NetworkPolicy(allow=(PACKAGES_HOST,))
+"""What a VM reaches that has no network of the server's, and has been asked to install something."""
+ONLY_PROXY = NetworkListen(proxy=PROXY_PORT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +68,16 @@ class Network:
 
 
 class Networks:
-    """Opens the network of every running VM in mode `filtered`.  lookup: how names are resolved."""
+    """Opens the network of every running VM in mode `filtered`.
 
-    def __init__(self, context: Context, lookup: Lookup = system_lookup) -> None:
+    lookup: how names are resolved.  registry: the server's own, where VMs get packages.
+    """
+
+    def __init__(
+        self, context: Context, lookup: Lookup = system_lookup, registry: Registry | None = None
+    ) -> None:
         self._context = context
+        self._registry = registry
         settings = context.settings.network
         self._around = Surroundings(
             resolver=Resolver(context.tasks, lookup, timeout=settings.limits.connect_timeout),
@@ -86,16 +97,35 @@ class Networks:
         """The VM runs: have its agent listen, and serve what comes, until the agent is let go of."""
         key = key_of(vm)
         if vm.network == NetworkMode.FILTERED and key not in self._open:
-            self._open.add(key)
-            self._context.tasks.start_soon(self._serve, key, self._broker(vm), name=f"network of {key}")
+            self._begin(key, vm, self._listen)
+
+    def _begin(self, key: MachineKey, vm: VM, listen: NetworkListen) -> None:
+        self._open.add(key)
+        name = f"network of {key}"
+        self._context.tasks.start_soon(self._serve, key, self._broker(vm), listen, name=name)
+
+    async def open_registry(self, vm: VM) -> None:
+        """Let a VM of another mode reach the server's registry and nothing else, until its machine ends.
+
+        Raises AgentTooOld, Conflict where a program in the VM has taken the port.
+        """
+        key = key_of(vm)
+        if key in self._open:
+            return
+        had = await self._context.connections.get(key).open_network(ONLY_PROXY)
+        if had != ONLY_PROXY:
+            raise Conflict(f"a program in VM {vm.id} listens at port {PROXY_PORT}; end it, and install again")
+        if key not in self._open:
+            self._begin(key, vm, ONLY_PROXY)
 
     def _broker(self, vm: VM) -> Broker:
         broker = self._brokers.get(vm.id)
         if broker is None:
-            group = _Group(self._context, vm.id)
+            group = _Group(self._context, vm.id, self._registry)
+            filtered = vm.network == NetworkMode.FILTERED
             broker = Broker(
                 self._around,
-                vm.network_policy,
+                vm.network_policy if filtered else ONLY_PACKAGES,
                 group,
                 bytes_spent=vm.network_bytes,
                 secrets=partial(self._context.secrets.sent, vm.user_id, vm.id),
@@ -104,11 +134,11 @@ class Networks:
             self._written[vm.id] = vm.network_bytes
         return broker
 
-    async def _serve(self, key: MachineKey, broker: Broker) -> None:
+    async def _serve(self, key: MachineKey, broker: Broker, listen: NetworkListen) -> None:
         log_context.outside()
         log_context.for_vm(key.vm_id)
         try:
-            if await self._listening(key):
+            if await self._listening(key, listen):
                 async with anyio.create_task_group() as tasks:
                     async for connection in self._context.connections.get(key).guest_connections():
                         tasks.start_soon(self._one, broker, connection)
@@ -125,7 +155,7 @@ class Networks:
             logger.exception("a connection of the VM was lost")
             connection.reset()
 
-    async def _listening(self, key: MachineKey) -> bool:
+    async def _listening(self, key: MachineKey, listen: NetworkListen) -> bool:
         """Have the agent listen; false once the machine does not run any more.
 
         Raises AgentRefused or AgentTooOld where it never will.
@@ -135,13 +165,13 @@ class Networks:
             if not self._stands(key):
                 break
             try:
-                had = await self._context.connections.get(key).open_network(self._listen)
+                had = await self._context.connections.get(key).open_network(listen)
             except (AgentRefused, AgentTooOld):
                 raise
             except InfrastructureFailure as problem:
                 logger.info("the network of %s cannot be opened yet: %s", key, problem)
             else:
-                if had != self._listen:
+                if had != listen:
                     logger.warning(
                         "VM %s: a port is taken; programs that know no proxy reach nothing", key.vm_id
                     )
@@ -242,14 +272,17 @@ class Networks:
 
 
 class _Group:
-    """Implements `vmpool.network.reach.Peers` for one VM."""
+    """Implements `vmpool.network.reach.Peers` for one VM: the others of its group, and the registry."""
 
-    def __init__(self, context: Context, vm_id: int) -> None:
+    def __init__(self, context: Context, vm_id: int, packages: Registry | None) -> None:
         self._context = context
         self._vm_id = vm_id
+        self._packages = packages
 
     def find(self, host: str) -> Connect | None:
         """The running VM of this VM's user and group that `name` or `name.vm` means."""
+        if host == PACKAGES_HOST:
+            return self._of_packages
         registry = self._context.registry
         vm, name = registry.get(self._vm_id), host.removesuffix(SUFFIX)
         if vm is None or vm.network_policy.group is None or "." in name or name.isdecimal():
@@ -271,6 +304,11 @@ class _Group:
                 raise OSError(errno.EHOSTUNREACH, failure.message) from failure
 
         return connect
+
+    async def _of_packages(self, port: int) -> Stream:
+        if self._packages is None or port != 80:
+            raise ConnectionRefusedError(errno.ECONNREFUSED, "nothing listens there")
+        return self._packages.connect()
 
     def owns(self, host: str) -> bool:
         """Names below `vm.` are VMs' and nobody else's."""

@@ -51,6 +51,7 @@ class VMRequest:
 
     ttl: seconds to its deletion.  idle_timeout: seconds without an execution to its stop.  isolation: None
     takes the server's own.  strict_limits: refuse where a limit is not hard; None takes the server's own.
+    packages: installed, by the language's own manager, before the VM is its caller's.
     """
 
     name: str
@@ -65,6 +66,7 @@ class VMRequest:
     labels: Mapping[str, str] = field(default_factory=dict)
     isolation: str | None = None
     strict_limits: bool | None = None
+    packages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,8 +244,10 @@ def chosen_isolation(asked: str | None, info: BackendInfo, settings: PoolSetting
 
 def check_execution(request: ExecutionRequest, settings: PoolSettings) -> None:
     """InvalidRequest unless exactly one of code and command is there and every field is in bounds."""
-    if (request.code is None) == (request.command is None):
-        raise InvalidRequest("code", "send exactly one of code and command")
+    if (request.code is not None) + (request.command is not None) + bool(request.packages) != 1:
+        raise InvalidRequest("code", "send exactly one of code, command and packages")
+    if request.manager is not None and not request.packages:
+        raise InvalidRequest("manager", "is for packages only")
     if request.code is not None:
         _bounded("code", request.code, settings.max_code)
     elif request.command is not None:

@@ -99,9 +99,10 @@ def language_of(vm: VM, request: ExecutionRequest) -> str:
 def process_spec(vm: VM, request: ExecutionRequest, execution_id: int) -> ProcessSpec:
     """What the agent is to run.
 
-    A `command` is a line for `/bin/sh -c`.  Source of an interpreted language lies beside the files of
-    the working directory under a hidden name, so that its imports resolve there; source of a compiled
-    one in a private directory together with what is built.  Both are gone when the execution has ended.
+    A `command` is a line for `/bin/sh -c`, unless the pool has put an argument vector in its place.  Source
+    of an interpreted language lies beside the files of the working directory under a hidden name, so that its
+    imports resolve there; source of a compiled one in a private directory together with what is built.  Both
+    are gone when the execution has ended.
     """
     cwd = working_directory(request.cwd)
     stdin: bytes | Literal["open"] | None = "open" if request.stdin_open else None
@@ -109,10 +110,9 @@ def process_spec(vm: VM, request: ExecutionRequest, execution_id: int) -> Proces
         stdin = request.stdin.encode("utf-8", "replace")
     timeout = None if request.timeout == math.inf else request.timeout
     if request.command is not None:
-        argv = (SHELL, "-c", request.command)
         env = {**standing_environment(vm, None), **_of_terminal(vm, request), **request.env}
         return ProcessSpec(
-            argv=argv,
+            argv=request.argv or (SHELL, "-c", request.command),
             env=env,
             cwd=cwd,
             stdin=stdin,

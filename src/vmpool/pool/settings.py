@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from vmpool.domain.language import WarmStart
 from vmpool.domain.limits import (
@@ -14,6 +16,7 @@ from vmpool.domain.limits import (
 )
 from vmpool.network.limits import NetworkLimits
 from vmpool.network.rules import Rule
+from vmpool.packages.depot import Bounds as FetchBounds
 from vmpool.pool.warm_pool.bounds import Bounds
 
 DAY = 86_400.0
@@ -42,6 +45,20 @@ class WebhookSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PackageSettings:
+    """upstreams: of each registry its URL; none: VMs get no packages here.  cache_bytes: on disk.
+
+    without_network: VMs with network `none` may install too: they reach the server's registry and nothing
+    else.  bounds: of what is fetched.
+    """
+
+    upstreams: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    without_network: bool = False
+    cache_bytes: int = 10 << 30
+    bounds: FetchBounds = field(default_factory=FetchBounds)
+
+
+@dataclass(frozen=True, slots=True)
 class PoolSettings:
     """Limits, periods and bounds of one pool.
 
@@ -61,7 +78,7 @@ class PoolSettings:
     without use after which they are ended; 0 keeps them.
 
     warm_pool: how far the pool of VMs made before anybody asks may go.  network: what VMs may reach.
-    webhooks: what events may be sent to.
+    webhooks: what events may be sent to.  packages: where VMs get theirs.
 
     create_timeout, stop_grace, cleanup_timeout, backstop, agent_patience: seconds; for making a machine,
     between TERM and KILL at a stop, for cleaning up after a cancelled verb, past an execution's own timeout
@@ -102,6 +119,7 @@ class PoolSettings:
     warm_pool: Bounds = field(default_factory=Bounds)
     network: NetworkSettings = field(default_factory=NetworkSettings)
     webhooks: WebhookSettings = field(default_factory=WebhookSettings)
+    packages: PackageSettings = field(default_factory=PackageSettings)
 
     create_timeout: float = 120.0
     stop_grace: float = 2.0

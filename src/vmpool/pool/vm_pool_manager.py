@@ -25,6 +25,7 @@ from vmpool.domain import (
     VMState,
 )
 from vmpool.domain.event import Event, Wanted
+from vmpool.domain.packages import check_packages
 from vmpool.domain.secret import Secret
 from vmpool.errors import BackendUnreachable, OutputNotKept, ShareInvalid, VMNotFound, VMPoolError
 from vmpool.network.dialling import is_own
@@ -47,6 +48,7 @@ from vmpool.pool.lifecycle import Lifecycle
 from vmpool.pool.logs import DEFAULT_TAIL, Logs
 from vmpool.pool.networks import Network, Networks
 from vmpool.pool.outputs import Outputs, StoredOutput
+from vmpool.pool.packages import Packages, not_installed
 from vmpool.pool.ports import Ports
 from vmpool.pool.reconciler import Reconciler
 from vmpool.pool.registry import Registry
@@ -140,11 +142,15 @@ class VMPoolManager:
                 secrets=await Secrets.open(self._store.secrets, self._state_dir / "secrets.key"),
                 telemetry=self._telemetry,
             )
-            self._executions = Executions(context)
+            packages = Packages(self.settings.packages, self._state_dir / "packages", tasks)
+            stack.push_async_callback(packages.aclose)
+            self._packages = packages
+            self._executions = Executions(context, packages)
             self.controls = Controls(context, self._executions, self._standing, self.get_execution)
             self._warmer = Warmer(context, self._executions)
             self._warm_pool = WarmPool(context, self._warmer)
-            self._networks = Networks(context, self._lookup)
+            self._networks = Networks(context, self._lookup, packages.registry)
+            packages.open_registry = self._networks.open_registry
             self._ports = Ports(context)
             self.webhooks = await self._webhooks(tasks)
             self._lifecycle = Lifecycle(
@@ -218,8 +224,31 @@ class VMPoolManager:
     # -- VMs
 
     async def create_vm(self, user_id: int, request: VMRequest) -> VM:
-        """A new running VM; see `Lifecycle.create` for what it raises."""
-        return await self._lifecycle.create(user_id, request)
+        """A new running VM, with its packages; see `Lifecycle.create` for what it raises.
+
+        InvalidRequest where its packages could not be installed; then there is no VM.
+        """
+        if not request.packages:
+            return await self._lifecycle.create(user_id, request)
+        check_packages(self._packages.manager(request.language, None), request.packages)
+        vm = await self._lifecycle.create(user_id, request)
+        try:
+            asked = ExecutionRequest(packages=request.packages, timeout=self.settings.default_timeout)
+            execution = await self._executions.execute(vm, asked)
+            if execution.outcome is None or execution.outcome.exit_code != 0:
+                raise not_installed(execution)
+        except BaseException:
+            with anyio.move_on_after(self.settings.cleanup_timeout, shield=True):
+                await self._unmake(user_id, vm)
+            raise
+        return self._context.registry.find(user_id, vm.id)
+
+    async def _unmake(self, user_id: int, vm: VM) -> None:
+        """It is not what was asked for; what cannot be deleted now stays as any VM whose deletion failed."""
+        try:
+            await self.delete_vm(user_id, vm.id)
+        except VMPoolError:
+            logger.exception("VM %s, without its packages, could not be deleted", vm.id)
 
     async def list_vms(
         self, user_id: int, *, limit: int | None = None, before_id: int | None = None

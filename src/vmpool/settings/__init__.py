@@ -37,6 +37,7 @@ from vmpool.settings.sections import (
     MetricsSettings,
     Network,
     Output,
+    Packages,
     Periods,
     Ports,
     RateSettings,
@@ -59,6 +60,7 @@ __all__ = [
     "MetricsSettings",
     "Network",
     "Output",
+    "Packages",
     "Periods",
     "Ports",
     "RateSettings",
@@ -119,6 +121,7 @@ class Settings(BaseSettings):
     periods: Periods = Periods()
     network: Network = Network()
     ports: Ports = Ports()
+    packages: Packages = Packages()
     webhooks: Webhooks = Webhooks()
     log: Log = Log()
     metrics: MetricsSettings = MetricsSettings()

@@ -340,6 +340,29 @@ class Network(Section):
     )
 
 
+class Packages(Section):
+    """What VMs install, through the server's own registry and its cache."""
+
+    enabled: bool = Field(default=True, description="Offer packages to VMs.")
+    without_network: bool = Field(
+        default=False,
+        description="To VMs with network `none` too: they reach the server's registry and nothing else.",
+    )
+    pypi: str | None = Field(
+        default=None,
+        description="URL of the index of Python packages behind it (PEP 503 or 691); default: what pip on "
+        "the host is configured with, else pip's own default.",
+    )
+    cache_bytes: Count = Field(
+        default=10 << 30, description="Bytes on disk; what was unused for longest makes room."
+    )
+    fresh: float = Field(
+        default=600, ge=0, allow_inf_nan=False, description="Seconds until an index page is asked for again."
+    )
+    max_file: Count = Field(default=2 << 30, description="Bytes of one file of a package.")
+    timeout: Seconds = Field(default=30, description="Seconds without anything from the registry behind it.")
+
+
 class Webhooks(Section):
     """Where events are sent."""
 

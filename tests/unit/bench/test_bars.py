@@ -38,6 +38,7 @@ RUN: dict[str, dict[str, Figures]] = {
     "upload": {names.DOCKER_WORK: {"p50": 0.6}, names.WORK_BUBBLEWRAP: {"p50": 0.3}},
     "download": {names.DOCKER_WORK: {"p50": 0.6}, names.WORK_BUBBLEWRAP: {"p50": 0.5}},
     "first_byte": {names.DOCKER_WORK: {"p50": 0.08}, names.WORK_DOCKER: {"p50": 0.006}},
+    "install": {names.WORK_DOCKER: {"p50": 1.0, "first": 4.0, "last": 1.0}},
     "fork": {names.WORK_DOCKER: {"p50": 0.1, "wall": 3.0}},
     "fork_plain": {names.WORK_DOCKER: {"p50": 1.0, "wall": 1.0}},
     "nodejs": {
@@ -58,6 +59,7 @@ def verdicts(results: Results) -> dict[str, tuple[float | None, bool | None]]:
     ("what", "value", "met"),
     [
         (f"execute ÷ bare `python3 -c`: {names.BUBBLEWRAP}", 0.2, True),
+        (f"the tenth VM's `pip install requests` ÷ the first's: {names.WORK_DOCKER}", 0.25, True),
         (f"upload of a file, throughput ÷ `docker cp`'s: {names.WORK_BUBBLEWRAP}", 2.0, True),
         (f"download of a file, throughput ÷ `docker cp`'s: {names.WORK_BUBBLEWRAP}", 1.2, False),
         (f"first byte of an output ÷ `docker exec`'s: {names.WORK_DOCKER}", 0.075, True),

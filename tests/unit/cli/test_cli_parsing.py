@@ -33,6 +33,7 @@ FURTHER = (
         "shard",
         "fork",
         "shell",
+        "install",
     ),
     *("executions", "attach", "wait", "cancel", "signal"),
     *("cp", "ls", "rm", "sync"),

@@ -6,6 +6,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from vmpool.domain.packages import MAX_PACKAGE, MAX_PACKAGES
+
 MAX_VARIABLES = 256
 LARGEST = (1 << 31) - 1
 """Of whole numbers a VM is described by: what the database's columns take."""
@@ -25,6 +27,13 @@ Variables = Annotated[
     Field(max_length=MAX_VARIABLES),
 ]
 """Environment variables: name → value."""
+
+
+Packages = Annotated[
+    list[Annotated[str, StringConstraints(min_length=1, max_length=MAX_PACKAGE)]],
+    Field(max_length=MAX_PACKAGES),
+]
+"""Names of packages, each with a version if need be."""
 
 
 class Request(BaseModel):

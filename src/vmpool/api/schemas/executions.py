@@ -10,7 +10,7 @@ from typing import Annotated, Self
 from pydantic import Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from vmpool.api.schemas.base import LARGEST, Answer, Id, Request, ShortText, Variables
+from vmpool.api.schemas.base import LARGEST, Answer, Id, Packages, Request, ShortText, Variables
 from vmpool.api.schemas.errors import Problem
 from vmpool.domain import ExecutionState
 from vmpool.domain.secret import MAX_SECRETS
@@ -35,12 +35,20 @@ class TerminalSize(Request):
 
 
 class Runnable(Request):
-    """What both kinds of execution request share: exactly one of `code` and `command`."""
+    """What both kinds of execution request share: exactly one of `code`, `command` and `packages`."""
 
     code: SourceText | None = Field(
         default=None, description="Source text in `language`.", examples=["print('Hello from VM!')"]
     )
     command: SourceText | None = Field(default=None, description="A shell command line.", examples=["ls -l"])
+    packages: Packages = Field(
+        default=[],
+        description="Packages to install, instead of code: names, each with a version if need be.",
+        examples=[["requests", "attrs>=23"]],
+    )
+    manager: ShortText | None = Field(
+        default=None, description="Which installs `packages`. Default: that of the VM's language."
+    )
     language: ShortText | None = Field(default=None, description="Default: the VM's own language.")
     timeout: Seconds | None = Field(
         default=None, description="Wall-clock seconds after which it is ended. Default: the server's, 300."
@@ -58,8 +66,9 @@ class Runnable(Request):
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Self:
-        if (self.code is None) == (self.command is None):
-            raise PydanticCustomError("one_of", "send exactly one of code and command", {"field": "code"})
+        if (self.code is not None) + (self.command is not None) + bool(self.packages) != 1:
+            problem = "send exactly one of code, command and packages"
+            raise PydanticCustomError("one_of", problem, {"field": "code"})
         return self
 
 

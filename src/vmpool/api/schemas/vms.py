@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from vmpool.api.schemas.base import LARGEST, MAX_CORES, Answer, Request, ShortText, Variables
+from vmpool.api.schemas.base import LARGEST, MAX_CORES, Answer, Packages, Request, ShortText, Variables
 from vmpool.api.schemas.network import NetworkPolicy
 from vmpool.domain import NetworkMode, VMState
 from vmpool.domain.isolation import IsolationName
@@ -77,6 +77,12 @@ class CreateVM(Request):
         description="Seconds without use after which the VM is stopped.",
     )
     labels: Labels = Field(default_factory=dict, description="Your own notes on the VM.")
+    packages: Packages = Field(
+        default=[],
+        description="Installed by the language's own package manager before this answers; where one"
+        " cannot be, there is no VM.",
+        examples=[["requests"]],
+    )
     strict_limits: bool | None = Field(
         default=None,
         description="Refuse where a limit is not hard here, instead of a warning. Default: the server's.",

@@ -128,7 +128,9 @@ class AsyncClient:
     async def create_vm(self, name: str, language: str, **options: Unpack[VMOptions]) -> AsyncVMHandle:
         """Make a VM and wait until it runs."""
         body = given(name=name, language=language, **options)
-        return await self._machine(Call("POST", "/api/vms/create", body, idempotency_key=fresh_key()))
+        wait = LONGEST_RUN + GRACE if options.get("packages") else MACHINE
+        call = Call("POST", "/api/vms/create", body, idempotency_key=fresh_key(), wait=wait)
+        return await self._machine(call)
 
     async def list_vms(self) -> list[AsyncVMHandle]:
         """All your VMs, newest first."""
@@ -227,6 +229,29 @@ class AsyncClient:
     ) -> Execution:
         """Run `code` (or `command=`), hand on what it writes as it comes, and answer its result."""
         return await self.executions.run(vm, code, on_stdout=on_stdout, on_stderr=on_stderr, **options)
+
+    async def install(
+        self,
+        vm: int | str,
+        packages: Sequence[str],
+        *,
+        manager: str | None = None,
+        timeout: float | None = None,
+        on_stdout: Callable[[str], None] | None = None,
+        on_stderr: Callable[[str], None] | None = None,
+    ) -> Execution:
+        """Install packages in a running VM, and answer how that went: see `exit_code`.
+
+        packages: names, each with a version if need be.  manager: default: that of the VM's language.
+        """
+        return await self.run(
+            vm,
+            packages=packages,
+            manager=manager,
+            timeout=timeout,
+            on_stdout=on_stdout,
+            on_stderr=on_stderr,
+        )
 
     async def begin(
         self, vm: int | str, code: str | None = None, **options: Unpack[BackgroundOptions]

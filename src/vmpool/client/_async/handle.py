@@ -75,6 +75,12 @@ class AsyncVMHandle(VM):
         """The same, what it writes handed on as it comes."""
         return await self._client.run(self.id, code, on_stdout=on_stdout, on_stderr=on_stderr, **options)
 
+    async def install(
+        self, *packages: str, manager: str | None = None, timeout: float | None = None
+    ) -> Execution:
+        """Install packages in this VM, and answer how that went: see `exit_code`."""
+        return await self._client.install(self.id, packages, manager=manager, timeout=timeout)
+
     async def begin(
         self, code: str | None = None, **options: Unpack[BackgroundOptions]
     ) -> AsyncExecutionHandle:

@@ -126,7 +126,9 @@ class Client:
     def create_vm(self, name: str, language: str, **options: Unpack[VMOptions]) -> VMHandle:
         """Make a VM and wait until it runs."""
         body = given(name=name, language=language, **options)
-        return self._machine(Call("POST", "/api/vms/create", body, idempotency_key=fresh_key()))
+        wait = LONGEST_RUN + GRACE if options.get("packages") else MACHINE
+        call = Call("POST", "/api/vms/create", body, idempotency_key=fresh_key(), wait=wait)
+        return self._machine(call)
 
     def list_vms(self) -> list[VMHandle]:
         """All your VMs, newest first."""
@@ -223,6 +225,29 @@ class Client:
     ) -> Execution:
         """Run `code` (or `command=`), hand on what it writes as it comes, and answer its result."""
         return self.executions.run(vm, code, on_stdout=on_stdout, on_stderr=on_stderr, **options)
+
+    def install(
+        self,
+        vm: int | str,
+        packages: Sequence[str],
+        *,
+        manager: str | None = None,
+        timeout: float | None = None,
+        on_stdout: Callable[[str], None] | None = None,
+        on_stderr: Callable[[str], None] | None = None,
+    ) -> Execution:
+        """Install packages in a running VM, and answer how that went: see `exit_code`.
+
+        packages: names, each with a version if need be.  manager: default: that of the VM's language.
+        """
+        return self.run(
+            vm,
+            packages=packages,
+            manager=manager,
+            timeout=timeout,
+            on_stdout=on_stdout,
+            on_stderr=on_stderr,
+        )
 
     def begin(
         self, vm: int | str, code: str | None = None, **options: Unpack[BackgroundOptions]

@@ -1,0 +1,161 @@
+"""Packages from the server's own registry, with a registry of the test's behind it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conformance.backends import Power, World
+from tests.conformance.pool import SETTINGS, USER
+from tests.package_index import Index, package_index
+from vmpool.domain import Execution, ExecutionRequest, NetworkPolicy
+from vmpool.domain.packages import PACKAGES_HOST
+from vmpool.errors import Conflict, InvalidRequest
+from vmpool.pool.requests import VMRequest
+from vmpool.pool.settings import PackageSettings
+from vmpool.pool.vm_pool_manager import VMPoolManager
+from vmpool.store import open_store
+
+pytestmark = [pytest.mark.requires(Power.REAL_PROGRAMS), pytest.mark.timeout(120)]
+
+
+@pytest.fixture
+def index() -> Iterator[Index]:
+    with package_index() as found:
+        found.add_wheel("greeting", "1.0")
+        found.add_wheel("greeting", "2.0", requires="helper")
+        found.add_wheel("helper", "0.1")
+        yield found
+
+
+@asynccontextmanager
+async def serving(
+    world: World, directory: Path, index: Index, **packages: Any
+) -> AsyncIterator[VMPoolManager]:
+    """A pool whose VMs get packages that come from `index`."""
+    upstreams = {"pypi": f"{index.url}/simple/"}
+    settings = replace(SETTINGS, packages=PackageSettings(upstreams=upstreams, **packages))
+    async with (
+        open_store(f"sqlite:///{directory / 'vmpool.db'}") as store,
+        world.backend() as backend,
+        VMPoolManager(store, backend, settings, state_dir=directory) as pool,
+    ):
+        await store.users.ensure("ada", admin=False)
+        yield pool
+
+
+async def make(pool: VMPoolManager, name: str, **more: Any) -> None:
+    await pool.create_vm(USER, VMRequest(name, "python", **{"network": "filtered", **more}))
+
+
+async def install(pool: VMPoolManager, vm: str, *packages: str) -> Execution:
+    return await pool.execute(USER, vm, ExecutionRequest(packages=packages, timeout=60))
+
+
+async def version(pool: VMPoolManager, vm: str, module: str) -> str:
+    """What a program in the VM gets, which may run in an interpreter that was there before the package."""
+    code = f"import {module}; print({module}.__version__)"
+    result = await pool.execute(USER, vm, ExecutionRequest(code=code, timeout=30))
+    assert result.outcome is not None
+    return result.outcome.output + result.outcome.error
+
+
+def exit_code(execution: Execution) -> int:
+    assert execution.outcome is not None, execution.failure
+    return execution.outcome.exit_code
+
+
+async def test_what_one_vm_has_installed_the_next_gets_from_the_disk(
+    world: World, tmp_path: Path, index: Index
+) -> None:
+    async with serving(world, tmp_path, index) as pool:
+        await make(pool, "one")
+        await make(pool, "two")
+        assert (await version(pool, "one", "sys")).startswith("Traceback")
+        first = await install(pool, "one", "greeting")
+        assert exit_code(first) == 0, first.outcome
+        assert first.code.endswith("-m pip install -- greeting")
+        assert await version(pool, "one", "greeting") == "2.0\n"
+        assert await version(pool, "one", "helper") == "0.1\n"
+        asked = list(index.asked)
+        assert sum(path.startswith("/files/greeting-2.0") for path in asked) == 1
+
+        second = await install(pool, "two", "greeting==1.0", "helper")
+        assert exit_code(second) == 0, second.outcome
+        assert await version(pool, "two", "greeting") == "1.0\n"
+        new = index.asked[len(asked) :]
+        assert new == ["/files/greeting-1.0-py3-none-any.whl"], new
+
+        reached = await pool.network_log(USER, "two")
+        assert {(entry.host, entry.rule) for entry in reached} == {(PACKAGES_HOST, "packages")}
+    index.pages.clear()
+    async with serving(world, tmp_path, index) as pool:  # the next server has the same disk
+        await make(pool, "three")
+        assert exit_code(await install(pool, "three", "greeting")) == 0
+
+
+async def test_a_vm_without_network_reaches_the_registry_and_nothing_else(
+    world: World, tmp_path: Path, index: Index
+) -> None:
+    async with serving(world, tmp_path, index, without_network=True) as pool:
+        await make(pool, "box", network="none")
+        done = await install(pool, "box", "greeting")
+        assert exit_code(done) == 0, done.outcome
+        assert await version(pool, "box", "greeting") == "2.0\n"
+        code = (
+            "import urllib.request, urllib.error\n"
+            "opener = urllib.request.build_opener(urllib.request.ProxyHandler({'http': 'http://127.0.0.1:3128'}))\n"
+            f"print(opener.open('http://{PACKAGES_HOST}/pypi/simple/helper/').status)\n"
+            f"for url in ('{index.url}/simple/helper/', 'http://example.org/', 'http://{PACKAGES_HOST}:81/'):\n"
+            "    try:\n        print(opener.open(url).status)\n"
+            "    except urllib.error.HTTPError as error:\n        print(error.code)\n"
+        )
+        result = await pool.execute(USER, "box", ExecutionRequest(code=code, timeout=30))
+        assert result.outcome is not None
+        assert result.outcome.output == "200\n403\n403\n502\n", result.outcome
+
+
+async def test_where_the_operator_or_the_policy_says_no_it_is_said_before_anything_runs(
+    world: World, tmp_path: Path, index: Index
+) -> None:
+    async with serving(world, tmp_path, index) as pool:
+        await make(pool, "none", network="none")
+        await make(pool, "listed", network_policy=NetworkPolicy(allow=("example.org",)))
+        await make(pool, "denied", network_policy=NetworkPolicy(deny=(PACKAGES_HOST,)))
+        for name, said in (("none", "without_network"), ("listed", "allow list"), ("denied", "is denied")):
+            with pytest.raises(Conflict, match=said):
+                await install(pool, name, "greeting")
+            assert await pool.list_executions(USER, name) == []
+        await make(pool, "both", network_policy=NetworkPolicy(allow=("example.org", PACKAGES_HOST)))
+        assert exit_code(await install(pool, "both", "greeting")) == 0
+
+
+async def test_what_has_another_hash_than_its_index_says_is_not_installed(
+    world: World, tmp_path: Path, index: Index
+) -> None:
+    index.add_wheel("altered", "1.0", damaged=True)
+    async with serving(world, tmp_path, index) as pool:
+        await make(pool, "box")
+        done = await install(pool, "box", "altered")
+        assert done.outcome is not None
+        assert done.outcome.exit_code != 0
+        assert "502" in done.outcome.error + done.outcome.output
+        assert "ModuleNotFoundError" in await version(pool, "box", "altered")
+
+
+async def test_a_vm_is_made_with_its_packages_or_not_at_all(
+    world: World, tmp_path: Path, index: Index
+) -> None:
+    async with serving(world, tmp_path, index) as pool:
+        await make(pool, "box", packages=("greeting<2",))
+        assert await version(pool, "box", "greeting") == "1.0\n"
+        with pytest.raises(InvalidRequest, match="No matching distribution found for nothing-like-it"):
+            await make(pool, "other", packages=("nothing-like-it",))
+        with pytest.raises(InvalidRequest, match="is no package of pip's"):
+            await make(pool, "other", packages=("--index-url=http://example.org",))
+        assert [vm.name for vm in await pool.list_vms(USER)] == ["box"]

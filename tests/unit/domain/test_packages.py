@@ -1,0 +1,61 @@
+"""What may be a package: a name, and nothing a package manager would read otherwise."""
+
+from __future__ import annotations
+
+import pytest
+
+from vmpool.domain import LANGUAGES
+from vmpool.domain.packages import MAX_PACKAGES, PACKAGE_MANAGERS, check_packages, package_manager_named
+from vmpool.errors import InvalidRequest
+
+PIP = PACKAGE_MANAGERS["pip"]
+
+
+@pytest.mark.parametrize(
+    "package",
+    ["requests", "a", "zope.interface", "requests==2.31.0", "requests>=2.31,<3", "x[a,b-c]~=1.0", "x==1.*"],
+)
+def test_names_with_versions_are_packages_of_pip(package: str) -> None:
+    check_packages(PIP, (package,))
+
+
+@pytest.mark.parametrize(
+    "package",
+    [
+        "",
+        "-r",
+        "--index-url=http://x",
+        ".",
+        "./here",
+        "../up",
+        "/etc",
+        "a/b",
+        "git+https://x/y",
+        "x @ https://x/y",
+        "x;os_name",
+        "x y",
+        "x\n",
+        "x==",
+        "x==-1",
+        "x[",
+        "$(id)",
+        "a" * 201,
+    ],
+)
+def test_anything_else_is_refused_by_its_place(package: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"packages\.1"):
+        check_packages(PIP, ("fine", package))
+
+
+@pytest.mark.parametrize("packages", [(), ("x",) * (MAX_PACKAGES + 1)])
+def test_their_number_is_bounded(packages: tuple[str, ...]) -> None:
+    with pytest.raises(InvalidRequest, match="packages"):
+        check_packages(PIP, packages)
+
+
+def test_every_language_names_a_package_manager_that_there_is() -> None:
+    for language in LANGUAGES.values():
+        if language.package_manager is not None:
+            package_manager_named(language.package_manager)
+    with pytest.raises(InvalidRequest, match="manager"):
+        package_manager_named("brew")

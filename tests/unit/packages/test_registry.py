@@ -1,0 +1,210 @@
+"""The server's registry over a real upstream on loopback, asked as a VM's package manager asks."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import anyio
+import pytest
+
+from tests.package_index import Index, package_index
+from vmpool.packages.cache import Cache
+from vmpool.packages.depot import Bounds, Depot
+from vmpool.packages.registry import Registry
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def index() -> Iterator[Index]:
+    with package_index() as found:
+        found.add_wheel("greeting", "1.0")
+        yield found
+
+
+class Here:
+    """A registry, and what a request of it is answered."""
+
+    def __init__(self, depot: Depot, index: Index) -> None:
+        self.depot = depot
+        self.registry = Registry(depot, {"pypi": f"{index.url}/simple/"})
+
+    async def ask(self, target: str, method: str = "GET") -> tuple[int, bytes]:
+        stream = self.registry.connect()
+        await stream.send(f"{method} {target} HTTP/1.1\r\nHost: there\r\n".encode())
+        await stream.send(b"\r\n")
+        await stream.send_eof()
+        answer = b""
+        try:
+            while True:
+                answer += await stream.receive()
+        except anyio.EndOfStream:
+            pass
+        await stream.aclose()
+        head, _, body = answer.partition(b"\r\n\r\n")
+        length = re.search(rb"Content-Length: (\d+)", head)
+        assert length is not None and (method == "HEAD" or len(body) == int(length[1]))
+        return int(head.split()[1]), body
+
+    async def page(self, project: str = "greeting") -> str:
+        status, body = await self.ask(f"/pypi/simple/{project}/")
+        assert status == 200, body
+        return body.decode()
+
+
+@pytest.fixture
+async def here(tmp_path: Path, index: Index, anyio_backend: str) -> AsyncIterator[Here]:
+    async with anyio.create_task_group() as tasks:
+        depot = Depot(Cache(tmp_path, 1 << 20), tasks, Bounds(timeout=10, max_file=10_000))
+        yield Here(depot, index)
+        await depot.aclose()
+
+
+def contents(directory: Path) -> dict[bytes, Path]:
+    """What the cache keeps."""
+    return {path.read_bytes(): path for path in directory.iterdir()}
+
+
+FILE = "greeting-1.0-py3-none-any.whl"
+
+
+async def test_a_page_names_files_here_with_their_hashes(here: Here, index: Index) -> None:
+    page = await here.page()
+    assert f'href="/pypi/files/greeting/{FILE}#sha256=' in page
+    assert index.url not in page
+
+
+async def test_a_name_is_normalized_as_pip_does(here: Here) -> None:
+    assert FILE in await here.page("Greeting")
+
+
+async def test_a_file_is_fetched_once_for_all_who_ask_at_the_same_time(here: Here, index: Index) -> None:
+    answers: list[tuple[int, bytes]] = []
+
+    async def one() -> None:
+        answers.append(await here.ask(f"/pypi/files/greeting/{FILE}"))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(20):
+            tasks.start_soon(one)
+    assert set(answers) == {(200, index.pages[f"/files/{FILE}"][1])}
+    assert index.asked == ["/simple/greeting/", f"/files/{FILE}"]
+
+
+async def test_who_stops_waiting_does_not_end_the_download_of_others(here: Here, index: Index) -> None:
+    with anyio.move_on_after(0):
+        await here.ask(f"/pypi/files/greeting/{FILE}")
+    status, _ = await here.ask(f"/pypi/files/greeting/{FILE}")
+    assert status == 200
+    assert index.asked.count(f"/files/{FILE}") == 1
+
+
+async def test_a_head_has_no_body(here: Here) -> None:
+    assert await here.ask(f"/pypi/files/greeting/{FILE}", "HEAD") == (200, b"")
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/",
+        "/nuget/x",
+        "/pypi/simple/",
+        "/pypi/simple/absent/",
+        "/pypi/simple/..%2f..%2fetc/",
+        "/pypi/simple/a%00b/",
+        "/pypi/files/greeting/absent.whl",
+        "/pypi/files/greeting/..",
+        "/pypi/files/http%3A%2F%2F127.0.0.1%2F/x",
+    ],
+)
+async def test_what_is_not_there_is_404(here: Here, target: str) -> None:
+    status, _ = await here.ask(target)
+    assert status == 404
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "get"])
+async def test_nothing_is_ever_written(here: Here, index: Index, method: str) -> None:
+    status, body = await here.ask("/pypi/simple/greeting/", method)
+    assert (status, b"only read" in body) == (405, True)
+    assert index.asked == []
+
+
+async def test_what_has_another_hash_is_neither_given_nor_kept(
+    here: Here, index: Index, tmp_path: Path
+) -> None:
+    path = index.add_wheel("altered", "1.0", damaged=True)
+    status, body = await here.ask(f"/pypi/{path[1:].replace('files/', 'files/altered/')}")
+    assert (status, b"does not have the hash" in body) == (502, True)
+    assert len(contents(tmp_path)) == 1, "the page alone"
+
+
+async def test_what_is_too_large_is_not_fetched_to_its_end(here: Here, index: Index) -> None:
+    path = index.add_wheel("large", "1.0")
+    index.pages[path] = ("application/octet-stream", b"x" * 20_000)
+    status, body = await here.ask(f"/pypi/{path[1:].replace('files/', 'files/large/')}")
+    assert (status, b"longer than 10000 bytes" in body) == (403, True)
+
+
+async def test_a_kept_file_that_was_damaged_is_fetched_again(index: Index, tmp_path: Path) -> None:
+    content = index.pages[f"/files/{FILE}"][1]
+    for damage in (False, True):
+        async with anyio.create_task_group() as tasks:
+            here = Here(Depot(Cache(tmp_path, 1 << 20), tasks, Bounds()), index)
+            assert await here.ask(f"/pypi/files/greeting/{FILE}") == (200, content)
+            await here.depot.aclose()
+        if not damage:
+            kept = contents(tmp_path)[content]
+            kept.write_bytes(b"x" * len(content))
+    assert index.asked.count(f"/files/{FILE}") == 2
+
+
+async def test_a_page_is_used_while_upstream_fails_and_not_once_it_is_gone(
+    index: Index, tmp_path: Path
+) -> None:
+    async with anyio.create_task_group() as tasks:
+        here = Here(Depot(Cache(tmp_path, 1 << 20), tasks, Bounds(fresh=0)), index)
+        page = await here.page()
+        held = index.pages.pop("/simple/greeting/")
+        status, _ = await here.ask("/pypi/simple/greeting/")
+        assert status == 404
+        index.pages["/simple/greeting/"] = held
+        unanswered = Registry(here.depot, {"pypi": "http://127.0.0.1:9/simple/"})
+        here.registry, answering = unanswered, here.registry
+        status, body = await here.ask("/pypi/simple/greeting/")
+        assert (status, b"does not answer" in body) == (502, True)
+        here.registry = answering
+        assert await here.page() == page
+        await here.depot.aclose()
+
+
+async def test_the_json_of_an_index_says_the_same(here: Here, index: Index) -> None:
+    files = [
+        {
+            "filename": "said-1.0.tar.gz",
+            "url": "../../files/said-1.0.tar.gz",
+            "hashes": {"sha256": "0" * 64},
+            "requires-python": ">=3.8",
+            "yanked": 'broken "badly"',
+            "core-metadata": {"sha256": "1" * 64},
+        },
+        {"filename": "../up.tar.gz", "url": "x", "hashes": {"sha256": "0" * 64}},
+        {"filename": "unhashed.tar.gz", "url": "x", "hashes": {}},
+        {"filename": "elsewhere.tar.gz", "url": "file:///etc/passwd", "hashes": {"sha256": "0" * 64}},
+    ]
+    kind = "application/vnd.pypi.simple.v1+json"
+    index.pages["/simple/said/"] = (kind, json.dumps({"files": files}).encode())
+    page = await here.page("said")
+    assert re.findall(r">([^<]+)</a>", page) == ["said-1.0.tar.gz"]
+    assert 'data-requires-python="&gt;=3.8"' in page
+    assert 'data-yanked="broken &quot;badly&quot;"' in page
+    assert f'data-core-metadata="sha256={"1" * 64}"' in page
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b'{"files": 3}', b'{"files": [{"filename": 1}]}'])
+async def test_an_index_that_is_none_is_502(here: Here, index: Index, body: bytes) -> None:
+    index.pages["/simple/greeting/"] = ("application/json", body)
+    status, _ = await here.ask("/pypi/simple/greeting/")
+    assert status == 502
