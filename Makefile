@@ -15,7 +15,7 @@ BACKEND ?= bubblewrap
 PIP     := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-user check format fuzz soak crowd agent bench bench-peers constraints bless clean
+.PHONY: help demo test test-user check format fuzz soak crowd agent bench bench-peers constraints real-work bless clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,11 @@ bench: $(VENV)/.dev ## measure every contender in one run; ARGS="--quick --scena
 bench-peers: $(VENV)/.dev ## renew bench/peers.txt from bench/peers.in
 	$(BIN)/uv pip compile --quiet bench/peers.in --universal --upgrade --no-emit-index-url \
 	  --no-annotate --no-header --python-version 3.11 --output-file bench/peers.txt
+
+real-work: $(VENV)/.dev ## renew what the tests of real work install, from the .in files there
+	for name in requirements charts; do \
+	  $(BIN)/uv pip compile --quiet tests/e2e/real_work/$$name.in --universal --upgrade --no-emit-index-url \
+	    --no-annotate --no-header --python-version 3.11 --output-file tests/e2e/real_work/$$name.txt; done
 
 constraints: $(VENV)/.dev ## renew constraints.txt from pyproject.toml
 	$(BIN)/uv pip compile --quiet pyproject.toml --all-extras --universal --upgrade --no-emit-index-url \

@@ -61,6 +61,21 @@ def test_failures_come_first_and_decide_the_status(site: Site, tmp_path: Path) -
     assert site.done("list", "--quiet") == ""
 
 
+def test_a_setup_prepares_each_vm_once_before_its_jobs(site: Site, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    words = ("one", "two", "three", "--project", str(project), "--vms", "1")
+    done = site.vm("shard", *words, "--setup", "echo ready >> prepared", "--command", "sh -c 'cat prepared'")
+    assert (done.returncode, done.stdout) == (0, "--- one, two, three (3 of 3): exit 0\nready\n"), done.stderr
+    failed = site.vm("shard", *words, "--setup", "echo no such thing; exit 3", "--command", "true")
+    assert failed.returncode == 125
+    assert "the setup 'echo no such thing; exit 3' ended with exit code 3:\nno such thing" in failed.stderr
+    over = site.vm("batch", "--templates", "python,bash", "--setup", "touch here", "--", "test", "-e", "here")
+    assert over.returncode == 0, over.stderr
+    assert site.vm("batch", "--setup", "true", "1").returncode == 2
+    assert site.done("list", "--quiet") == ""
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_leaves_no_vm(site: Site, tmp_path: Path, how: signal.Signals) -> None:
     program = tmp_path / "job.sh"

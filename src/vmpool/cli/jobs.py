@@ -29,6 +29,10 @@ ProjectOption = Annotated[
         "--project", metavar="DIR", help="Each VM gets a copy, and runs in it.", exists=True, file_okay=False
     ),
 ]
+SetupOption = Annotated[
+    str | None,
+    typer.Option("--setup", metavar="COMMAND", help="Prepares each VM before its first job."),
+]
 TemplateOption = Annotated[
     str | None, typer.Option("--template", metavar="NAME", help="What the VMs are made from.")
 ]
@@ -49,6 +53,7 @@ def map_(
     language: Annotated[
         str | None, typer.Option("--language", "-l", help="Default: by the program's suffix.")
     ] = None,
+    setup: SetupOption = None,
     timeout: TimeoutOption = None,
     memory: MemoryOption = None,
     junit: JUnitOption = None,
@@ -70,7 +75,14 @@ def map_(
     _run(
         [str(one) for one in inputs],
         lambda client, told: client.jobs.map(
-            program, inputs, language=language, timeout=timeout, vms=vms, told=told, **options
+            program,
+            inputs,
+            language=language,
+            timeout=timeout,
+            vms=vms,
+            setup=setup,
+            told=told,
+            **options,
         ),
         program.name,
         junit,
@@ -86,6 +98,7 @@ def shard(
     vms: VMsOption = 4,
     template: TemplateOption = None,
     project: ProjectOption = None,
+    setup: SetupOption = None,
     timeout: TimeoutOption = None,
     memory: MemoryOption = None,
     junit: JUnitOption = None,
@@ -98,7 +111,7 @@ def shard(
 
     \b
     vm shard tests/test_*.py --command "python3 -m unittest"
-    vm shard tests/test_*.py --command "pytest -q {}" --vms 8 --junit results.xml
+    vm shard tests/test_*.py --setup "pip install ." --command "pytest -q {}" --vms 8 --junit results.xml
     """
     try:
         words = shlex.split(command)
@@ -109,7 +122,7 @@ def shard(
     _run(
         files,
         lambda client, told: client.jobs.shard(
-            words, files, timeout=timeout, vms=vms, project=where, told=told, **options
+            words, files, timeout=timeout, vms=vms, project=where, setup=setup, told=told, **options
         ),
         "shard",
         junit,
@@ -123,6 +136,7 @@ def over_templates(
     *,
     shell: str | None,
     project: Path | None,
+    setup: str | None,
     timeout: float | None,
     junit: Path | None,
     as_json: bool,
@@ -137,7 +151,7 @@ def over_templates(
     _run(
         names,
         lambda client, told: client.jobs.over_templates(
-            names, command=command, timeout=timeout, project=project, told=told
+            names, command=command, timeout=timeout, project=project, setup=setup, told=told
         ),
         command,
         junit,

@@ -24,7 +24,7 @@ from vmpool.cli.arguments import (
     reference,
     vm_names,
 )
-from vmpool.cli.jobs import JUnitOption, ProjectOption
+from vmpool.cli.jobs import JUnitOption, ProjectOption, SetupOption
 from vmpool.cli.status import FAILED, NOT_DONE
 from vmpool.client.languages import SUFFIXES
 
@@ -139,6 +139,7 @@ def batch(
         ),
     ] = None,
     project: ProjectOption = None,
+    setup: SetupOption = None,
     vm: Annotated[
         list[str] | None,
         typer.Option(
@@ -168,19 +169,21 @@ def batch(
     if templates is not None:
         if vm or file or language or env or stdin:
             raise typer.BadParameter(
-                "goes with --project, --timeout, --junit and a command only", param_hint="'--templates'"
+                "goes with --project, --setup, --timeout, --junit and a command only",
+                param_hint="'--templates'",
             )
         jobs.over_templates(
             templates,
             words or (),
             shell=command,
             project=project,
+            setup=setup,
             timeout=timeout,
             junit=junit,
             as_json=as_json,
         )
-    if project is not None or junit is not None or len(words or ()) > 1:
-        raise typer.BadParameter("--project, --junit and several words are for --templates")
+    if any((project, setup, junit)) or len(words or ()) > 1:
+        raise typer.BadParameter("--project, --setup, --junit and several words are for --templates")
     code = words[0] if words else None
     text = _source(code, file, command, stdin)
     options = _options(command, language, timeout, env, stdin)

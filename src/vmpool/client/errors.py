@@ -6,6 +6,7 @@
     ├── NoServer                no server is configured and a local one could not be started
     ├── ServerUnreachable       no answer; `dispatch` says whether the request may have been carried out
     ├── ForwardingFailed        no port of this machine could be made to lead to a VM's
+    ├── SetupFailed             what was to prepare the VMs of a run of jobs did not exit with 0
     ├── UnexpectedAnswer        something answered that is not a vmpool server
     └── APIError                the server answered with an error
         ├── InvalidRequest           422  IdempotencyMismatch · Unsupported · IsolationUnavailable
@@ -80,6 +81,19 @@ class ForwardingFailed(ClientError):
     """No port of this machine could be made to lead to the VM's."""
 
     code = "forwarding_failed"
+
+
+class SetupFailed(ClientError):
+    """A VM of a run of jobs could not be prepared for them; `message` has what the command said last.
+
+    retryable: its machine was lost meanwhile.
+    """
+
+    code = "setup_failed"
+
+    def __init__(self, message: str, *, lost: bool) -> None:
+        super().__init__(message)
+        self.retryable = lost
 
 
 class UnexpectedAnswer(ClientError):

@@ -15,6 +15,7 @@ from vmpool.client.errors import (
     LimitReached,
     PoolFull,
     ServerUnreachable,
+    SetupFailed,
     StoreFailed,
     VMNotFound,
     VMNotRunning,
@@ -27,6 +28,8 @@ ATTEMPTS = 3
 """How often a job is begun that has no result."""
 TTL = 3600
 """Seconds after which a VM of a run is deleted even if its client is gone."""
+SETUP_SAID = 2000
+"""Characters of what it said that are told when it fails: the end of it."""
 PROJECT = "project"
 """The directory, in the home of a VM's user, where an uploaded project lies."""
 
@@ -119,8 +122,18 @@ def language_of(template: str) -> str:
     return template if found is None else found[0]
 
 
+def setup_failed(command: str, ran: Execution) -> SetupFailed:
+    """What to raise after a setup that did not exit with 0."""
+    lost = ran.state == "lost"
+    how = "was lost" if lost else "timed out" if ran.timed_out else f"ended with exit code {ran.exit_code}"
+    said = f"{ran.output or ''}{ran.error or ''}".strip()[-SETUP_SAID:]
+    return SetupFailed(f"the setup '{command}' {how}" + (f":\n{said}" if said else ""), lost=lost)
+
+
 def is_infrastructure(error: ClientError) -> bool:
     """Whether a job that ended so is to be run again: nothing of it says that the job is wrong."""
+    if isinstance(error, SetupFailed):
+        return error.retryable
     return isinstance(
         error,
         ServerUnreachable | InfrastructureFailure | StoreFailed | InternalError | VMNotFound | VMNotRunning,

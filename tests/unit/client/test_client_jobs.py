@@ -9,7 +9,17 @@ from xml.etree import ElementTree
 import pytest
 
 from vmpool.client import durations, errors, reports
-from vmpool.client.jobs import Job, JobResult, is_crowded, is_infrastructure, language_of, order, workers
+from vmpool.client.jobs import (
+    SETUP_SAID,
+    Job,
+    JobResult,
+    is_crowded,
+    is_infrastructure,
+    language_of,
+    order,
+    setup_failed,
+    workers,
+)
 from vmpool.client.models import Execution
 
 EXECUTION = {
@@ -83,6 +93,16 @@ def test_what_is_tried_again() -> None:
     assert not is_infrastructure(known("template_not_found", 404))
     assert is_crowded(known("quota_exceeded", 429)) and is_crowded(known("pool_full", 503))
     assert not is_crowded(known("backend_failed", 502))
+
+
+def test_a_setup_that_fails_says_what_it_said_last_and_is_tried_again_where_its_vm_was_lost() -> None:
+    ran = result("a", "x" * SETUP_SAID + "no such package", 1).execution
+    assert ran is not None
+    failed = setup_failed("pip install x", ran)
+    assert failed.message.startswith("the setup 'pip install x' ended with exit code 1:\nxxx")
+    assert failed.message.endswith("no such package") and len(failed.message) < SETUP_SAID + 60
+    assert not is_infrastructure(failed)
+    assert is_infrastructure(setup_failed("true", ran.model_copy(update={"state": "lost"})))
 
 
 def test_the_same_is_together_and_what_is_wrong_comes_first() -> None:

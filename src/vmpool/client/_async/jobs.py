@@ -29,6 +29,7 @@ from vmpool.client.jobs import (
     is_infrastructure,
     language_of,
     order,
+    setup_failed,
     unheard,
     workers,
 )
@@ -58,16 +59,18 @@ class AsyncJobs:
         *,
         vms: int = AT_ONCE,
         project: str | Path | None = None,
+        setup: str | None = None,
         told: Told = unheard,
         **options: Unpack[VMOptions],
     ) -> list[JobResult]:
         """What came of each, in their order.  A job that has no result is tried again in a fresh VM.
 
         vms: so many at once, at least one for each template.  project: a directory that each VM gets a copy
-        of; jobs run in it.  told: hears of each change.  options: as in `create_vm`.
+        of; jobs run in it.  setup: a command that prepares each VM before its first job; where it fails,
+        `problem` of the jobs is SetupFailed.  told: hears of each change.  options: as in `create_vm`.
         """
         wanted = list(jobs)
-        run = _Run(self._client, wanted, None if project is None else Path(project), told, options)
+        run = _Run(self._client, wanted, None if project is None else Path(project), setup, told, options)
         async with anyio.create_task_group() as tasks:
             for template, count in workers(wanted, vms).items():
                 for _ in range(count):
@@ -83,6 +86,7 @@ class AsyncJobs:
         timeout: float | None = None,
         vms: int | None = None,
         project: str | Path | None = None,
+        setup: str | None = None,
         told: Told = unheard,
         **options: Unpack[VMOptions],
     ) -> list[JobResult]:
@@ -91,7 +95,7 @@ class AsyncJobs:
             Job(name, name, code, command, language_of(name) if code is not None else None, timeout=timeout)
             for name in templates
         ]
-        return await self.run(jobs, vms=vms or len(jobs), project=project, told=told, **options)
+        return await self.run(jobs, vms=vms or len(jobs), project=project, setup=setup, told=told, **options)
 
     async def map(
         self,
@@ -101,6 +105,7 @@ class AsyncJobs:
         language: str | None = None,
         timeout: float | None = None,
         vms: int = AT_ONCE,
+        setup: str | None = None,
         told: Told = unheard,
         **options: Unpack[VMOptions],
     ) -> list[JobResult]:
@@ -115,7 +120,7 @@ class AsyncJobs:
             Job(str(one), template, code, language=language, timeout=timeout, input=Path(one))
             for one in inputs
         ]
-        return await self.run(jobs, vms=vms, told=told, **options)
+        return await self.run(jobs, vms=vms, setup=setup, told=told, **options)
 
     async def shard(
         self,
@@ -125,6 +130,7 @@ class AsyncJobs:
         timeout: float | None = None,
         vms: int = AT_ONCE,
         project: str | Path = ".",
+        setup: str | None = None,
         told: Told = unheard,
         **options: Unpack[VMOptions],
     ) -> list[JobResult]:
@@ -140,7 +146,7 @@ class AsyncJobs:
             Job(item, template, command=_with(command, item), timeout=timeout, expected=known.get(item))
             for item in items
         ]
-        results = await self.run(jobs, vms=vms, project=project, told=told, **options)
+        results = await self.run(jobs, vms=vms, project=project, setup=setup, told=told, **options)
         await apart(lambda: durations.save(path, durations.merged(known, results)))
         return results
 
@@ -149,11 +155,18 @@ class _Run:
     """One run: jobs that wait, by template, and what came of the others."""
 
     def __init__(
-        self, client: AsyncClient, jobs: list[Job], project: Path | None, told: Told, options: VMOptions
+        self,
+        client: AsyncClient,
+        jobs: list[Job],
+        project: Path | None,
+        setup: str | None,
+        told: Told,
+        options: VMOptions,
     ) -> None:
         self._client = client
         self._jobs = jobs
         self._project = project
+        self._setup = setup
         self._told = told
         self._options = options
         self._name = f"job-{secrets.token_hex(4)}"
@@ -201,9 +214,9 @@ class _Run:
         options: VMOptions = {"ttl": TTL, "labels": {"made-by": "vm jobs"}, **self._options}
         options["template"] = template
         vm = await self._client.create_vm(f"{self._name}-{self._count}", language_of(template), **options)
-        if self._project is not None:
+        if self._project is not None or self._setup is not None:
             try:
-                await vm.files.upload(self._project, PROJECT)
+                await self._prepare(vm)
             except BaseException:
                 with anyio.CancelScope(shield=True), anyio.move_on_after(CLEANUP_SECONDS):
                     try:
@@ -212,6 +225,17 @@ class _Run:
                         pass
                 raise
         return vm
+
+    async def _prepare(self, vm: AsyncVMHandle) -> None:
+        if self._project is not None:
+            await vm.files.upload(self._project, PROJECT)
+        if self._setup is None:
+            return
+        cwd = None if self._project is None else PROJECT
+        begun = await vm.begin(command=self._setup, cwd=cwd)  # as long as it takes
+        ran = await begun.wait()
+        if not ran.ok:
+            raise setup_failed(self._setup, ran)
 
     async def _one(self, vm: AsyncVMHandle, waiting: deque[int]) -> bool:
         """Run the next job; whether the VM is good for another."""

@@ -33,11 +33,14 @@ class Jobs:
         *,
         vms: int = AT_ONCE,
         project: str | Path | None = None,
+        setup: str | None = None,
         told: Told = unheard,
         **options: Unpack[VMOptions],
     ) -> list[JobResult]:
         """What came of each, in their order."""
-        return self._done(lambda asked: asked.run(jobs, vms=vms, project=project, told=told, **options))
+        return self._done(
+            lambda asked: asked.run(jobs, vms=vms, project=project, setup=setup, told=told, **options)
+        )
 
     def over_templates(
         self,
@@ -48,6 +51,7 @@ class Jobs:
         timeout: float | None = None,
         vms: int | None = None,
         project: str | Path | None = None,
+        setup: str | None = None,
         told: Told = unheard,
         **options: Unpack[VMOptions],
     ) -> list[JobResult]:
@@ -60,6 +64,7 @@ class Jobs:
                 timeout=timeout,
                 vms=vms,
                 project=project,
+                setup=setup,
                 told=told,
                 **options,
             )
@@ -73,6 +78,7 @@ class Jobs:
         language: str | None = None,
         timeout: float | None = None,
         vms: int = AT_ONCE,
+        setup: str | None = None,
         told: Told = unheard,
         **options: Unpack[VMOptions],
     ) -> list[JobResult]:
@@ -84,6 +90,7 @@ class Jobs:
                 language=language,
                 timeout=timeout,
                 vms=vms,
+                setup=setup,
                 told=told,
                 **options,
             )
@@ -97,6 +104,7 @@ class Jobs:
         timeout: float | None = None,
         vms: int = AT_ONCE,
         project: str | Path = ".",
+        setup: str | None = None,
         told: Told = unheard,
         **options: Unpack[VMOptions],
     ) -> list[JobResult]:
@@ -108,6 +116,7 @@ class Jobs:
                 timeout=timeout,
                 vms=vms,
                 project=project,
+                setup=setup,
                 told=told,
                 **options,
             )

@@ -344,13 +344,17 @@ class Kernel:
         pyplot: Any = sys.modules.get("matplotlib.pyplot")
         if pyplot is None:
             return
+
+        def show(*ignored: object, **also_ignored: object) -> None:
+            self._show_figures()
+
         try:
-            pyplot.show = self._show_figures
+            pyplot.show = show  # no method: matplotlib writes a signature onto it
             self._show_figures()
         except Exception:
             self.say("stderr", traceback.format_exc(limit=-3))
 
-    def _show_figures(self, *ignored: object, **also_ignored: object) -> None:
+    def _show_figures(self) -> None:
         pyplot: Any = sys.modules["matplotlib.pyplot"]
         for number in pyplot.get_fignums():
             self.show("display", forms_of(pyplot.figure(number)))
