@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import json
+import tarfile
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -57,6 +59,27 @@ class Index:
         page = f"/simple/{name}/"
         link = f'<a href="../../files/{file}#sha256={digest}">{file}</a><br>\n'
         self.pages[page] = ("text/html", self.pages.get(page, ("", b""))[1] + link.encode())
+        return path
+
+    def add_npm(self, name: str, version: str, *, requires: dict[str, str] | None = None) -> str:
+        """A package of JavaScript; answers the path of its file."""
+        module = f"module.exports = {json.dumps(version)};\n"
+        about = {"name": name, "version": version, "main": "index.js", "dependencies": requires or {}}
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+            for file, text in (("package.json", json.dumps(about)), ("index.js", module)):
+                entry = tarfile.TarInfo(f"package/{file}")
+                entry.size = len(text)
+                archive.addfile(entry, io.BytesIO(text.encode()))
+        path = f"/packed/{name}/{version}.tgz"
+        self.pages[path] = ("application/octet-stream", packed.getvalue())
+        hashed = base64.b64encode(hashlib.sha512(packed.getvalue()).digest()).decode()
+        page = f"/npm/{name.replace('/', '%2F')}"
+        document = json.loads(self.pages.get(page, ("", b'{"versions": {}}'))[1])
+        dist = {"tarball": f"{self.url}{path}", "integrity": f"sha512-{hashed}"}
+        document["versions"][version] = {**about, "dist": dist}
+        document |= {"name": name, "dist-tags": {"latest": version}}
+        self.pages[page] = ("application/json", json.dumps(document).encode())
         return path
 
 

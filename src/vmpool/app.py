@@ -243,8 +243,12 @@ def package_settings(settings: Settings) -> PackageSettings:
     found = {}
     if asked.enabled:
         home = os.environ.get("HOME")
-        own = upstreams.pypi(os.environ, Path(home) if home else None)
-        found["pypi"] = upstreams.upstream("packages.pypi", asked.pypi) if asked.pypi else own
+        where = os.environ, Path(home) if home else None
+        for name, named, own in (
+            ("pypi", asked.pypi, upstreams.pypi),
+            ("npm", asked.npm, upstreams.npm),
+        ):
+            found[name] = own(*where) if named is None else upstreams.upstream(f"packages.{name}", named)
     return PackageSettings(found, asked.without_network, asked.cache_bytes, bounds)
 
 

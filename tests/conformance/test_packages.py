@@ -15,7 +15,7 @@ from tests.conformance.pool import SETTINGS, USER
 from tests.package_index import Index, package_index
 from vmpool.domain import Execution, ExecutionRequest, NetworkPolicy
 from vmpool.domain.packages import PACKAGES_HOST
-from vmpool.errors import Conflict, InvalidRequest
+from vmpool.errors import Conflict, InvalidRequest, Unsupported
 from vmpool.pool.requests import VMRequest
 from vmpool.pool.settings import PackageSettings
 from vmpool.pool.vm_pool_manager import VMPoolManager
@@ -38,7 +38,7 @@ async def serving(
     world: World, directory: Path, index: Index, **packages: Any
 ) -> AsyncIterator[VMPoolManager]:
     """A pool whose VMs get packages that come from `index`."""
-    upstreams = {"pypi": f"{index.url}/simple/"}
+    upstreams = {"pypi": f"{index.url}/simple/", "npm": f"{index.url}/npm/"}
     settings = replace(SETTINGS, packages=PackageSettings(upstreams=upstreams, **packages))
     async with (
         open_store(f"sqlite:///{directory / 'vmpool.db'}") as store,
@@ -159,3 +159,27 @@ async def test_a_vm_is_made_with_its_packages_or_not_at_all(
         with pytest.raises(InvalidRequest, match="is no package of pip's"):
             await make(pool, "other", packages=("--index-url=http://example.org",))
         assert [vm.name for vm in await pool.list_vms(USER)] == ["box"]
+
+
+@pytest.mark.requires(Power.ALL_LANGUAGES)
+async def test_packages_of_javascript_come_the_same_way(world: World, tmp_path: Path, index: Index) -> None:
+    index.add_npm("pair", "1.0.0", requires={"@scope/half": "^0.5"})
+    index.add_npm("@scope/half", "0.5.1")
+    async with serving(world, tmp_path, index, without_network=True) as pool:
+        for name, network in (("one", "filtered"), ("two", "none")):
+            await pool.create_vm(USER, VMRequest(name, "nodejs", network=network))
+            done = await install(pool, name, "pair@1")
+            assert exit_code(done) == 0, done.outcome
+            code = "console.log(require('pair'), require('@scope/half'))"
+            result = await pool.execute(USER, name, ExecutionRequest(code=code, timeout=30))
+            assert result.outcome is not None
+            assert result.outcome.output == "1.0.0 0.5.1\n", result.outcome
+        assert len(index.asked) == 4, index.asked
+
+
+async def test_what_needs_root_is_refused_with_what_to_do(world: World, tmp_path: Path, index: Index) -> None:
+    async with serving(world, tmp_path, index) as pool:
+        await make(pool, "box")
+        asked = ExecutionRequest(packages=("curl",), manager="apt")
+        with pytest.raises(Unsupported, match="template's image"):
+            await pool.execute(USER, "box", asked)

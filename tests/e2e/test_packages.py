@@ -24,7 +24,10 @@ def stocked(fresh: Site) -> Iterator[Site]:
     with package_index() as index:
         index.add_wheel("requests", "2.31.0")
         index.add_wheel("attrs", "23.1.0")
-        yield replace(fresh, env={**fresh.env, "VMPOOL_PACKAGES__PYPI": f"{index.url}/simple"})
+        index.add_npm("lodash", "4.17.21")
+        own = {"PYPI": f"{index.url}/simple", "NPM": f"{index.url}/npm"}
+        named = {f"VMPOOL_PACKAGES__{name}": url for name, url in own.items()}
+        yield replace(fresh, env={**fresh.env, **named})
 
 
 @pytest.mark.timeout(120)
@@ -40,7 +43,12 @@ def test_the_commands_of_the_page_work(stocked: Site, tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    for words in ("Successfully installed requests-2.31.0", "requests 2.31.0\n", "both are here\n"):
+    for words in (
+        "Successfully installed requests-2.31.0",
+        "requests 2.31.0\n",
+        "both are here\n",
+        "lodash 4.17.21\n",
+    ):
         assert words in done.stdout, done.stdout
 
 

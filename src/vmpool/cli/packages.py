@@ -27,6 +27,10 @@ def install(
         str | None,
         typer.Option("--manager", "-m", help="Default: that of the VM's language.", show_default=False),
     ] = None,
+    cwd: Annotated[
+        str | None,
+        typer.Option(help="Where its package manager is called. Default: /home/user.", show_default=False),
+    ] = None,
     timeout: TimeoutOption = None,
     as_json: JSONOption = False,
 ) -> None:
@@ -35,15 +39,17 @@ def install(
     \b
     vm install test-vm requests "attrs>=23"
     vm install test-vm --manager pip requests
+    vm install node-vm lodash@4 --cwd project
     """
     from vmpool.client import Client
 
     with Client() as client:
         if as_json:
-            result = client.install(vm, packages, manager=manager, timeout=timeout)
+            result = client.install(vm, packages, manager=manager, cwd=cwd, timeout=timeout)
             render.show_json(result)
         else:
-            options: RunOptions = {"packages": packages, "manager": manager, "timeout": timeout}
+            options: RunOptions = {"packages": packages, "manager": manager}
+            options |= {"cwd": cwd, "timeout": timeout}
             result = streams.run(client, vm, None, options, stdin=False)
             results.explain(result)
     raise typer.Exit(results.exit_status(result))

@@ -105,6 +105,7 @@ _TABLE = (
         warm=Warm.PRESTARTED,
         reads_at_start=("NODE_", "UV_", "ICU_", "OPENSSL_", "SSL_", *_LIBRARIES),
         aliases=("js", "javascript", "node"),
+        package_manager="npm",
     ),
     Language(
         "java",
@@ -154,6 +155,7 @@ _TABLE = (
         ),
         beside=True,
         aliases=("ts",),
+        package_manager="npm",
     ),
     Language(
         "c",

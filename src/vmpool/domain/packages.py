@@ -37,6 +37,9 @@ class PackageManager:
 _PYTHON_NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
 _PYTHON_VERSION = r"(?:==|>=|<=|~=|!=|<|>)[A-Za-z0-9][A-Za-z0-9.+!*_-]*"
 
+_NPM_NAME = r"(?:@[a-z0-9][a-z0-9._-]*/)?[a-z0-9][a-z0-9._-]*"
+_NPM_VERSION = r"(?:[\^~]|[<>]=?|=)?[a-z0-9][a-z0-9.+*-]*"
+
 _TABLE = (
     PackageManager(
         "pip",
@@ -61,6 +64,25 @@ _TABLE = (
                 "PIP_NO_WARN_SCRIPT_LOCATION": "1",
                 # A VM is its user's own; nobody's system is broken by what lies in their home.
                 "PIP_BREAK_SYSTEM_PACKAGES": "1",
+            }
+        ),
+    ),
+    PackageManager(
+        "npm",
+        ("npm", "install"),
+        re.compile(rf"(?!.*\.(?:tgz|tar|tar\.gz)$){_NPM_NAME}(?:@{_NPM_VERSION})?", re.IGNORECASE),
+        "lodash, @types/node or lodash@^4.17",
+        env=MappingProxyType(
+            {
+                "npm_config_registry": f"{_BASE}/npm/",
+                "npm_config_proxy": "http://127.0.0.1:3128",
+                "npm_config_noproxy": "",
+                "npm_config_userconfig": "/dev/null",
+                "npm_config_audit": "false",
+                "npm_config_fund": "false",
+                "npm_config_update_notifier": "false",
+                "npm_config_omit_lockfile_registry_resolved": "true",
+                "npm_config_progress": "false",
             }
         ),
     ),

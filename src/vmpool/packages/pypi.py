@@ -12,16 +12,13 @@ from typing import Any, Final
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 from vmpool.packages.depot import Digest, Document
+from vmpool.packages.listing import BadIndex, Listing, Source
 
 ACCEPT: Final = "application/vnd.pypi.simple.v1+json, text/html;q=0.5"
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
 """A project's name as PEP 503 normalizes it."""
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]*")
 _HASH = re.compile(r"(sha256|sha384|sha512)=([0-9a-f]{64,128})")
-
-
-class BadIndex(Exception):
-    """What upstream sent is no index page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,21 +41,24 @@ def normalized(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def listing(page: Document) -> dict[str, File]:
-    """A project's files by name; those whose hash is not said are left out.  BadIndex."""
-    if "json" in page.content_type:
-        return _by_name(_from_json(page))
-    return _by_name(_from_html(page))
+def listing(project: str, page: Document, prefix: str) -> Listing:
+    """A project's page and files; those whose hash is not said are left out.  BadIndex.
+
+    prefix: the path that the project's files lie under here, with a slash at its end.
+    """
+    files = _by_name(_from_json(page) if "json" in page.content_type else _from_html(page))
+    sources = {file.name: Source(file.url, file.digest) for file in files.values()}
+    for file in files.values():
+        if file.metadata is not None:
+            sources[f"{file.name}.metadata"] = Source(f"{file.url}.metadata", file.metadata)
+    return Listing(_rendered(project, files, prefix), sources)
 
 
-def rendered(project: str, files: Mapping[str, File], prefix: str) -> bytes:
-    """The page a VM reads.  prefix: the path that the project's files lie under, with a slash at its end."""
+def _rendered(project: str, files: Mapping[str, File], prefix: str) -> bytes:
     lines = ["<!DOCTYPE html><html><head>", '<meta name="pypi:repository-version" content="1.0">']
     lines.append(f"<title>{html.escape(project)}</title></head><body>")
     for file in files.values():
-        said = [
-            f'href="{prefix}{project}/{html.escape(file.name)}#{file.digest.algorithm}={file.digest.value}"'
-        ]
+        said = [f'href="{prefix}{html.escape(file.name)}#{file.digest.algorithm}={file.digest.value}"']
         if file.requires_python:
             said.append(f'data-requires-python="{html.escape(file.requires_python)}"')
         if file.yanked is not None:

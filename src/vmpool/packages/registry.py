@@ -19,15 +19,20 @@ from urllib.parse import quote, unquote, urljoin
 import anyio
 import anyio.to_thread
 
-from vmpool.packages import pypi
-from vmpool.packages.depot import CHUNK, Depot, NotFetched
+from vmpool.domain.packages import PACKAGES_HOST
+from vmpool.packages import npm, pypi
+from vmpool.packages.depot import CHUNK, Depot, Document, NotFetched
+from vmpool.packages.listing import BadIndex, Listing
 from vmpool.packages.stream import RegistryStream
 
 logger = logging.getLogger(__name__)
 
 _REQUEST = re.compile(rb"(GET|HEAD) (/[\x21-\x7e]*) HTTP/1\.[01]")
-_KEPT_LISTINGS: Final = 256
+_KEPT: Final = 32 << 20
+"""Bytes of pages kept in memory as VMs read them."""
 TEXT = "text/plain; charset=utf-8"
+MAX_NAME: Final = 214
+"""Characters of a project's name; npm's own bound."""
 
 
 class Refused(Exception):
@@ -47,14 +52,22 @@ class Answer:
     status: int = 200
 
 
+Route = Callable[[list[str]], Awaitable[Answer]]
+"""From a path's parts, past the ecosystem's name, to an answer."""
+Read = Callable[[str, Document, str], Listing]
+"""From a project, its index page and where its files lie here."""
+
+
 class Registry:
-    """upstreams: of each ecosystem (`pypi`) the URL of its registry, with a slash at its end."""
+    """upstreams: of each ecosystem (`pypi`, `npm`) the URL of its registry, with a slash at its end."""
 
     def __init__(self, depot: Depot, upstreams: Mapping[str, str]) -> None:
         self._depot = depot
         self._upstreams = upstreams
-        self._listings: OrderedDict[str, tuple[float, dict[str, pypi.File]]] = OrderedDict()
-        self._routes: dict[str, Callable[[list[str]], Awaitable[Answer]]] = {"pypi": self._pypi}
+        self._listings: OrderedDict[tuple[str, str], tuple[float, Listing]] = OrderedDict()
+        self._listed_bytes = 0
+        routes: dict[str, Route] = {"pypi": self._pypi, "npm": self._npm}
+        self._routes = {name: route for name, route in routes.items() if name in upstreams}
 
     def connect(self) -> RegistryStream:
         """A connection to it, for one request."""
@@ -66,7 +79,7 @@ class Registry:
             answer = await self._answered(parts)
         except Refused as problem:
             method, answer = b"GET", Answer(f"vmpool: {problem}\n".encode(), TEXT, problem.status)
-        except (NotFetched, pypi.BadIndex) as problem:
+        except (NotFetched, BadIndex) as problem:
             status = problem.status if isinstance(problem, NotFetched) else 502
             method, answer = b"GET", Answer(f"vmpool: {problem}.\n".encode(), TEXT, status)
         if isinstance(answer.body, bytes):
@@ -91,35 +104,59 @@ class Registry:
     async def _pypi(self, parts: list[str]) -> Answer:
         match parts:
             case ["simple", name, ""]:
-                project = pypi.normalized(name)
-                page = pypi.rendered(project, await self._files(project), "/pypi/files/")
-                return Answer(page, "text/html; charset=utf-8")
-            case ["files", project, name]:
-                return await self._file(project, name)
+                listing = await self._python(pypi.normalized(name))
+                return Answer(listing.page, "text/html; charset=utf-8")
+            case ["files", project, file]:
+                return await self._file(await self._python(project), file)
         raise Refused(404, "a page of a project is at /pypi/simple/NAME/.")
 
-    async def _file(self, project: str, name: str) -> Answer:
-        files = await self._files(project)
-        if name in files:
-            return Answer(await self._depot.file(files[name].url, files[name].digest))
-        file = files.get(name.removesuffix(".metadata"))
-        if file is None or file.metadata is None:
-            raise Refused(404, f"'{project}' has no file of this name.")
-        return Answer(await self._depot.file(file.url + ".metadata", file.metadata))
-
-    async def _files(self, project: str) -> dict[str, pypi.File]:
-        if not pypi.NAME.fullmatch(project):
-            raise Refused(404, "this is no name of a project.")
+    async def _python(self, project: str) -> Listing:
+        _named(pypi.NAME, project)
         url = urljoin(self._upstreams["pypi"], f"{quote(project)}/")
         page = await self._depot.document(url, {"accept": pypi.ACCEPT})
-        kept = self._listings.get(project)
-        if kept is None or kept[0] != page.fetched:
-            kept = page.fetched, await anyio.to_thread.run_sync(pypi.listing, page)
-            self._listings[project] = kept
-        self._listings.move_to_end(project)
-        while len(self._listings) > _KEPT_LISTINGS:
-            self._listings.popitem(last=False)
-        return kept[1]
+        return await self._listing("pypi", project, page, pypi.listing, f"/pypi/files/{project}/")
+
+    # -- JavaScript
+
+    async def _npm(self, parts: list[str]) -> Answer:
+        name, _, file = "/".join(parts).partition("/-/")
+        _named(npm.NAME, name)
+        url = urljoin(self._upstreams["npm"], quote(name, safe="@"))
+        page = await self._depot.document(url, {"accept": npm.ACCEPT})
+        prefix = f"http://{PACKAGES_HOST}/npm/{name}/-/"
+        listing = await self._listing("npm", name, page, npm.listing, prefix)
+        return await self._file(listing, file) if file else Answer(listing.page, npm.CONTENT_TYPE)
+
+    # -- all of them
+
+    async def _file(self, listing: Listing, name: str) -> Answer:
+        source = listing.files.get(name)
+        if source is None:
+            raise Refused(404, "the index names no file like this.")
+        return Answer(await self._depot.file(source.url, source.digest))
+
+    async def _listing(
+        self, ecosystem: str, project: str, page: Document, read: Read, prefix: str
+    ) -> Listing:
+        """What the page says, read once for all who ask for it."""
+        key = ecosystem, project
+        kept = self._listings.get(key)
+        if kept is not None and kept[0] == page.fetched:
+            self._listings.move_to_end(key)
+            return kept[1]
+        listing = await anyio.to_thread.run_sync(read, project, page, prefix)
+        replaced = self._listings.pop(key, None)
+        self._listings[key] = page.fetched, listing
+        self._listed_bytes += len(listing.page) - (len(replaced[1].page) if replaced else 0)
+        while self._listed_bytes > _KEPT and self._listings:
+            _, (_, oldest) = self._listings.popitem(last=False)
+            self._listed_bytes -= len(oldest.page)
+        return listing
+
+
+def _named(allowed: re.Pattern[str], name: str) -> None:
+    if len(name) > MAX_NAME or not allowed.fullmatch(name):
+        raise Refused(404, "this is no name of a project.")
 
 
 def _asked(head: bytes) -> tuple[bytes, list[str]]:

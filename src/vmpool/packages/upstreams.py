@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import configparser
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
@@ -19,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 PYPI: Final = "https://pypi.org/simple/"
 """pip's own default."""
+NPM: Final = "https://registry.npmjs.org/"
+"""npm's own default."""
 
 
 def upstream(setting: str, url: str) -> str:
@@ -32,6 +35,26 @@ def upstream(setting: str, url: str) -> str:
 def pypi(environ: Mapping[str, str], home: Path | None) -> str:
     """What `pip` on this host would ask: of the environment, of its files, else its default."""
     return next(_usable("pip", [environ.get("PIP_INDEX_URL"), *_in_files(environ, home)]), PYPI)
+
+
+def npm(environ: Mapping[str, str], home: Path | None) -> str:
+    """What `npm` on this host would ask: of the environment, of its files, else its default."""
+    named = environ.get("npm_config_registry") or environ.get("NPM_CONFIG_REGISTRY")
+    return next(_usable("npm", [named, *_in_npmrc(home)]), NPM)
+
+
+def _in_npmrc(home: Path | None) -> Iterator[str | None]:
+    files = [Path("/usr/local/etc/npmrc"), Path("/usr/etc/npmrc"), Path("/etc/npmrc")]
+    for path in [*([home / ".npmrc"] if home is not None else []), *files]:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            continue
+        except (OSError, UnicodeDecodeError) as error:
+            logger.warning("npm's configuration %s cannot be read: %s", path, error)
+            continue
+        found = re.search(r"""^\s*registry\s*=\s*["']?([^"'\s;#]+)""", text, re.MULTILINE)
+        yield found[1] if found else None
 
 
 def _in_files(environ: Mapping[str, str], home: Path | None) -> Iterator[str | None]:

@@ -16,7 +16,7 @@ from vmpool.domain.packages import (
     check_packages,
     package_manager_named,
 )
-from vmpool.errors import Conflict, InvalidRequest
+from vmpool.errors import Conflict, InvalidRequest, Unsupported
 from vmpool.network.destinations import Destination
 from vmpool.network.policy import Policy, Refused
 from vmpool.packages.cache import Cache
@@ -26,6 +26,8 @@ from vmpool.pool.runner import PROXY_ENV
 from vmpool.pool.settings import PackageSettings
 
 PORT = 80
+NEED_ROOT = ("apt", "apt-get", "dnf", "apk")
+"""What writes into a system; no backend gives root inside."""
 SHOWN = 2000
 """Characters of an install's output that a refused create shows."""
 
@@ -48,6 +50,9 @@ class Packages:
 
         InvalidRequest where a package is none, Conflict where this VM does not reach the registry.
         """
+        if request.manager in NEED_ROOT:
+            remedy = "nobody is root in a VM; put them into a template's image, or install another package"
+            raise Unsupported("manager", vm.backend, remedy)
         manager = self.manager(vm.language, request.manager)
         check_packages(manager, request.packages)
         self._check_reach(vm)

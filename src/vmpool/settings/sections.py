@@ -353,6 +353,11 @@ class Packages(Section):
         description="URL of the index of Python packages behind it (PEP 503 or 691); default: what pip on "
         "the host is configured with, else pip's own default.",
     )
+    npm: str | None = Field(
+        default=None,
+        description="URL of npm's registry behind it; default: what npm on the host is configured with, else "
+        "npm's own default.",
+    )
     cache_bytes: Count = Field(
         default=10 << 30, description="Bytes on disk; what was unused for longest makes room."
     )

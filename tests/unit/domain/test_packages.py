@@ -9,6 +9,7 @@ from vmpool.domain.packages import MAX_PACKAGES, PACKAGE_MANAGERS, check_package
 from vmpool.errors import InvalidRequest
 
 PIP = PACKAGE_MANAGERS["pip"]
+NPM = PACKAGE_MANAGERS["npm"]
 
 
 @pytest.mark.parametrize(
@@ -45,6 +46,31 @@ def test_names_with_versions_are_packages_of_pip(package: str) -> None:
 def test_anything_else_is_refused_by_its_place(package: str) -> None:
     with pytest.raises(InvalidRequest, match=r"packages\.1"):
         check_packages(PIP, ("fine", package))
+
+
+@pytest.mark.parametrize("package", ["lodash", "@types/node", "lodash@^4.17.1", "x@latest", "x@>=1.0"])
+def test_names_with_versions_are_packages_of_npm(package: str) -> None:
+    check_packages(NPM, (package,))
+
+
+@pytest.mark.parametrize(
+    "package",
+    [
+        "--registry=http://x",
+        "a/b",
+        "github:a/b",
+        "x@npm:y",
+        "x@file:.",
+        "x@http://y",
+        "here.tgz",
+        "../x",
+        "@a",
+        "x@",
+    ],
+)
+def test_what_npm_would_take_from_elsewhere_is_refused(package: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"packages\.0"):
+        check_packages(NPM, (package,))
 
 
 @pytest.mark.parametrize("packages", [(), ("x",) * (MAX_PACKAGES + 1)])

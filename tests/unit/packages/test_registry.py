@@ -30,7 +30,7 @@ class Here:
 
     def __init__(self, depot: Depot, index: Index) -> None:
         self.depot = depot
-        self.registry = Registry(depot, {"pypi": f"{index.url}/simple/"})
+        self.registry = Registry(depot, {"pypi": f"{index.url}/simple/", "npm": f"{index.url}/npm/"})
 
     async def ask(self, target: str, method: str = "GET") -> tuple[int, bytes]:
         stream = self.registry.connect()
@@ -207,4 +207,47 @@ async def test_the_json_of_an_index_says_the_same(here: Here, index: Index) -> N
 async def test_an_index_that_is_none_is_502(here: Here, index: Index, body: bytes) -> None:
     index.pages["/simple/greeting/"] = ("application/json", body)
     status, _ = await here.ask("/pypi/simple/greeting/")
+    assert status == 502
+
+
+async def test_a_document_of_npm_names_files_here(here: Here, index: Index) -> None:
+    path = index.add_npm("@scope/pair", "1.0.0")
+    for target in ("/npm/@scope%2fpair", "/npm/@scope/pair"):
+        status, body = await here.ask(target)
+        assert status == 200
+        dist = json.loads(body)["versions"]["1.0.0"]["dist"]
+        assert dist["tarball"] == "http://packages.pool.vm/npm/@scope/pair/-/pair-1.0.0.tgz"
+    assert await here.ask("/npm/@scope/pair/-/pair-1.0.0.tgz") == (200, index.pages[path][1])
+    assert index.asked == ["/npm/@scope%2Fpair", path]
+
+
+@pytest.mark.parametrize("integrity", ["", "sha1-2jmj7l5rSw0yVb/vlWAYkK/YBwk=", "sha512-%%", "sha512"])
+async def test_a_version_of_npm_whose_hash_is_not_said_is_left_out(
+    here: Here, index: Index, integrity: str
+) -> None:
+    index.add_npm("pair", "1.0.0")
+    kind, content = index.pages["/npm/pair"]
+    document = json.loads(content)
+    document["versions"]["2.0.0"] = {"dist": {"tarball": "http://x.example/", "integrity": integrity}}
+    document["dist-tags"]["latest"] = "2.0.0"
+    index.pages["/npm/pair"] = (kind, json.dumps(document).encode())
+    _, body = await here.ask("/npm/pair")
+    found = json.loads(body)
+    assert (list(found["versions"]), found["dist-tags"]) == (["1.0.0"], {})
+    status, _ = await here.ask("/npm/pair/-/pair-2.0.0.tgz")
+    assert status == 404
+
+
+@pytest.mark.parametrize("target", ["/npm/", "/npm/..%2fx", "/npm/a/b", "/npm/@a", "/npm/-/v1/search"])
+async def test_what_is_no_package_of_npm_is_404_and_not_asked_for(
+    here: Here, index: Index, target: str
+) -> None:
+    status, _ = await here.ask(target)
+    assert (status, index.asked) == (404, [])
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b'{"versions": {"1": {}}}', b'{"versions": []}'])
+async def test_a_document_that_is_none_is_502(here: Here, index: Index, body: bytes) -> None:
+    index.pages["/npm/pair"] = ("application/json", body)
+    status, _ = await here.ask("/npm/pair")
     assert status == 502

@@ -32,3 +32,10 @@ def test_one_with_a_password_is_for_its_owner_alone(tmp_path: Path) -> None:
 def test_a_setting_that_is_no_registry_is_refused(url: str) -> None:
     with pytest.raises(InvalidRequest, match=r"packages\.pypi"):
         upstreams.upstream("packages.pypi", url)
+
+
+def test_npm_is_asked_as_its_own_configuration_says(tmp_path: Path) -> None:
+    (tmp_path / ".npmrc").write_text("audit=false\nregistry = http://mirror.example/npm\n")
+    assert upstreams.npm({}, tmp_path) == "http://mirror.example/npm/"
+    named = {"npm_config_registry": "https://other.example"}
+    assert upstreams.npm(named, tmp_path) == "https://other.example/"

@@ -236,18 +236,21 @@ class AsyncClient:
         packages: Sequence[str],
         *,
         manager: str | None = None,
+        cwd: str | None = None,
         timeout: float | None = None,
         on_stdout: Callable[[str], None] | None = None,
         on_stderr: Callable[[str], None] | None = None,
     ) -> Execution:
         """Install packages in a running VM, and answer how that went: see `exit_code`.
 
-        packages: names, each with a version if need be.  manager: default: that of the VM's language.
+        packages: names, each with a version if need be.  manager: default: that of the VM's language.  cwd:
+        where it is called, which is where npm installs; default: /home/user.
         """
         return await self.run(
             vm,
             packages=packages,
             manager=manager,
+            cwd=cwd,
             timeout=timeout,
             on_stdout=on_stdout,
             on_stderr=on_stderr,

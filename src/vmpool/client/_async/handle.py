@@ -76,10 +76,14 @@ class AsyncVMHandle(VM):
         return await self._client.run(self.id, code, on_stdout=on_stdout, on_stderr=on_stderr, **options)
 
     async def install(
-        self, *packages: str, manager: str | None = None, timeout: float | None = None
+        self,
+        *packages: str,
+        manager: str | None = None,
+        cwd: str | None = None,
+        timeout: float | None = None,
     ) -> Execution:
         """Install packages in this VM, and answer how that went: see `exit_code`."""
-        return await self._client.install(self.id, packages, manager=manager, timeout=timeout)
+        return await self._client.install(self.id, packages, manager=manager, cwd=cwd, timeout=timeout)
 
     async def begin(
         self, code: str | None = None, **options: Unpack[BackgroundOptions]

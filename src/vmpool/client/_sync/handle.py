@@ -75,9 +75,15 @@ class VMHandle(VM):
         """The same, what it writes handed on as it comes."""
         return self._client.run(self.id, code, on_stdout=on_stdout, on_stderr=on_stderr, **options)
 
-    def install(self, *packages: str, manager: str | None = None, timeout: float | None = None) -> Execution:
+    def install(
+        self,
+        *packages: str,
+        manager: str | None = None,
+        cwd: str | None = None,
+        timeout: float | None = None,
+    ) -> Execution:
         """Install packages in this VM, and answer how that went: see `exit_code`."""
-        return self._client.install(self.id, packages, manager=manager, timeout=timeout)
+        return self._client.install(self.id, packages, manager=manager, cwd=cwd, timeout=timeout)
 
     def begin(self, code: str | None = None, **options: Unpack[BackgroundOptions]) -> ExecutionHandle:
         """Begin to run `code` in this VM in the background."""
