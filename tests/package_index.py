@@ -82,6 +82,26 @@ class Index:
         self.pages[page] = ("application/json", json.dumps(document).encode())
         return path
 
+    def add_crate(self, name: str, version: str) -> str:
+        """A crate with a program that says its version; answers the path of its file."""
+        manifest = f'[package]\nname = "{name}"\nversion = "{version}"\nedition = "2018"\n'
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+            program = f'fn main() {{ println!("{name} {version}"); }}\n'
+            for file, text in (("Cargo.toml", manifest), ("src/main.rs", program)):
+                entry = tarfile.TarInfo(f"{name}-{version}/{file}")
+                entry.size = len(text)
+                archive.addfile(entry, io.BytesIO(text.encode()))
+        path = f"/crates/{name}-{version}.crate"
+        self.pages[path] = ("application/gzip", packed.getvalue())
+        config = {"dl": f"{self.url}/crates/{{crate}}-{{version}}.crate"}
+        self.pages["/cargo/config.json"] = ("application/json", json.dumps(config).encode())
+        page = f"/cargo/{name[:2]}/{name[2:4]}/{name}"
+        about = {"name": name, "vers": version, "deps": [], "features": {}, "yanked": False}
+        line = json.dumps({**about, "cksum": hashlib.sha256(packed.getvalue()).hexdigest()}) + "\n"
+        self.pages[page] = ("text/plain", self.pages.get(page, ("", b""))[1] + line.encode())
+        return path
+
 
 @contextmanager
 def package_index() -> Iterator[Index]:

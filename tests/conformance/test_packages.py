@@ -38,7 +38,8 @@ async def serving(
     world: World, directory: Path, index: Index, **packages: Any
 ) -> AsyncIterator[VMPoolManager]:
     """A pool whose VMs get packages that come from `index`."""
-    upstreams = {"pypi": f"{index.url}/simple/", "npm": f"{index.url}/npm/"}
+    paths = {"pypi": "simple", "npm": "npm", "cargo": "cargo"}
+    upstreams = {name: f"{index.url}/{path}/" for name, path in paths.items()}
     settings = replace(SETTINGS, packages=PackageSettings(upstreams=upstreams, **packages))
     async with (
         open_store(f"sqlite:///{directory / 'vmpool.db'}") as store,
@@ -175,6 +176,23 @@ async def test_packages_of_javascript_come_the_same_way(world: World, tmp_path: 
             assert result.outcome is not None
             assert result.outcome.output == "1.0.0 0.5.1\n", result.outcome
         assert len(index.asked) == 4, index.asked
+
+
+@pytest.mark.requires(Power.ALL_LANGUAGES)
+async def test_programs_of_rust_come_the_same_way(world: World, tmp_path: Path, index: Index) -> None:
+    index.add_crate("program", "1.2.3")
+    async with serving(world, tmp_path, index) as pool:
+        for name in ("one", "two"):
+            await pool.create_vm(USER, VMRequest(name, "rust", network="filtered"))
+            found = await pool.execute(USER, name, ExecutionRequest(command="command -v cargo", timeout=30))
+            if exit_code(found) != 0:  # of bubblewrap's VMs the host's own, which may have none
+                pytest.skip("there is no cargo in the VM")
+            done = await install(pool, name, "program@^1.2")
+            assert exit_code(done) == 0, done.outcome
+            result = await pool.execute(USER, name, ExecutionRequest(command="program", timeout=30))
+            assert result.outcome is not None
+            assert result.outcome.output == "program 1.2.3\n", result.outcome
+        assert len(index.asked) == 3, index.asked
 
 
 async def test_what_needs_root_is_refused_with_what_to_do(world: World, tmp_path: Path, index: Index) -> None:

@@ -134,6 +134,7 @@ _TABLE = (
         build=("rustc", "-o", "{scratch}/main", "{source}"),
         takes_in=r"include|path\s*=|\bmod\b[^{;]*;|extern\s+crate|link|\bfile!|\bLocation\b",
         aliases=("rs",),
+        package_manager="cargo",
     ),
     Language(
         "typescript",

@@ -40,6 +40,9 @@ _PYTHON_VERSION = r"(?:==|>=|<=|~=|!=|<|>)[A-Za-z0-9][A-Za-z0-9.+!*_-]*"
 _NPM_NAME = r"(?:@[a-z0-9][a-z0-9._-]*/)?[a-z0-9][a-z0-9._-]*"
 _NPM_VERSION = r"(?:[\^~]|[<>]=?|=)?[a-z0-9][a-z0-9.+*-]*"
 
+_FULL = r"[0-9]+\.[0-9]+\.[0-9]+(?:[+-][0-9A-Za-z.+-]+)?"
+"""A version of a crate: cargo takes a shorter one for a requirement only."""
+
 _TABLE = (
     PackageManager(
         "pip",
@@ -85,6 +88,21 @@ _TABLE = (
                 "npm_config_progress": "false",
             }
         ),
+    ),
+    PackageManager(
+        "cargo",
+        (
+            "cargo",
+            "install",
+            "--root=/home/user/.local",  # its programs are found there
+            "--config=source.crates-io.replace-with='pool'",
+            f"--config=source.pool.registry='sparse+{_BASE}/cargo/'",
+        ),
+        re.compile(
+            rf"[A-Za-z][A-Za-z0-9_-]{{0,63}}(?:@(?:{_FULL}|[\^~=]{_FULL}|[\^~=][0-9]+(?:\.[0-9]+)?))?"
+        ),
+        "ripgrep, ripgrep@14.1.0 or ripgrep@^14",
+        env=MappingProxyType({"CARGO_HTTP_MULTIPLEXING": "false", "CARGO_TERM_PROGRESS_WHEN": "never"}),
     ),
 )
 

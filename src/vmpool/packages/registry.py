@@ -20,7 +20,7 @@ import anyio
 import anyio.to_thread
 
 from vmpool.domain.packages import PACKAGES_HOST
-from vmpool.packages import npm, pypi
+from vmpool.packages import cargo, npm, pypi
 from vmpool.packages.depot import CHUNK, Depot, Document, NotFetched
 from vmpool.packages.listing import BadIndex, Listing
 from vmpool.packages.stream import RegistryStream
@@ -55,18 +55,18 @@ class Answer:
 Route = Callable[[list[str]], Awaitable[Answer]]
 """From a path's parts, past the ecosystem's name, to an answer."""
 Read = Callable[[str, Document, str], Listing]
-"""From a project, its index page and where its files lie here."""
+"""From a project, its index page, and where its files lie: here, or (of crates) upstream."""
 
 
 class Registry:
-    """upstreams: of each ecosystem (`pypi`, `npm`) the URL of its registry, with a slash at its end."""
+    """upstreams: the URL of each ecosystem's registry (`pypi`, `npm`, `cargo`), with a slash at its end."""
 
     def __init__(self, depot: Depot, upstreams: Mapping[str, str]) -> None:
         self._depot = depot
         self._upstreams = upstreams
         self._listings: OrderedDict[tuple[str, str], tuple[float, Listing]] = OrderedDict()
         self._listed_bytes = 0
-        routes: dict[str, Route] = {"pypi": self._pypi, "npm": self._npm}
+        routes: dict[str, Route] = {"pypi": self._pypi, "npm": self._npm, "cargo": self._cargo}
         self._routes = {name: route for name, route in routes.items() if name in upstreams}
 
     def connect(self) -> RegistryStream:
@@ -126,6 +126,25 @@ class Registry:
         prefix = f"http://{PACKAGES_HOST}/npm/{name}/-/"
         listing = await self._listing("npm", name, page, npm.listing, prefix)
         return await self._file(listing, file) if file else Answer(listing.page, npm.CONTENT_TYPE)
+
+    # -- Rust
+
+    async def _cargo(self, parts: list[str]) -> Answer:
+        match parts:
+            case ["config.json"]:
+                return Answer(cargo.config(f"http://{PACKAGES_HOST}/cargo/crates"), "application/json")
+            case ["crates", name, version, "download"]:
+                return await self._file(await self._crate(name.lower()), version)
+            case [*directory, name] if name and "/".join(directory) == cargo.prefix(name):
+                return Answer((await self._crate(name)).page, TEXT)
+        raise Refused(404, "this is no page of an index of crates.")
+
+    async def _crate(self, name: str) -> Listing:
+        _named(cargo.NAME, name)
+        base = self._upstreams["cargo"]
+        template = cargo.downloads(await self._depot.document(urljoin(base, "config.json"), {}))
+        page = await self._depot.document(urljoin(base, f"{cargo.prefix(name)}/{name}"), {})
+        return await self._listing("cargo", name, page, cargo.listing, template)
 
     # -- all of them
 

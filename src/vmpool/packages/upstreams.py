@@ -22,6 +22,8 @@ PYPI: Final = "https://pypi.org/simple/"
 """pip's own default."""
 NPM: Final = "https://registry.npmjs.org/"
 """npm's own default."""
+CARGO: Final = "https://index.crates.io/"
+"""cargo's own default."""
 
 
 def upstream(setting: str, url: str) -> str:
@@ -41,6 +43,11 @@ def npm(environ: Mapping[str, str], home: Path | None) -> str:
     """What `npm` on this host would ask: of the environment, of its files, else its default."""
     named = environ.get("npm_config_registry") or environ.get("NPM_CONFIG_REGISTRY")
     return next(_usable("npm", [named, *_in_npmrc(home)]), NPM)
+
+
+def cargo(environ: Mapping[str, str], home: Path | None) -> str:
+    """What `cargo` asks unless a project says otherwise."""
+    return CARGO
 
 
 def _in_npmrc(home: Path | None) -> Iterator[str | None]:

@@ -358,6 +358,11 @@ class Packages(Section):
         description="URL of npm's registry behind it; default: what npm on the host is configured with, else "
         "npm's own default.",
     )
+    cargo: str | None = Field(
+        default=None,
+        description="URL of the sparse index of Rust's crates behind it, without `sparse+`; default: "
+        "cargo's own default.",
+    )
     cache_bytes: Count = Field(
         default=10 << 30, description="Bytes on disk; what was unused for longest makes room."
     )

@@ -73,6 +73,27 @@ def test_what_npm_would_take_from_elsewhere_is_refused(package: str) -> None:
         check_packages(NPM, (package,))
 
 
+@pytest.mark.parametrize(
+    ("package", "good"),
+    [
+        ("ripgrep", True),
+        ("ripgrep@14.1.0", True),
+        ("x@^1", True),
+        ("x@1", False),
+        ("x@=1.2.3-rc.1", True),
+        ("--git=x", False),
+        ("x@*", False),
+        ("a/b", False),
+    ],
+)
+def test_names_with_versions_are_packages_of_cargo(package: str, good: bool) -> None:
+    if good:
+        check_packages(PACKAGE_MANAGERS["cargo"], (package,))
+    else:
+        with pytest.raises(InvalidRequest):
+            check_packages(PACKAGE_MANAGERS["cargo"], (package,))
+
+
 @pytest.mark.parametrize("packages", [(), ("x",) * (MAX_PACKAGES + 1)])
 def test_their_number_is_bounded(packages: tuple[str, ...]) -> None:
     with pytest.raises(InvalidRequest, match="packages"):

@@ -25,12 +25,16 @@ def index() -> Iterator[Index]:
         yield found
 
 
+PATHS = {"pypi": "simple", "npm": "npm", "cargo": "cargo"}
+
+
 class Here:
     """A registry, and what a request of it is answered."""
 
     def __init__(self, depot: Depot, index: Index) -> None:
         self.depot = depot
-        self.registry = Registry(depot, {"pypi": f"{index.url}/simple/", "npm": f"{index.url}/npm/"})
+        upstreams = {name: f"{index.url}/{path}/" for name, path in PATHS.items()}
+        self.registry = Registry(depot, upstreams)
 
     async def ask(self, target: str, method: str = "GET") -> tuple[int, bytes]:
         stream = self.registry.connect()
@@ -250,4 +254,47 @@ async def test_what_is_no_package_of_npm_is_404_and_not_asked_for(
 async def test_a_document_that_is_none_is_502(here: Here, index: Index, body: bytes) -> None:
     index.pages["/npm/pair"] = ("application/json", body)
     status, _ = await here.ask("/npm/pair")
+    assert status == 502
+
+
+async def test_a_crate_is_had_by_its_index(here: Here, index: Index) -> None:
+    path = index.add_crate("program", "1.0.0")
+    status, body = await here.ask("/cargo/config.json")
+    assert json.loads(body)["dl"] == "http://packages.pool.vm/cargo/crates"
+    assert await here.ask("/cargo/pr/og/program") == (200, index.pages["/cargo/pr/og/program"][1])
+    assert await here.ask("/cargo/crates/program/1.0.0/download") == (200, index.pages[path][1])
+    status, _ = await here.ask("/cargo/crates/program/1.0.1/download")
+    assert status == 404
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["/cargo/", "/cargo/program", "/cargo/xx/og/program", "/cargo/../x", "/cargo/1/%2e", "/cargo/3/a/a.b"],
+)
+async def test_what_is_no_crate_is_404_and_not_asked_for(here: Here, index: Index, target: str) -> None:
+    status, _ = await here.ask(target)
+    assert (status, index.asked) == (404, [])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"{",
+        b"[]",
+        b'{"name": "other", "vers": "1.0.0", "cksum": "' + b"0" * 64 + b'"}',
+        b'{"name": "program", "vers": "1.0.0", "cksum": "0"}',
+    ],
+)
+async def test_an_index_of_crates_that_is_none_is_502(here: Here, index: Index, line: bytes) -> None:
+    index.add_crate("program", "1.0.0")
+    index.pages["/cargo/pr/og/program"] = ("text/plain", line)
+    status, _ = await here.ask("/cargo/pr/og/program")
+    assert status == 502
+
+
+@pytest.mark.parametrize("config", [b"{", b"{}", b'{"dl": "file:///etc"}'])
+async def test_crates_that_lie_nowhere_are_502(here: Here, index: Index, config: bytes) -> None:
+    index.add_crate("program", "1.0.0")
+    index.pages["/cargo/config.json"] = ("application/json", config)
+    status, _ = await here.ask("/cargo/pr/og/program")
     assert status == 502
