@@ -102,6 +102,17 @@ class Index:
         self.pages[page] = ("text/plain", self.pages.get(page, ("", b""))[1] + line.encode())
         return path
 
+    def add_gem(self, name: str, version: str, content: bytes, specification: bytes) -> str:
+        """A gem that somebody has built, with its specification as the index has it; its file's path."""
+        path = f"/gems/gems/{name}-{version}.gem"
+        self.pages[path] = ("application/octet-stream", content)
+        quick = f"/gems/quick/Marshal.4.8/{name}-{version}.gemspec.rz"
+        self.pages[quick] = ("application/octet-stream", specification)
+        page = f"/gems/info/{name}"
+        line = f"{version} |checksum:{hashlib.sha256(content).hexdigest()},ruby:>= 2.0\n"
+        self.pages[page] = ("text/plain", self.pages.get(page, ("", b"---\n"))[1] + line.encode())
+        return path
+
 
 @contextmanager
 def package_index() -> Iterator[Index]:

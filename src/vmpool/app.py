@@ -248,6 +248,7 @@ def package_settings(settings: Settings) -> PackageSettings:
             ("pypi", asked.pypi, upstreams.pypi),
             ("npm", asked.npm, upstreams.npm),
             ("cargo", asked.cargo, upstreams.cargo),
+            ("gem", asked.gem, upstreams.gem),
         ):
             found[name] = own(*where) if named is None else upstreams.upstream(f"packages.{name}", named)
     return PackageSettings(found, asked.without_network, asked.cache_bytes, bounds)

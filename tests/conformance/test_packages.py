@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -38,7 +39,7 @@ async def serving(
     world: World, directory: Path, index: Index, **packages: Any
 ) -> AsyncIterator[VMPoolManager]:
     """A pool whose VMs get packages that come from `index`."""
-    paths = {"pypi": "simple", "npm": "npm", "cargo": "cargo"}
+    paths = {"pypi": "simple", "npm": "npm", "cargo": "cargo", "gem": "gems"}
     upstreams = {name: f"{index.url}/{path}/" for name, path in paths.items()}
     settings = replace(SETTINGS, packages=PackageSettings(upstreams=upstreams, **packages))
     async with (
@@ -192,6 +193,39 @@ async def test_programs_of_rust_come_the_same_way(world: World, tmp_path: Path, 
             result = await pool.execute(USER, name, ExecutionRequest(command="program", timeout=30))
             assert result.outcome is not None
             assert result.outcome.output == "program 1.2.3\n", result.outcome
+        assert len(index.asked) == 3, index.asked
+
+
+BUILD_GEM = """
+require 'rubygems/package'
+require 'zlib'
+Dir.mkdir('lib')
+File.write('lib/greet.rb', "GREETING = 'hello from a gem'")
+made = Gem::Specification.new do |about|
+  about.name, about.version, about.summary = 'greet', '1.0.0', 'greets'
+  about.authors, about.files = ['nobody'], ['lib/greet.rb']
+end
+Gem::DefaultUserInteraction.use_ui(Gem::SilentUI.new) { Gem::Package.build(made) }
+parts = [File.binread('greet-1.0.0.gem'), Zlib::Deflate.deflate(Marshal.dump(made))]
+puts parts.map { |part| [part].pack('m0') }
+"""
+
+
+@pytest.mark.requires(Power.ALL_LANGUAGES)
+async def test_gems_come_the_same_way(world: World, tmp_path: Path, index: Index) -> None:
+    async with serving(world, tmp_path, index) as pool:
+        await pool.create_vm(USER, VMRequest("builder", "ruby", network="filtered"))
+        built = await pool.execute(USER, "builder", ExecutionRequest(code=BUILD_GEM, timeout=60))
+        assert exit_code(built) == 0 and built.outcome is not None, built.outcome
+        index.add_gem("greet", "1.0.0", *map(b64decode, built.outcome.output.split()))
+        for name in ("one", "two"):
+            await pool.create_vm(USER, VMRequest(name, "ruby", network="filtered"))
+            done = await install(pool, name, "greet:1.0.0")
+            assert exit_code(done) == 0, done.outcome
+            code = "require 'greet'; puts GREETING"
+            result = await pool.execute(USER, name, ExecutionRequest(code=code, timeout=30))
+            assert result.outcome is not None
+            assert result.outcome.output == "hello from a gem\n", result.outcome
         assert len(index.asked) == 3, index.asked
 
 

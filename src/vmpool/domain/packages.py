@@ -22,7 +22,8 @@ MAX_PACKAGE = 200
 class PackageManager:
     """How packages get into a VM.
 
-    install: argument vector before the packages, which follow a `--`; `{python}` stands for the VM's own
+    install: argument vector before the packages, with a `--` at its end where that ends options (`gem` has
+    another meaning for it, and no package looks like an option); `{python}` stands for the VM's own
     interpreter.  env: what has it ask the server's registry and nobody else.  package: what may be asked for;
     anything else (a URL, a path, an option) is refused.  example: one, for the refusal.
     """
@@ -46,7 +47,7 @@ _FULL = r"[0-9]+\.[0-9]+\.[0-9]+(?:[+-][0-9A-Za-z.+-]+)?"
 _TABLE = (
     PackageManager(
         "pip",
-        ("{python}", "-m", "pip", "install"),
+        ("{python}", "-m", "pip", "install", "--"),
         re.compile(
             rf"{_PYTHON_NAME}(?:\[{_PYTHON_NAME}(?:,{_PYTHON_NAME})*\])?(?:{_PYTHON_VERSION}(?:,{_PYTHON_VERSION})*)?"
         ),
@@ -72,7 +73,7 @@ _TABLE = (
     ),
     PackageManager(
         "npm",
-        ("npm", "install"),
+        ("npm", "install", "--"),
         re.compile(rf"(?!.*\.(?:tgz|tar|tar\.gz)$){_NPM_NAME}(?:@{_NPM_VERSION})?", re.IGNORECASE),
         "lodash, @types/node or lodash@^4.17",
         env=MappingProxyType(
@@ -97,12 +98,29 @@ _TABLE = (
             "--root=/home/user/.local",  # its programs are found there
             "--config=source.crates-io.replace-with='pool'",
             f"--config=source.pool.registry='sparse+{_BASE}/cargo/'",
+            "--",
         ),
         re.compile(
             rf"[A-Za-z][A-Za-z0-9_-]{{0,63}}(?:@(?:{_FULL}|[\^~=]{_FULL}|[\^~=][0-9]+(?:\.[0-9]+)?))?"
         ),
         "ripgrep, ripgrep@14.1.0 or ripgrep@^14",
         env=MappingProxyType({"CARGO_HTTP_MULTIPLEXING": "false", "CARGO_TERM_PROGRESS_WHEN": "never"}),
+    ),
+    PackageManager(
+        "gem",
+        (
+            "gem",
+            "install",
+            "--norc",
+            "--remote",
+            "--user-install",
+            "--no-document",
+            "--bindir=/home/user/.local/bin",
+            "--clear-sources",
+            f"--source={_BASE}/gem/",
+        ),
+        re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?(?::[0-9][0-9A-Za-z.]*)?"),
+        "rainbow or rainbow:3.1.1",
     ),
 )
 

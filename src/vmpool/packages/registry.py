@@ -20,7 +20,7 @@ import anyio
 import anyio.to_thread
 
 from vmpool.domain.packages import PACKAGES_HOST
-from vmpool.packages import cargo, npm, pypi
+from vmpool.packages import cargo, gem, npm, pypi
 from vmpool.packages.depot import CHUNK, Depot, Document, NotFetched
 from vmpool.packages.listing import BadIndex, Listing
 from vmpool.packages.stream import RegistryStream
@@ -55,18 +55,23 @@ class Answer:
 Route = Callable[[list[str]], Awaitable[Answer]]
 """From a path's parts, past the ecosystem's name, to an answer."""
 Read = Callable[[str, Document, str], Listing]
-"""From a project, its index page, and where its files lie: here, or (of crates) upstream."""
+"""From a project, its index page, and where its files lie: here, or (of crates and gems) upstream."""
 
 
 class Registry:
-    """upstreams: the URL of each ecosystem's registry (`pypi`, `npm`, `cargo`), with a slash at its end."""
+    """upstreams: the URL of each registry (`pypi`, `npm`, `cargo`, `gem`), with a slash at its end."""
 
     def __init__(self, depot: Depot, upstreams: Mapping[str, str]) -> None:
         self._depot = depot
         self._upstreams = upstreams
         self._listings: OrderedDict[tuple[str, str], tuple[float, Listing]] = OrderedDict()
         self._listed_bytes = 0
-        routes: dict[str, Route] = {"pypi": self._pypi, "npm": self._npm, "cargo": self._cargo}
+        routes: dict[str, Route] = {
+            "pypi": self._pypi,
+            "npm": self._npm,
+            "cargo": self._cargo,
+            "gem": self._gem,
+        }
         self._routes = {name: route for name, route in routes.items() if name in upstreams}
 
     def connect(self) -> RegistryStream:
@@ -145,6 +150,43 @@ class Registry:
         template = cargo.downloads(await self._depot.document(urljoin(base, "config.json"), {}))
         page = await self._depot.document(urljoin(base, f"{cargo.prefix(name)}/{name}"), {})
         return await self._listing("cargo", name, page, cargo.listing, template)
+
+    # -- Ruby
+
+    async def _gem(self, parts: list[str]) -> Answer:
+        match parts:
+            case ["versions"] | [""]:  # older ones look there
+                return Answer(gem.VERSIONS, TEXT)
+            case ["info", name]:
+                return Answer((await self._info(name)).page, TEXT)
+            case ["gems", file] if file.endswith(".gem"):
+                full_name = file.removesuffix(".gem")
+                return await self._file(await self._naming(full_name), full_name)
+            case ["quick", "Marshal.4.8", file] if file.endswith(".gemspec.rz"):
+                await self._naming(file.removesuffix(".gemspec.rz"))
+                url = urljoin(self._upstreams["gem"], f"quick/Marshal.4.8/{quote(file)}")
+                return Answer((await self._depot.document(url, {"accept-encoding": "identity"})).body)
+        raise Refused(404, "this is no page of an index of gems.")
+
+    async def _naming(self, full_name: str) -> Listing:
+        """The listing that has this file: a name and a version cannot be told apart by themselves."""
+        _named(gem.FULL_NAME, full_name)
+        for name in gem.names_in(full_name):
+            try:
+                listing = await self._info(name)
+            except NotFetched as problem:
+                if problem.status != 404:
+                    raise
+            else:
+                if full_name in listing.files:
+                    return listing
+        raise Refused(404, "the index names no file like this.")
+
+    async def _info(self, name: str) -> Listing:
+        _named(gem.NAME, name)
+        upstream = self._upstreams["gem"]
+        page = await self._depot.document(urljoin(upstream, f"info/{name}"), {})
+        return await self._listing("gem", name, page, gem.listing, upstream)
 
     # -- all of them
 

@@ -24,6 +24,8 @@ NPM: Final = "https://registry.npmjs.org/"
 """npm's own default."""
 CARGO: Final = "https://index.crates.io/"
 """cargo's own default."""
+GEM: Final = "https://rubygems.org/"
+"""gem's own default."""
 
 
 def upstream(setting: str, url: str) -> str:
@@ -48,6 +50,11 @@ def npm(environ: Mapping[str, str], home: Path | None) -> str:
 def cargo(environ: Mapping[str, str], home: Path | None) -> str:
     """What `cargo` asks unless a project says otherwise."""
     return CARGO
+
+
+def gem(environ: Mapping[str, str], home: Path | None) -> str:
+    """What `gem` asks unless its user says otherwise."""
+    return GEM
 
 
 def _in_npmrc(home: Path | None) -> Iterator[str | None]:

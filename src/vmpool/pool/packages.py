@@ -91,7 +91,7 @@ def _vector(manager: PackageManager, language: str, packages: tuple[str, ...]) -
     entry = language_named(language)
     python = entry.run[0] if entry.package_manager == "pip" else "python3"
     install = tuple(part.replace("{python}", python) for part in manager.install)
-    return (*install, "--", *packages)
+    return (*install, *packages)
 
 
 def not_installed(execution: Execution) -> InvalidRequest:

@@ -363,6 +363,11 @@ class Packages(Section):
         description="URL of the sparse index of Rust's crates behind it, without `sparse+`; default: "
         "cargo's own default.",
     )
+    gem: str | None = Field(
+        default=None,
+        description="URL of the source of Ruby's gems behind it, with a compact index; default: gem's own "
+        "default.",
+    )
     cache_bytes: Count = Field(
         default=10 << 30, description="Bytes on disk; what was unused for longest makes room."
     )

@@ -94,6 +94,18 @@ def test_names_with_versions_are_packages_of_cargo(package: str, good: bool) -> 
             check_packages(PACKAGE_MANAGERS["cargo"], (package,))
 
 
+@pytest.mark.parametrize(
+    ("package", "good"),
+    [("rainbow", True), ("net-ssh:7.2.0", True), ("a", True), ("--", False), ("-s", False), ("x:-1", False)],
+)
+def test_names_with_versions_are_packages_of_gem(package: str, good: bool) -> None:
+    if good:
+        check_packages(PACKAGE_MANAGERS["gem"], (package,))
+    else:
+        with pytest.raises(InvalidRequest):
+            check_packages(PACKAGE_MANAGERS["gem"], (package,))
+
+
 @pytest.mark.parametrize("packages", [(), ("x",) * (MAX_PACKAGES + 1)])
 def test_their_number_is_bounded(packages: tuple[str, ...]) -> None:
     with pytest.raises(InvalidRequest, match="packages"):

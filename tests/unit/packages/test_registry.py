@@ -25,7 +25,7 @@ def index() -> Iterator[Index]:
         yield found
 
 
-PATHS = {"pypi": "simple", "npm": "npm", "cargo": "cargo"}
+PATHS = {"pypi": "simple", "npm": "npm", "cargo": "cargo", "gem": "gems"}
 
 
 class Here:
@@ -297,4 +297,32 @@ async def test_crates_that_lie_nowhere_are_502(here: Here, index: Index, config:
     index.add_crate("program", "1.0.0")
     index.pages["/cargo/config.json"] = ("application/json", config)
     status, _ = await here.ask("/cargo/pr/og/program")
+    assert status == 502
+
+
+async def test_a_gem_is_had_by_its_index(here: Here, index: Index) -> None:
+    path = index.add_gem("mini-8bit", "1.0.0", b"gem", b"specification")
+    assert (await here.ask("/gem/versions", "HEAD"))[0] == 200
+    assert await here.ask("/gem/info/mini-8bit") == (200, index.pages["/gems/info/mini-8bit"][1])
+    assert await here.ask("/gem/gems/mini-8bit-1.0.0.gem") == (200, b"gem")
+    specification = "/gem/quick/Marshal.4.8/mini-8bit-1.0.0.gemspec.rz"
+    assert await here.ask(specification) == (200, b"specification")
+    index.pages[path] = ("application/octet-stream", b"altered")
+    for target in ("/gem/gems/mini-8bit-1.0.1.gem", "/gem/quick/Marshal.4.8/mini-8bit-2.gemspec.rz"):
+        status, _ = await here.ask(target)
+        assert status == 404
+
+
+@pytest.mark.parametrize(
+    "target", ["/gem/x", "/gem/info/..", "/gem/gems/x.tar", "/gem/gems/..%2f-1.gem", "/gem/specs.4.8.gz"]
+)
+async def test_what_is_no_gem_is_404_and_not_asked_for(here: Here, index: Index, target: str) -> None:
+    status, _ = await here.ask(target)
+    assert (status, index.asked) == (404, [])
+
+
+@pytest.mark.parametrize("body", [b"\xff", b"---\n1.0 |checksum:0\n", b"---\n../x |checksum:" + b"0" * 64])
+async def test_an_index_of_gems_that_is_none_is_502(here: Here, index: Index, body: bytes) -> None:
+    index.pages["/gems/info/broken"] = ("text/plain", body)
+    status, _ = await here.ask("/gem/info/broken")
     assert status == 502
