@@ -65,7 +65,6 @@ _TABLE = (
                 "PIP_PROGRESS_BAR": "off",
                 "PIP_DISABLE_PIP_VERSION_CHECK": "1",
                 "PIP_ROOT_USER_ACTION": "ignore",
-                "PIP_NO_WARN_SCRIPT_LOCATION": "1",
                 # A VM is its user's own; nobody's system is broken by what lies in their home.
                 "PIP_BREAK_SYSTEM_PACKAGES": "1",
             }

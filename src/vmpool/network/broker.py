@@ -14,6 +14,7 @@ from typing import Literal
 import anyio
 
 from vmpool.domain.network import NetworkEntry, NetworkPolicy, NetworkVerdict
+from vmpool.domain.packages import PACKAGES_HOST
 from vmpool.network.addresses import Address
 from vmpool.network.asking import Asking, Direct, Misunderstood, Secrets, ask
 from vmpool.network.destinations import LONGEST_NAME, BadDestination, Destination
@@ -169,7 +170,7 @@ class Broker:
         if asking is None:
             return
         account.to, account.via, account.address = asking.to, asking.via, asking.to.address
-        outcome = self._admit()
+        outcome = self._admit(asking.to)
         if outcome is None:
             outcome = await self._connect_and_carry(asking, guest, account)
         if outcome is not None:
@@ -193,12 +194,19 @@ class Broker:
             return await ask(guest)
         return None
 
-    def _admit(self) -> Outcome | None:
-        """Whether the limits let one more through."""
+    def _admit(self, to: Destination) -> Outcome | None:
+        """Whether the limits let one more through.
+
+        The registry on this server asks nobody outside for what it has, and a package manager asks it for
+        hundreds of files at once: only how many are open counts there.
+        """
         limits = self.limits
         if len(self._flows) >= limits.max_connections:
             return busy("max_connections", f"{limits.max_connections} connections are open")
-        if not self._rate.take(limits.connections_per_second, anyio.current_time()):
+        within = to.host == PACKAGES_HOST or self._rate.take(
+            limits.connections_per_second, anyio.current_time()
+        )
+        if not within:
             return busy("connections_per_second", f"more than {limits.connections_per_second} in a second")
         if limits.max_bytes is not None and self.bytes_spent >= limits.max_bytes:
             return busy("max_bytes", f"all of its {limits.max_bytes} bytes are used", later=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from typing import Any, Final
@@ -13,6 +13,7 @@ from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 from vmpool.packages.depot import Digest, Document
 from vmpool.packages.listing import BadIndex, Listing, Source
+from vmpool.packages.wheels import Interpreter
 
 ACCEPT: Final = "application/vnd.pypi.simple.v1+json, text/html;q=0.5"
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
@@ -41,23 +42,25 @@ def normalized(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def listing(project: str, page: Document, prefix: str) -> Listing:
+def listing(project: str, page: Document, prefix: str, reader: Interpreter | None = None) -> Listing:
     """A project's page and files; those whose hash is not said are left out.  BadIndex.
 
-    prefix: the path that the project's files lie under here, with a slash at its end.
+    prefix: the path that the project's files lie under here, with a slash at its end.  reader: who reads the
+    page, and need not see what it cannot install.
     """
     files = _by_name(_from_json(page) if "json" in page.content_type else _from_html(page))
     sources = {file.name: Source(file.url, file.digest) for file in files.values()}
     for file in files.values():
         if file.metadata is not None:
             sources[f"{file.name}.metadata"] = Source(f"{file.url}.metadata", file.metadata)
-    return Listing(_rendered(project, files, prefix), sources)
+    seen = [file for file in files.values() if reader is None or reader.may_install(file.name)]
+    return Listing(_rendered(project, seen, prefix), sources)
 
 
-def _rendered(project: str, files: Mapping[str, File], prefix: str) -> bytes:
+def _rendered(project: str, files: Iterable[File], prefix: str) -> bytes:
     lines = ["<!DOCTYPE html><html><head>", '<meta name="pypi:repository-version" content="1.0">']
     lines.append(f"<title>{html.escape(project)}</title></head><body>")
-    for file in files.values():
+    for file in files:
         said = [f'href="{prefix}{html.escape(file.name)}#{file.digest.algorithm}={file.digest.value}"']
         if file.requires_python:
             said.append(f'data-requires-python="{html.escape(file.requires_python)}"')

@@ -10,7 +10,8 @@ import logging
 import re
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final
@@ -24,12 +25,14 @@ from vmpool.packages import cargo, gem, npm, pypi
 from vmpool.packages.depot import CHUNK, Depot, Document, NotFetched
 from vmpool.packages.listing import BadIndex, Listing
 from vmpool.packages.stream import RegistryStream
+from vmpool.packages.wheels import Interpreter
 
 logger = logging.getLogger(__name__)
 
 _REQUEST = re.compile(rb"(GET|HEAD) (/[\x21-\x7e]*) HTTP/1\.[01]")
 _KEPT: Final = 32 << 20
 """Bytes of pages kept in memory as VMs read them."""
+AGENT: Final = b"user-agent"
 TEXT = "text/plain; charset=utf-8"
 MAX_NAME: Final = 214
 """Characters of a project's name; npm's own bound."""
@@ -44,6 +47,14 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """parts: of the path, unescaped.  user_agent: what asks, by its own words."""
+
+    parts: list[str]
+    user_agent: str
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """body: text, or a file to be sent as it is."""
 
@@ -52,8 +63,8 @@ class Answer:
     status: int = 200
 
 
-Route = Callable[[list[str]], Awaitable[Answer]]
-"""From a path's parts, past the ecosystem's name, to an answer."""
+Route = Callable[[Asked], Awaitable[Answer]]
+"""From what is asked of one ecosystem to an answer."""
 Read = Callable[[str, Document, str], Listing]
 """From a project, its index page, and where its files lie: here, or (of crates and gems) upstream."""
 
@@ -80,8 +91,8 @@ class Registry:
 
     async def _answer(self, head: bytes) -> AsyncGenerator[bytes, None]:
         try:
-            method, parts = _asked(head)
-            answer = await self._answered(parts)
+            method, asked = _asked(head)
+            answer = await self._answered(asked)
         except Refused as problem:
             method, answer = b"GET", Answer(f"vmpool: {problem}\n".encode(), TEXT, problem.status)
         except (NotFetched, BadIndex) as problem:
@@ -97,34 +108,38 @@ class Registry:
             while method == b"GET" and (data := await anyio.to_thread.run_sync(file.read, CHUNK)):
                 yield data
 
-    async def _answered(self, parts: list[str]) -> Answer:
-        route = self._routes.get(parts[0])
+    async def _answered(self, asked: Asked) -> Answer:
+        name = asked.parts[0]
+        route = self._routes.get(name)
         if route is None:
             offered = ", ".join(self._routes)
-            raise Refused(404, f"there is no registry '{parts[0][:40]}' here; there is {offered}.")
-        return await route(parts[1:])
+            raise Refused(404, f"there is no registry '{name[:40]}' here; there is {offered}.")
+        return await route(replace(asked, parts=asked.parts[1:]))
 
     # -- Python
 
-    async def _pypi(self, parts: list[str]) -> Answer:
-        match parts:
+    async def _pypi(self, asked: Asked) -> Answer:
+        match asked.parts:
             case ["simple", name, ""]:
-                listing = await self._python(pypi.normalized(name))
+                reader = Interpreter.of(asked.user_agent)
+                listing = await self._python(pypi.normalized(name), reader)
                 return Answer(listing.page, "text/html; charset=utf-8")
             case ["files", project, file]:
-                return await self._file(await self._python(project), file)
+                return await self._file(await self._python(project, None), file)
         raise Refused(404, "a page of a project is at /pypi/simple/NAME/.")
 
-    async def _python(self, project: str) -> Listing:
+    async def _python(self, project: str, reader: Interpreter | None) -> Listing:
         _named(pypi.NAME, project)
         url = urljoin(self._upstreams["pypi"], f"{quote(project)}/")
         page = await self._depot.document(url, {"accept": pypi.ACCEPT})
-        return await self._listing("pypi", project, page, pypi.listing, f"/pypi/files/{project}/")
+        read = partial(pypi.listing, reader=reader)
+        ecosystem = "pypi" if reader is None else f"pypi for {reader}"
+        return await self._listing(ecosystem, project, page, read, f"/pypi/files/{project}/")
 
     # -- JavaScript
 
-    async def _npm(self, parts: list[str]) -> Answer:
-        name, _, file = "/".join(parts).partition("/-/")
+    async def _npm(self, asked: Asked) -> Answer:
+        name, _, file = "/".join(asked.parts).partition("/-/")
         _named(npm.NAME, name)
         url = urljoin(self._upstreams["npm"], quote(name, safe="@"))
         page = await self._depot.document(url, {"accept": npm.ACCEPT})
@@ -134,8 +149,8 @@ class Registry:
 
     # -- Rust
 
-    async def _cargo(self, parts: list[str]) -> Answer:
-        match parts:
+    async def _cargo(self, asked: Asked) -> Answer:
+        match asked.parts:
             case ["config.json"]:
                 return Answer(cargo.config(f"http://{PACKAGES_HOST}/cargo/crates"), "application/json")
             case ["crates", name, version, "download"]:
@@ -153,8 +168,8 @@ class Registry:
 
     # -- Ruby
 
-    async def _gem(self, parts: list[str]) -> Answer:
-        match parts:
+    async def _gem(self, asked: Asked) -> Answer:
+        match asked.parts:
             case ["versions"] | [""]:  # older ones look there
                 return Answer(gem.VERSIONS, TEXT)
             case ["info", name]:
@@ -220,14 +235,18 @@ def _named(allowed: re.Pattern[str], name: str) -> None:
         raise Refused(404, "this is no name of a project.")
 
 
-def _asked(head: bytes) -> tuple[bytes, list[str]]:
-    """The method, and the path's parts."""
-    line = head.split(b"\r\n", 1)[0]
+def _asked(head: bytes) -> tuple[bytes, Asked]:
+    """The method, and what it is for."""
+    line, *headers = head.split(b"\r\n")
     found = _REQUEST.fullmatch(line)
     if found is None:
         raise Refused(405, "a registry here is only read, by GET and HEAD.")
     path = found[2].partition(b"?")[0].decode("ascii")
-    return found[1], [unquote(part) for part in path[1:].split("/")]
+    agents = (
+        value for name, _, value in (header.partition(b":") for header in headers) if name.lower() == AGENT
+    )
+    agent = next(agents, b"").strip().decode("latin-1")
+    return found[1], Asked([unquote(part) for part in path[1:].split("/")], agent)
 
 
 def _head(answer: Answer, length: int) -> bytes:

@@ -287,6 +287,18 @@ async def test_so_many_connections_a_second(site: Site) -> None:
     assert any(b"(connections_per_second)" in one for one in said)
 
 
+async def test_the_servers_own_registry_may_be_asked_as_often_as_it_answers(site: Site) -> None:
+    site.begin(NetworkPolicy(connections_per_second=2))
+    async with serving(echo) as port:
+
+        async def registry(_: int) -> SocketStream:
+            return await anyio.connect_tcp("127.0.0.1", port)
+
+        site.group.vms["packages.pool"] = registry
+        said = [await site.says(connect("packages.pool.vm", 80)) for _ in range(5)]
+    assert [b"200" in one[:12] for one in said] == [True] * 5
+
+
 async def test_so_many_bytes_in_all(site: Site) -> None:
     site.begin(NetworkPolicy(max_bytes=1000))
     async with serving(echo) as port:

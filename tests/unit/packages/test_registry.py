@@ -36,9 +36,9 @@ class Here:
         upstreams = {name: f"{index.url}/{path}/" for name, path in PATHS.items()}
         self.registry = Registry(depot, upstreams)
 
-    async def ask(self, target: str, method: str = "GET") -> tuple[int, bytes]:
+    async def ask(self, target: str, method: str = "GET", agent: str = "") -> tuple[int, bytes]:
         stream = self.registry.connect()
-        await stream.send(f"{method} {target} HTTP/1.1\r\nHost: there\r\n".encode())
+        await stream.send(f"{method} {target} HTTP/1.1\r\nHost: there\r\nUser-Agent: {agent}\r\n".encode())
         await stream.send(b"\r\n")
         await stream.send_eof()
         answer = b""
@@ -79,6 +79,25 @@ async def test_a_page_names_files_here_with_their_hashes(here: Here, index: Inde
     page = await here.page()
     assert f'href="/pypi/files/greeting/{FILE}#sha256=' in page
     assert index.url not in page
+
+
+async def test_pip_is_not_sent_what_its_interpreter_cannot_install(here: Here, index: Index) -> None:
+    files = [
+        f"many-1.0-{tag}.whl" for tag in ("cp311-cp311-linux_x86_64", "cp311-cp311-win32", "py3-none-any")
+    ]
+    digest = "0" * 64
+    links = "".join(f'<a href="/files/{file}#sha256={digest}">{file}</a>' for file in files)
+    index.pages["/simple/many/"] = ("text/html", links.encode())
+    about = {
+        "cpu": "x86_64",
+        "distro": {"libc": {"lib": "glibc"}},
+        "implementation": {"name": "CPython"},
+        "python": "3.11.2",
+        "system": {"name": "Linux"},
+    }
+    _, page = await here.ask("/pypi/simple/many/", agent=f"pip/23.0.1 {json.dumps(about)}")
+    assert re.findall(r">(many[^<]+)</a>", page.decode()) == [files[0], files[2]]
+    assert re.findall(r">(many[^<]+)</a>", await here.page("many")) == files
 
 
 async def test_a_name_is_normalized_as_pip_does(here: Here) -> None:
