@@ -42,7 +42,7 @@ async def test_a_wrong_request_names_its_field(owner: Caller, body: dict[str, An
 async def test_a_language_without_a_package_manager_has_it_named(owner: Caller) -> None:
     await owner.create(language="bash")
     refusal = await owner.refused("POST", EXECUTE, ASKED, status=422, code="invalid_request")
-    assert "has no package manager of its own" in str(refusal.detail)
+    assert "name one of pip, npm" in str(refusal.detail)
 
 
 async def test_an_install_is_an_execution(owner: Caller) -> None:
@@ -61,6 +61,13 @@ async def test_a_vm_whose_packages_cannot_be_installed_is_not_made(owner: Caller
     assert "could not be installed" in str(refusal.detail)
     assert await owner.ok("GET", "/api/vms") == []
     assert await owner.create()
+
+
+async def test_a_batch_installs_in_many_vms(owner: Caller) -> None:
+    vms = [(await owner.create(name))["id"] for name in ("one", "two")]
+    items = await owner.ok("POST", "/api/vms/batch-execute", ASKED)
+    assert {item["vm_id"] for item in items} == set(vms)
+    assert {item["code"] for item in items} == {"python3 -m pip install -- requests"}
 
 
 class TestWithoutPackages:

@@ -6,6 +6,7 @@ import binascii
 import hashlib
 import json
 import logging
+import os
 import ssl
 import time
 from base64 import b64decode
@@ -25,8 +26,10 @@ from vmpool.packages.cache import Cache
 logger = logging.getLogger(__name__)
 
 CHUNK: Final = 256 << 10
-MAX_DOCUMENT: Final = 64 << 20
+MAX_DOCUMENT: Final = 32 << 20
 """Bytes of one index page, unpacked."""
+MIN_FREE: Final = 256 << 20
+"""Bytes left free on the disk."""
 AT_ONCE: Final = 8
 """Fetches from upstream at the same time."""
 _ALGORITHMS: Final = ("sha512", "sha384", "sha256")
@@ -118,7 +121,7 @@ class Depot:
         """
         name = _name("document", url, headers.get("accept", ""))
         old = await self._read_document(name)
-        if old is not None and 0 <= time.time() - old.fetched < self._bounds.fresh:
+        if old is not None and self.is_fresh(old.fetched):
             return old
         try:
             path = await self._once(name, lambda: self._fetch_document(name, url, headers))
@@ -128,6 +131,10 @@ class Depot:
             logger.warning("%s; the copy of it that is here is used", problem)
             return old
         return await anyio.to_thread.run_sync(_document_in, path)
+
+    def is_fresh(self, fetched: float) -> bool:
+        """Whether a document of this time need not be asked for again."""
+        return 0 <= time.time() - fetched < self._bounds.fresh
 
     async def file(self, url: str, digest: Digest) -> Path:
         """A file whose content has this hash.  NotFetched, also where what upstream sends has another."""
@@ -291,6 +298,9 @@ def _document_in(path: Path) -> Document:
 
 
 def _take(file: IO[bytes], update: Callable[[bytes], None], data: bytes) -> None:
+    free = os.fstatvfs(file.fileno())
+    if free.f_bavail * free.f_frsize < MIN_FREE:
+        raise NotFetched("the server's disk has no room for it", 507)
     file.write(data)
     update(data)
 

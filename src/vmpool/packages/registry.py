@@ -33,6 +33,8 @@ _REQUEST = re.compile(rb"(GET|HEAD) (/[\x21-\x7e]*) HTTP/1\.[01]")
 _KEPT: Final = 32 << 20
 """Bytes of pages kept in memory as VMs read them."""
 AGENT: Final = b"user-agent"
+PAGES_AT_ONCE: Final = 8
+"""Index pages in memory to be read, whoever asks for them."""
 TEXT = "text/plain; charset=utf-8"
 MAX_NAME: Final = 214
 """Characters of a project's name; npm's own bound."""
@@ -65,8 +67,8 @@ class Answer:
 
 Route = Callable[[Asked], Awaitable[Answer]]
 """From what is asked of one ecosystem to an answer."""
-Read = Callable[[str, Document, str], Listing]
-"""From a project, its index page, and where its files lie: here, or (of crates and gems) upstream."""
+Read = Callable[[Document], Listing]
+"""From an index page to what it says; it may take a while."""
 
 
 class Registry:
@@ -77,6 +79,8 @@ class Registry:
         self._upstreams = upstreams
         self._listings: OrderedDict[tuple[str, str], tuple[float, Listing]] = OrderedDict()
         self._listed_bytes = 0
+        self._locks: dict[tuple[str, str], anyio.Lock] = {}
+        self._reading = anyio.Semaphore(PAGES_AT_ONCE)
         routes: dict[str, Route] = {
             "pypi": self._pypi,
             "npm": self._npm,
@@ -131,10 +135,10 @@ class Registry:
     async def _python(self, project: str, reader: Interpreter | None) -> Listing:
         _named(pypi.NAME, project)
         url = urljoin(self._upstreams["pypi"], f"{quote(project)}/")
-        page = await self._depot.document(url, {"accept": pypi.ACCEPT})
-        read = partial(pypi.listing, reader=reader)
+        document = partial(self._depot.document, url, {"accept": pypi.ACCEPT})
+        read = partial(pypi.listing, project, prefix=f"/pypi/files/{project}/", reader=reader)
         ecosystem = "pypi" if reader is None else f"pypi for {reader}"
-        return await self._listing(ecosystem, project, page, read, f"/pypi/files/{project}/")
+        return await self._listing(ecosystem, project, document, read)
 
     # -- JavaScript
 
@@ -142,9 +146,9 @@ class Registry:
         name, _, file = "/".join(asked.parts).partition("/-/")
         _named(npm.NAME, name)
         url = urljoin(self._upstreams["npm"], quote(name, safe="@"))
-        page = await self._depot.document(url, {"accept": npm.ACCEPT})
-        prefix = f"http://{PACKAGES_HOST}/npm/{name}/-/"
-        listing = await self._listing("npm", name, page, npm.listing, prefix)
+        document = partial(self._depot.document, url, {"accept": npm.ACCEPT})
+        read = partial(npm.listing, name, prefix=f"http://{PACKAGES_HOST}/npm/{name}/-/")
+        listing = await self._listing("npm", name, document, read)
         return await self._file(listing, file) if file else Answer(listing.page, npm.CONTENT_TYPE)
 
     # -- Rust
@@ -163,8 +167,8 @@ class Registry:
         _named(cargo.NAME, name)
         base = self._upstreams["cargo"]
         template = cargo.downloads(await self._depot.document(urljoin(base, "config.json"), {}))
-        page = await self._depot.document(urljoin(base, f"{cargo.prefix(name)}/{name}"), {})
-        return await self._listing("cargo", name, page, cargo.listing, template)
+        document = partial(self._depot.document, urljoin(base, f"{cargo.prefix(name)}/{name}"), {})
+        return await self._listing("cargo", name, document, partial(cargo.listing, name, template=template))
 
     # -- Ruby
 
@@ -200,8 +204,8 @@ class Registry:
     async def _info(self, name: str) -> Listing:
         _named(gem.NAME, name)
         upstream = self._upstreams["gem"]
-        page = await self._depot.document(urljoin(upstream, f"info/{name}"), {})
-        return await self._listing("gem", name, page, gem.listing, upstream)
+        document = partial(self._depot.document, urljoin(upstream, f"info/{name}"), {})
+        return await self._listing("gem", name, document, partial(gem.listing, name, upstream=upstream))
 
     # -- all of them
 
@@ -212,22 +216,38 @@ class Registry:
         return Answer(await self._depot.file(source.url, source.digest))
 
     async def _listing(
-        self, ecosystem: str, project: str, page: Document, read: Read, prefix: str
+        self, ecosystem: str, project: str, document: Callable[[], Awaitable[Document]], read: Read
     ) -> Listing:
-        """What the page says, read once for all who ask for it."""
+        """What the page says: asked for and read once for all who want it, a few pages at a time.
+
+        Pages may be large, and a VM may ask for as many at once as it has connections.
+        """
         key = ecosystem, project
-        kept = self._listings.get(key)
-        if kept is not None and kept[0] == page.fetched:
-            self._listings.move_to_end(key)
-            return kept[1]
-        listing = await anyio.to_thread.run_sync(read, project, page, prefix)
+        lock = self._locks.setdefault(key, anyio.Lock())
+        try:
+            async with lock:
+                kept = self._listings.get(key)
+                if kept is not None and self._depot.is_fresh(kept[0]):
+                    self._listings.move_to_end(key)
+                    return kept[1]
+                async with self._reading:
+                    page = await document()
+                    if kept is not None and kept[0] == page.fetched:
+                        return kept[1]
+                    listing = await anyio.to_thread.run_sync(read, page)
+                self._keep(key, page.fetched, listing)
+                return listing
+        finally:
+            if not lock.locked() and not lock.statistics().tasks_waiting:
+                self._locks.pop(key, None)
+
+    def _keep(self, key: tuple[str, str], fetched: float, listing: Listing) -> None:
         replaced = self._listings.pop(key, None)
-        self._listings[key] = page.fetched, listing
+        self._listings[key] = fetched, listing
         self._listed_bytes += len(listing.page) - (len(replaced[1].page) if replaced else 0)
         while self._listed_bytes > _KEPT and self._listings:
             _, (_, oldest) = self._listings.popitem(last=False)
             self._listed_bytes -= len(oldest.page)
-        return listing
 
 
 def _named(allowed: re.Pattern[str], name: str) -> None:

@@ -11,6 +11,7 @@ import anyio.abc
 
 from vmpool.domain import VM, Execution, ExecutionRequest, NetworkMode, language_named
 from vmpool.domain.packages import (
+    PACKAGE_MANAGERS,
     PACKAGES_HOST,
     PackageManager,
     check_packages,
@@ -66,7 +67,9 @@ class Packages:
             raise InvalidRequest("packages", "are not offered by this server (packages.enabled)")
         name = named or language_named(language).package_manager
         if name is None:
-            raise InvalidRequest("manager", f"name one: {language} has no package manager of its own")
+            raise InvalidRequest(
+                "manager", f"name one of {', '.join(PACKAGE_MANAGERS)}: there is none for {language}"
+            )
         return package_manager_named(name)
 
     async def reachable(self, vm: VM) -> None:

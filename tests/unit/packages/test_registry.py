@@ -345,3 +345,24 @@ async def test_an_index_of_gems_that_is_none_is_502(here: Here, index: Index, bo
     index.pages["/gems/info/broken"] = ("text/plain", body)
     status, _ = await here.ask("/gem/info/broken")
     assert status == 502
+
+
+async def test_a_page_that_many_ask_for_is_asked_for_once(here: Here, index: Index) -> None:
+    pages: list[str] = []
+
+    async def one() -> None:
+        pages.append(await here.page())
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(20):
+            tasks.start_soon(one)
+    assert (len(set(pages)), index.asked) == (1, ["/simple/greeting/"])
+
+
+async def test_what_the_disk_has_no_room_for_is_not_kept(
+    here: Here, index: Index, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("vmpool.packages.depot.MIN_FREE", 1 << 62)
+    status, body = await here.ask(f"/pypi/files/greeting/{FILE}")
+    assert (status, b"no room" in body) == (507, True)
+    assert len(contents(tmp_path)) == 1, "the page alone"
