@@ -16,6 +16,8 @@ from vmpool.domain.language import LANGUAGES, Language
 SYSTEM_BIN = tuple(Path(p) for p in ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin"))
 MOUNT_NAMES = {"python": "python", "nodejs": "node", "java": "java", "go": "go", "rust": "rust"}
 """Language to its directory below /opt in a VM (`VM_PATH` names the same)."""
+MANAGERS = {"nodejs": ("npm",), "rust": ("cargo",)}
+"""What installs a language's packages: a toolchain that has it goes before the system's that has not."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -81,16 +83,23 @@ def _outside(prefix: Path) -> bool:
     return not prefix.is_relative_to("/usr") and prefix != Path("/")
 
 
+def _own(language: Language, besides: tuple[str, ...]) -> Path | None:
+    """The best prefix outside the system that has the language, and these programs besides."""
+    programs = (*language.toolchain, *besides)
+    return next((p for p in _candidates(language) if _outside(p) and _holds(p, programs)), None)
+
+
 def discover() -> Toolchains:
     """Look at the host; takes a tenth of a second where rustup is asked."""
     languages: list[str] = []
     prefixes: list[Toolchain] = []
     for language in LANGUAGES.values():
         mount = MOUNT_NAMES.get(language.name)
-        own = (p for p in _candidates(language) if _outside(p) and _holds(p, language.toolchain))
         # The interpreter that runs the server is the one its user chose; others yield to the system's.
         system = all(map(_in_system, language.toolchain))
-        prefix = None if mount is None or (system and language.name != "python") else next(own, None)
+        managers = MANAGERS.get(language.name, ())
+        whole = system and all(map(_in_system, managers)) and language.name != "python"
+        prefix = None if mount is None or whole else _own(language, () if not system else managers)
         if prefix is not None and mount is not None:
             prefixes.append(Toolchain(mount, str(prefix)))
         if prefix is not None or system:
