@@ -15,7 +15,7 @@ BACKEND ?= bubblewrap
 PIP     := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-user check format fuzz soak crowd agent bench bench-peers constraints real-work bless clean
+.PHONY: web web-check web-test help demo test test-user check format fuzz soak crowd agent bench bench-peers constraints real-work bless clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,7 @@ test: $(VENV)/.dev ## the whole test suite, or TESTS="tests/unit tests/api/test_
 
 check: $(VENV)/.dev ## formatting, lint, types, layers
 	VENV=$(VENV) scripts/check
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory web-check; else echo "npm is missing: the dashboard was not checked"; fi
 
 format: $(VENV)/.dev ## rewrite the sources in the project's format
 	$(BIN)/ruff format src tests demo bench fuzz scripts hatch_build.py
@@ -41,6 +42,14 @@ crowd: $(VENV)/.dev ## VMS (100) of USERS (10) at once, each used: nothing may f
 
 fuzz: $(VENV)/.fuzz ## fuzz what reads bytes of VMs, SECONDS (20) for each parser
 	$(BIN)/python -m fuzz --seconds $(SECONDS) $(NAMES)
+
+web: src/vmpool/web/index.html ## build the dashboard into src/vmpool/web; needs Node.js 20 and npm
+
+web-check: web/node_modules/.installed ## types and lint of the dashboard, where npm is
+	cd web && npm run --silent check
+
+web-test: web ## the dashboard's unit tests and the size of what was built
+	cd web && npm test --silent
 
 agent: ## build the guest agent and the launcher with the system's compiler
 	$(MAKE) -C agent
@@ -62,8 +71,16 @@ constraints: $(VENV)/.dev ## renew constraints.txt from pyproject.toml
 	  --no-annotate --no-header --python-version 3.11 --output-file constraints.txt
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) .demo build dist src/vmpool/bin .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .demo build dist src/vmpool/bin src/vmpool/web web/node_modules .mypy_cache .pytest_cache .ruff_cache
 	$(MAKE) -C agent clean
+
+# npm keeps what it fetched in its own cache, by content and outside the checkout.
+web/node_modules/.installed: web/package.json web/package-lock.json
+	cd web && npm ci --silent --ignore-scripts --no-audit --no-fund --prefer-offline
+	@touch $@
+
+src/vmpool/web/index.html: web/node_modules/.installed spec/openapi.json web/index.html web/vite.config.ts $(shell find web/src -type f ! -name schema.d.ts)
+	cd web && npm run --silent build
 
 # One stamp per set of extras, so that `make demo` does not install the developers' tools.
 $(VENV)/.demo: EXTRA = demo

@@ -1,7 +1,12 @@
 """Build hook: compiles the guest agent and the launcher, so that wheels and editable installs carry them.
 
+For wheels it builds the dashboard too.
+
 A system compiler is used where there is one; elsewhere the build asks for the `ziglang` package, whose
 `zig cc` makes the same static binaries.  `VMPOOL_SKIP_AGENT=1` skips it, for a tree that already has them.
+
+The dashboard needs npm.  A wheel built without it has none, which is said then, and by its server at `/`.
+`VMPOOL_SKIP_WEB=1` takes what `make web` made before, if anything.
 """
 
 from __future__ import annotations
@@ -39,6 +44,8 @@ class AgentBuildHook(BuildHookInterface):  # type: ignore[type-arg]
                 raise RuntimeError("make is missing; on Debian and Ubuntu: apt install make")
             jobs = f"-j{os.cpu_count() or 1}"  # zig makes its C library first, for each target
             subprocess.run([make, jobs, "-C", str(root / "agent"), "WERROR="], check=True, env=environment)
+        if version == "standard":
+            self._build_dashboard(root)
         carried = [machine for machine in MACHINES if (binaries / f"vmpool-agent-{machine}").is_file()]
         if not carried:
             raise RuntimeError(f"no agent was built into {binaries}; see agent/Makefile")
@@ -46,6 +53,20 @@ class AgentBuildHook(BuildHookInterface):  # type: ignore[type-arg]
             # With both machines' binaries the wheel fits everywhere (the SDK needs no Linux).
             build_data["pure_python"] = False
             build_data["tag"] = f"py3-none-linux_{carried[0]}"
+
+    def _build_dashboard(self, root: Path) -> None:
+        make, npm = shutil.which("make"), shutil.which("npm")
+        if os.environ.get("VMPOOL_SKIP_WEB") == "1":
+            return
+        if make is None or npm is None or not (root / "web").is_dir():
+            self.app.display_warning("no dashboard in this wheel: npm is missing (Node.js 20 or newer)")
+            return
+        try:
+            subprocess.run([make, "-C", str(root), "--no-print-directory", "web"], check=True)
+        except subprocess.CalledProcessError as error:
+            raise RuntimeError(
+                "the dashboard could not be built; VMPOOL_SKIP_WEB=1 leaves it out of the wheel"
+            ) from error
 
 
 def _skip() -> bool:

@@ -27,6 +27,9 @@ NEEDED: Mapping[str, Scope] = MappingProxyType(
         "get_network": Scope.READ,
         "network_log": Scope.READ,
         "list_events": Scope.READ,
+        "create_session": Scope.READ,  # it may do what its key may
+        "get_session": Scope.READ,
+        "delete_session": Scope.READ,
         "list_secrets": Scope.READ,
         "list_webhooks": Scope.READ,
         "get_webhook": Scope.READ,

@@ -29,6 +29,9 @@ from vmpool.api import (
     webhooks,
 )
 from vmpool.api.bodies import MAX_BODY_BYTES, Bodies, is_streamed
+from vmpool.api.browser import routes as browser
+from vmpool.api.browser.pages import Pages
+from vmpool.api.browser.sessions import SessionCookies, Sessions
 from vmpool.api.edge import Edge, open_path
 from vmpool.api.observed import Observed
 from vmpool.api.ports import routes as ports
@@ -43,10 +46,10 @@ from vmpool.api.sockets import Sockets
 SHARE_MAX_SECONDS = 30 * 24 * 3600
 DESCRIPTION = """A pool of isolated virtual machines for running code.
 
-Every path but `/health`, `/ready`, `/openapi.json` and, by setting, `/metrics` needs
-`Authorization: Bearer <key>`.  Errors are RFC 9457 problems with a `code` from a closed list
-(docs/errors.md).  Collections are bare arrays, newest first, paged by `limit`, `cursor` and the `Link`
-header."""
+Every path but `/health`, `/ready`, `/openapi.json`, the dashboard's own files and, by setting, `/metrics`
+needs `Authorization: Bearer <key>`, or a browser's session (docs/dashboard.md).  Errors are RFC 9457
+problems with a `code` from a closed list (docs/errors.md).  Collections are bare arrays, newest first,
+paged by `limit`, `cursor` and the `Link` header."""
 
 
 def create_app(
@@ -66,6 +69,7 @@ def create_app(
     """
     app = routes()
     app.state.services = services
+    sessions = app.state.sessions = Sessions()
     app.state.share_site, app.state.share_max = share_site, share_max
     record = Recorder(services.store.audit)
     bodies = Bodies(max_body, max_bodies)
@@ -84,6 +88,7 @@ def create_app(
     errors.install(app)
     sockets = Sockets(app, services, record)
     served: ASGIApp = ExecuteShortcut(sockets, services, record, bodies)
+    served = Pages(SessionCookies(served, sessions))
     if share_site is not None:
         served = ShareHosts(served, share_site, services.pool, services.authenticator, record)
     return Observed(served, services.telemetry, access_log=access_log)
@@ -118,6 +123,7 @@ def routes() -> FastAPI:
         secrets.router,
         overview.router,
         audit.router,
+        browser.router,
     ):
         app.include_router(router)
     return app

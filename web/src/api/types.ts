@@ -1,0 +1,20 @@
+/** The API's own shapes, by the names the pages use. */
+import type { components } from "./schema";
+
+type Schemas = components["schemas"];
+export type VM = Schemas["VM"];
+export type VMState = VM["status"];
+export type PoolStatus = Schemas["PoolStatus"];
+export type Session = Schemas["Session"];
+export type Execution = Schemas["Execution"];
+export type Problem = Schemas["Problem"];
+export type CreateVM = Pick<Schemas["CreateVM"], "name" | "language" | "cpu_limit" | "memory_limit">;
+export type PoolEvent = Schemas["Event"];
+
+/** A piece of output: the data of events `stdout` and `stderr`. */
+export interface OutputEvent {
+  readonly offset: number;
+  readonly text?: string;
+  readonly base64?: string;
+  readonly skipped?: number;
+}

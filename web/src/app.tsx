@@ -1,0 +1,117 @@
+/** The whole page: who is signed in, and which view the address names. */
+import { useEffect, useState } from "preact/hooks";
+import { Refused, ask } from "./api/client";
+import type { Session } from "./api/types";
+import { Pool } from "./model/pool";
+import { Detail } from "./views/detail";
+import { List } from "./views/list";
+import { Trouble } from "./views/parts";
+import { SignIn } from "./views/signin";
+
+type Who = { kind: "asking" } | { kind: "nobody"; again: boolean } | { kind: "user"; session: Session };
+
+export function App() {
+  const [who, setWho] = useState<Who>({ kind: "asking" });
+  const [error, setError] = useState<unknown>(null);
+  useEffect(() => {
+    ask<Session>("GET", "/api/session").then(
+      (session) => setWho({ kind: "user", session }),
+      (failure: unknown) => {
+        if (failure instanceof Refused && failure.status === 401) setWho({ kind: "nobody", again: false });
+        else setError(failure);
+      },
+    );
+  }, []);
+  if (error !== null) {
+    return (
+      <main class="signin">
+        <h1>vmpool</h1>
+        <Trouble error={error} />
+        <button onClick={() => location.reload()}>Try again</button>
+      </main>
+    );
+  }
+  switch (who.kind) {
+    case "asking":
+      return null;
+    case "nobody":
+      return <SignIn again={who.again} signedIn={(session) => setWho({ kind: "user", session })} />;
+    case "user":
+      return <SignedIn session={who.session} left={(again) => setWho({ kind: "nobody", again })} />;
+  }
+}
+
+function SignedIn({ session, left }: { session: Session; left: (again: boolean) => void }) {
+  const [pool] = useState(() => new Pool(() => left(true)));
+  const [state, setState] = useState(pool.state);
+  const [error, setError] = useState<unknown>(null);
+  const vmId = useAddress();
+  useEffect(() => {
+    const forget = pool.subscribe(() => setState(pool.state));
+    pool.start();
+    return () => {
+      forget();
+      pool.stop();
+    };
+  }, [pool]);
+
+  async function signOut(): Promise<void> {
+    try {
+      await ask<undefined>("DELETE", "/api/session");
+      left(false);
+    } catch (failure) {
+      if (failure instanceof Refused && failure.status === 401) left(false);
+      else setError(failure);
+    }
+  }
+
+  const vm = state.vms?.find((each) => each.id === vmId);
+  const manages = session.scopes.includes("manage");
+  return (
+    <>
+      <header>
+        <a class="brand" href="#/">
+          <span class="mark" aria-hidden="true" />
+          vmpool
+        </a>
+        <span class="grow" />
+        <span class="user">{session.user_name}</span>
+        <button class="plain" onClick={() => void signOut()}>
+          Sign out
+        </button>
+      </header>
+      <Trouble error={error ?? state.trouble} />
+      {vmId === null && <List pool={state} manages={manages} />}
+      {vm && <Detail key={vm.id} vm={vm} manages={manages} executes={session.scopes.includes("execute")} />}
+      {vmId !== null && !vm && (
+        <main>
+          <h1>{state.vms === null ? "Looking…" : "This VM is not there"}</h1>
+          {state.vms !== null && (
+            <p>
+              It was deleted, or it is somebody else’s. <a href="#/">All VMs</a>
+            </p>
+          )}
+        </main>
+      )}
+      <p class="unseen" role="status">
+        {state.said}
+      </p>
+    </>
+  );
+}
+
+/** The VM that the address names; null: the list. */
+function useAddress(): number | null {
+  const [id, setId] = useState(addressed);
+  useEffect(() => {
+    const changed = () => setId(addressed());
+    addEventListener("hashchange", changed);
+    return () => removeEventListener("hashchange", changed);
+  }, []);
+  return id;
+}
+
+function addressed(): number | null {
+  const found = /^#\/vms\/(\d{1,15})$/.exec(location.hash);
+  return found ? Number(found[1]) : null;
+}

@@ -1,0 +1,13 @@
+import { defineConfig } from "vitest/config";
+
+// Run by tests/e2e/test_dashboard.py, which starts the server that these tests look at.
+export default defineConfig({
+  test: {
+    include: ["browser/**/*.test.ts"],
+    environment: "node",
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+    fileParallelism: false,
+    bail: 1,
+  },
+});
