@@ -3,7 +3,7 @@ import { useEffect, useState } from "preact/hooks";
 import { Refused, ask } from "./api/client";
 import type { Session } from "./api/types";
 import { Pool } from "./model/pool";
-import { Detail } from "./views/detail";
+import { Detail, PARTS, type Part } from "./views/detail";
 import { List } from "./views/list";
 import { Trouble } from "./views/parts";
 import { SignIn } from "./views/signin";
@@ -45,7 +45,7 @@ function SignedIn({ session, left }: { session: Session; left: (again: boolean) 
   const [pool] = useState(() => new Pool(() => left(true)));
   const [state, setState] = useState(pool.state);
   const [error, setError] = useState<unknown>(null);
-  const vmId = useAddress();
+  const { vmId, part } = useAddress();
   useEffect(() => {
     const forget = pool.subscribe(() => setState(pool.state));
     pool.start();
@@ -82,7 +82,16 @@ function SignedIn({ session, left }: { session: Session; left: (again: boolean) 
       </header>
       <Trouble error={error ?? state.trouble} />
       {vmId === null && <List pool={state} manages={manages} />}
-      {vm && <Detail key={vm.id} vm={vm} manages={manages} executes={session.scopes.includes("execute")} />}
+      {vm && (
+        <Detail
+          key={vm.id}
+          vm={vm}
+          part={part}
+          manages={manages}
+          executes={session.scopes.includes("execute")}
+          snapshotsChanged={state.snapshots.get(vm.id) ?? 0}
+        />
+      )}
       {vmId !== null && !vm && (
         <main>
           <h1>{state.vms === null ? "Looking…" : "This VM is not there"}</h1>
@@ -100,18 +109,25 @@ function SignedIn({ session, left }: { session: Session; left: (again: boolean) 
   );
 }
 
-/** The VM that the address names; null: the list. */
-function useAddress(): number | null {
-  const [id, setId] = useState(addressed);
+interface Address {
+  /** null: the list. */
+  readonly vmId: number | null;
+  readonly part: Part;
+}
+
+/** What the address names. */
+function useAddress(): Address {
+  const [address, setAddress] = useState(addressed);
   useEffect(() => {
-    const changed = () => setId(addressed());
+    const changed = () => setAddress(addressed());
     addEventListener("hashchange", changed);
     return () => removeEventListener("hashchange", changed);
   }, []);
-  return id;
+  return address;
 }
 
-function addressed(): number | null {
-  const found = /^#\/vms\/(\d{1,15})$/.exec(location.hash);
-  return found ? Number(found[1]) : null;
+function addressed(): Address {
+  const found = /^#\/vms\/(\d{1,15})(?:\/([a-z]+))?$/.exec(location.hash);
+  const part = PARTS.find((each) => each === found?.[2]) ?? "run";
+  return { vmId: found ? Number(found[1]) : null, part };
 }

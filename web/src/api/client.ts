@@ -25,6 +25,7 @@ export class Unreachable extends Error {
 }
 
 export interface Asking {
+  /** Sent as JSON; a Blob as it is. */
   readonly body?: object;
   readonly key?: string;
   readonly signal?: AbortSignal;
@@ -33,11 +34,12 @@ export interface Asking {
 
 async function send(method: string, path: string, asking: Asking): Promise<Response> {
   const headers: Record<string, string> = { "X-VMPool-Session": "1" };
-  if (asking.body) headers["Content-Type"] = "application/json";
+  const { body } = asking;
+  if (body) headers["Content-Type"] = body instanceof Blob ? "application/octet-stream" : "application/json";
   if (asking.key !== undefined) headers["Authorization"] = `Bearer ${asking.key}`;
   if (asking.accept !== undefined) headers["Accept"] = asking.accept;
   const init: RequestInit = { method, headers, credentials: "same-origin" };
-  if (asking.body) init.body = JSON.stringify(asking.body);
+  if (body) init.body = body instanceof Blob ? body : JSON.stringify(body);
   if (asking.signal) init.signal = asking.signal;
   let answer: Response;
   try {
@@ -64,6 +66,11 @@ export async function ask<T>(method: string, path: string, asking: Asking = {}):
   const answer = await send(method, path, asking);
   const text = await answer.text();
   return (text ? JSON.parse(text) : undefined) as T;
+}
+
+/** The bytes of an answer. */
+export async function askBytes(path: string): Promise<Blob> {
+  return await (await send("GET", path, {})).blob();
 }
 
 /** Everything of a paged collection, newest first. */

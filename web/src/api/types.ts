@@ -3,6 +3,11 @@ import type { components } from "./schema";
 
 type Schemas = components["schemas"];
 export type VM = Schemas["VM"];
+export type VMStatus = Schemas["VMStatus"];
+export type Snapshot = Schemas["Snapshot"];
+export type LogEntry = Schemas["LogEntry"];
+export type FileInfo = Schemas["FileInfo"];
+export type Share = Schemas["Share"];
 export type VMState = VM["status"];
 export type PoolStatus = Schemas["PoolStatus"];
 export type Session = Schemas["Session"];

@@ -6,6 +6,12 @@ export function megabytes(value: number): string {
   return value >= 1024 ? `${trimmed(value / 1024)} GB` : `${trimmed(value)} MB`;
 }
 
+/** Bytes, as the largest unit in which they are at least one. */
+export function bytes(value: number): string {
+  if (value < 1024) return `${value} B`;
+  return value < 2 ** 20 ? `${trimmed(value / 1024)} kB` : megabytes(value / 2 ** 20);
+}
+
 /** Seconds; below one, thousandths of it. */
 export function duration(seconds: number): string {
   return seconds < 1 ? `${Math.round(seconds * 1000)} ms` : `${seconds.toFixed(1)} s`;

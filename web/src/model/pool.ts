@@ -8,6 +8,8 @@ export interface PoolState {
   readonly status: PoolStatus | null;
   /** Why what is shown may be old; null: it is up to date. */
   readonly trouble: string | null;
+  /** By VM: the number of the last event of a snapshot of it. */
+  readonly snapshots: ReadonlyMap<number, number>;
   /** The last change in words, for screen readers. */
   readonly said: string;
 }
@@ -20,7 +22,7 @@ const RETRY = 2_000;
 type Listener = () => void;
 
 export class Pool {
-  state: PoolState = { vms: null, status: null, trouble: null, said: "" };
+  state: PoolState = { vms: null, status: null, trouble: null, snapshots: new Map(), said: "" };
   private readonly listeners = new Set<Listener>();
   private readonly changed = new Set<number>();
   private readonly stopping = new AbortController();
@@ -87,6 +89,9 @@ export class Pool {
 
   private hear(event: PoolEvent): void {
     if (event.vm_id === null) return;
+    if (event.type.startsWith("snapshot.")) {
+      this.set({ snapshots: new Map(this.state.snapshots).set(event.vm_id, event.id) });
+    }
     this.changed.add(event.vm_id);
     if (event.type.startsWith("vm.")) {
       const name = this.state.vms?.find((vm) => vm.id === event.vm_id)?.name ?? `VM ${event.vm_id}`;
