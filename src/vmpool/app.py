@@ -240,17 +240,19 @@ def package_settings(settings: Settings) -> PackageSettings:
     """The packages' part; InvalidRequest where an upstream is no URL of a registry."""
     asked = settings.packages
     bounds = FetchBounds(fresh=asked.fresh, max_file=asked.max_file, timeout=asked.timeout)
-    found = {}
+    found: dict[str, str | None] = {}
     if asked.enabled:
         home = os.environ.get("HOME")
-        where = os.environ, Path(home) if home else None
-        for name, named, own in (
-            ("pypi", asked.pypi, upstreams.pypi),
-            ("npm", asked.npm, upstreams.npm),
-            ("cargo", asked.cargo, upstreams.cargo),
-            ("gem", asked.gem, upstreams.gem),
+        for name, named in (
+            ("pypi", asked.pypi),
+            ("npm", asked.npm),
+            ("cargo", asked.cargo),
+            ("gem", asked.gem),
         ):
-            found[name] = own(*where) if named is None else upstreams.upstream(f"packages.{name}", named)
+            if named is None:
+                found[name] = upstreams.configured(name, os.environ, Path(home) if home else None)
+            else:
+                found[name] = upstreams.upstream(f"packages.{name}", named)
     return PackageSettings(found, asked.without_network, asked.cache_bytes, bounds)
 
 

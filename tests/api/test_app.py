@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from vmpool.settings import (
     LimitSettings,
     Network,
     Output,
+    Packages,
     Periods,
     RetentionSettings,
     Settings,
@@ -194,7 +195,9 @@ async def test_a_server_with_users_gets_no_owner(directory: StateDirectory, sett
 def test_every_setting_of_the_pool_is_passed_on(tmp_path: Path) -> None:
     """With no setting named, the pool's own defaults come out."""
     settings = Settings(state_dir=tmp_path)
-    assert app.pool_settings(settings) == PoolSettings()
+    made, usual = app.pool_settings(settings), PoolSettings()
+    assert replace(made, packages=usual.packages) == usual
+    assert replace(made.packages, upstreams={}) == usual.packages  # upstreams: what the host's tools use
     assert app.defaults(settings) == Defaults()
     assert app.kept_keys(settings) == KeptKeys()
 
@@ -241,6 +244,17 @@ def test_every_setting_of_the_pool_reaches_it(tmp_path: Path) -> None:
             events_count=93,
         ),
         webhooks=Webhooks(admit=("10.0.0.0/8",), timeout=94),
+        packages=Packages(
+            without_network=True,
+            pypi="http://a.example/",
+            npm="http://b.example/",
+            cargo="http://c.example/",
+            gem="http://d.example/",
+            cache_bytes=95,
+            fresh=96,
+            max_file=97,
+            timeout=98,
+        ),
         network=Network(
             admit=("10.0.0.0/8",),
             direct_ports=(53,),
@@ -265,6 +279,15 @@ def test_every_setting_of_the_pool_reaches_it(tmp_path: Path) -> None:
     webhooks = made.pop("webhooks")
     assert [rule["text"] for rule in webhooks.pop("admit")] == ["10.0.0.0/8"]
     made |= webhooks
+    packages = made.pop("packages")
+    assert packages.pop("upstreams") == {
+        "pypi": "http://a.example/",
+        "npm": "http://b.example/",
+        "cargo": "http://c.example/",
+        "gem": "http://d.example/",
+    }
+    assert packages.pop("without_network") is True
+    made |= packages.pop("bounds") | packages
     assert app.kept_keys(others) == KeptKeys(38, 39)
     assert len(set(made.values())) == len(made)  # no setting is taken for another
 

@@ -1,6 +1,6 @@
 """The compact index of Ruby's gems, as `gem install` reads it.  Pure.
 
-Its format is https://guides.rubygems.org/rubygems-org-compact-index-api/.
+Its format is the compact index of the RubyGems guides, "RubyGems.org Compact Index API".
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from http import HTTPStatus
@@ -25,6 +25,7 @@ from vmpool.packages import cargo, gem, npm, pypi
 from vmpool.packages.depot import CHUNK, Depot, Document, NotFetched
 from vmpool.packages.listing import BadIndex, Listing
 from vmpool.packages.stream import RegistryStream
+from vmpool.packages.upstreams import Upstreams
 from vmpool.packages.wheels import Interpreter
 
 logger = logging.getLogger(__name__)
@@ -72,9 +73,9 @@ Read = Callable[[Document], Listing]
 
 
 class Registry:
-    """upstreams: the URL of each registry (`pypi`, `npm`, `cargo`, `gem`), with a slash at its end."""
+    """upstreams: where the packages of each registry (`pypi`, `npm`, `cargo`, `gem`) come from."""
 
-    def __init__(self, depot: Depot, upstreams: Mapping[str, str]) -> None:
+    def __init__(self, depot: Depot, upstreams: Upstreams) -> None:
         self._depot = depot
         self._upstreams = upstreams
         self._listings: OrderedDict[tuple[str, str], tuple[float, Listing]] = OrderedDict()
@@ -120,6 +121,12 @@ class Registry:
             raise Refused(404, f"there is no registry '{name[:40]}' here; there is {offered}.")
         return await route(replace(asked, parts=asked.parts[1:]))
 
+    async def _upstream(self, name: str) -> str:
+        url = await self._upstreams.url(name)
+        if url is None:
+            raise Refused(502, f"no registry is known: whoever runs the server must set packages.{name}.")
+        return url
+
     # -- Python
 
     async def _pypi(self, asked: Asked) -> Answer:
@@ -134,7 +141,7 @@ class Registry:
 
     async def _python(self, project: str, reader: Interpreter | None) -> Listing:
         _named(pypi.NAME, project)
-        url = urljoin(self._upstreams["pypi"], f"{quote(project)}/")
+        url = urljoin(await self._upstream("pypi"), f"{quote(project)}/")
         document = partial(self._depot.document, url, {"accept": pypi.ACCEPT})
         read = partial(pypi.listing, project, prefix=f"/pypi/files/{project}/", reader=reader)
         ecosystem = "pypi" if reader is None else f"pypi for {reader}"
@@ -145,7 +152,7 @@ class Registry:
     async def _npm(self, asked: Asked) -> Answer:
         name, _, file = "/".join(asked.parts).partition("/-/")
         _named(npm.NAME, name)
-        url = urljoin(self._upstreams["npm"], quote(name, safe="@"))
+        url = urljoin(await self._upstream("npm"), quote(name, safe="@"))
         document = partial(self._depot.document, url, {"accept": npm.ACCEPT})
         read = partial(npm.listing, name, prefix=f"http://{PACKAGES_HOST}/npm/{name}/-/")
         listing = await self._listing("npm", name, document, read)
@@ -165,7 +172,7 @@ class Registry:
 
     async def _crate(self, name: str) -> Listing:
         _named(cargo.NAME, name)
-        base = self._upstreams["cargo"]
+        base = await self._upstream("cargo")
         template = cargo.downloads(await self._depot.document(urljoin(base, "config.json"), {}))
         document = partial(self._depot.document, urljoin(base, f"{cargo.prefix(name)}/{name}"), {})
         return await self._listing("cargo", name, document, partial(cargo.listing, name, template=template))
@@ -183,7 +190,7 @@ class Registry:
                 return await self._file(await self._naming(full_name), full_name)
             case ["quick", "Marshal.4.8", file] if file.endswith(".gemspec.rz"):
                 await self._naming(file.removesuffix(".gemspec.rz"))
-                url = urljoin(self._upstreams["gem"], f"quick/Marshal.4.8/{quote(file)}")
+                url = urljoin(await self._upstream("gem"), f"quick/Marshal.4.8/{quote(file)}")
                 return Answer((await self._depot.document(url, {"accept-encoding": "identity"})).body)
         raise Refused(404, "this is no page of an index of gems.")
 
@@ -203,7 +210,7 @@ class Registry:
 
     async def _info(self, name: str) -> Listing:
         _named(gem.NAME, name)
-        upstream = self._upstreams["gem"]
+        upstream = await self._upstream("gem")
         document = partial(self._depot.document, urljoin(upstream, f"info/{name}"), {})
         return await self._listing("gem", name, document, partial(gem.listing, name, upstream=upstream))
 

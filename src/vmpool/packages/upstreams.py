@@ -8,24 +8,32 @@ from __future__ import annotations
 
 import configparser
 import logging
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+import anyio
+import anyio.to_thread
+
 from vmpool.errors import InvalidRequest
 
 logger = logging.getLogger(__name__)
 
-PYPI: Final = "https://pypi.org/simple/"
-"""pip's own default."""
-NPM: Final = "https://registry.npmjs.org/"
-"""npm's own default."""
-CARGO: Final = "https://index.crates.io/"
-"""cargo's own default."""
-GEM: Final = "https://rubygems.org/"
-"""gem's own default."""
+_TOOL_SECONDS: Final = 20.0
+_DEFAULTS: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
+    "pypi": (
+        (sys.executable, "-m", "pip", "install", "--help"),
+        r"Base URL of the Python Package Index\s+\(default\s+(https?://\S+?)\)",
+    ),
+    "npm": (("npm", "config", "get", "registry"), r"^(https?://\S+)$"),
+    "gem": (("gem", "environment", "remotesources"), r"(https?://[^\s:]+)"),
+}
+"""What each tool says of its own default, and where in that it stands.  cargo has no such word."""
 
 
 def upstream(setting: str, url: str) -> str:
@@ -36,25 +44,57 @@ def upstream(setting: str, url: str) -> str:
     return url.rstrip("/") + "/"
 
 
-def pypi(environ: Mapping[str, str], home: Path | None) -> str:
-    """What `pip` on this host would ask: of the environment, of its files, else its default."""
-    return next(_usable("pip", [environ.get("PIP_INDEX_URL"), *_in_files(environ, home)]), PYPI)
+def configured(name: str, environ: Mapping[str, str], home: Path | None) -> str | None:
+    """What the tool of a registry is configured with on this host, by the environment or its files."""
+    match name:
+        case "pypi":
+            return next(_usable("pip", [environ.get("PIP_INDEX_URL"), *_in_files(environ, home)]), None)
+        case "npm":
+            named = environ.get("npm_config_registry") or environ.get("NPM_CONFIG_REGISTRY")
+            return next(_usable("npm", [named, *_in_npmrc(home)]), None)
+    return None
 
 
-def npm(environ: Mapping[str, str], home: Path | None) -> str:
-    """What `npm` on this host would ask: of the environment, of its files, else its default."""
-    named = environ.get("npm_config_registry") or environ.get("NPM_CONFIG_REGISTRY")
-    return next(_usable("npm", [named, *_in_npmrc(home)]), NPM)
+def default(name: str) -> str | None:
+    """What the tool on this host asks by itself, in its own words; None where it is not there.  Blocks."""
+    if name not in _DEFAULTS:
+        return None
+    command, pattern = _DEFAULTS[name]
+    # Outside any project, and with nothing of the environment that may hold a password.
+    environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": "/nonexistent", "LC_ALL": "C"}
+    try:
+        said = subprocess.run(
+            command,
+            env=environment,
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_TOOL_SECONDS,
+            check=False,
+        ).stdout
+    except (OSError, subprocess.SubprocessError) as error:
+        logger.info("%s cannot be asked for its registry: %s", command[0], error)
+        return None
+    found = re.search(pattern, said, re.MULTILINE)
+    return None if found is None else upstream(name, found[1])
 
 
-def cargo(environ: Mapping[str, str], home: Path | None) -> str:
-    """What `cargo` asks unless a project says otherwise."""
-    return CARGO
+class Upstreams:
+    """The URL of each registry that is offered.  named: those that are known; None: asked of the host's tool
+    the first time it is wanted."""
 
+    def __init__(self, named: Mapping[str, str | None]) -> None:
+        self._named = dict(named)
 
-def gem(environ: Mapping[str, str], home: Path | None) -> str:
-    """What `gem` asks unless its user says otherwise."""
-    return GEM
+    def __contains__(self, name: str) -> bool:
+        return name in self._named
+
+    async def url(self, name: str) -> str | None:
+        """With a slash at its end; None where nobody names one."""
+        if self._named[name] is None:
+            self._named[name] = await anyio.to_thread.run_sync(default, name)
+        return self._named[name]
 
 
 def _in_npmrc(home: Path | None) -> Iterator[str | None]:

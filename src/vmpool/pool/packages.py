@@ -23,6 +23,7 @@ from vmpool.network.policy import Policy, Refused
 from vmpool.packages.cache import Cache
 from vmpool.packages.depot import Depot
 from vmpool.packages.registry import Registry
+from vmpool.packages.upstreams import Upstreams
 from vmpool.pool.runner import PROXY_ENV
 from vmpool.pool.settings import PackageSettings
 
@@ -39,7 +40,7 @@ class Packages:
     def __init__(self, settings: PackageSettings, directory: Path, tasks: anyio.abc.TaskGroup) -> None:
         self._settings = settings
         self._depot = Depot(Cache(directory, settings.cache_bytes), tasks, settings.bounds)
-        self.registry = Registry(self._depot, settings.upstreams) if settings.upstreams else None
+        self.registry = Registry(self._depot, Upstreams(settings.upstreams)) if settings.upstreams else None
         self.open_registry: Callable[[VM], Awaitable[None]] | None = None
 
     async def aclose(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 from vmpool.domain.language import WarmStart
 from vmpool.domain.limits import (
@@ -46,13 +45,14 @@ class WebhookSettings:
 
 @dataclass(frozen=True, slots=True)
 class PackageSettings:
-    """upstreams: of each registry its URL; none: VMs get no packages here.  cache_bytes: on disk.
+    """upstreams: of each registry that is offered its URL, None: the one its tool on this host asks by
+    itself; empty: VMs get no packages here.  cache_bytes: on disk.
 
     without_network: VMs with network `none` may install too: they reach the server's registry and nothing
     else.  bounds: of what is fetched.
     """
 
-    upstreams: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    upstreams: Mapping[str, str | None] = field(default_factory=dict)
     without_network: bool = False
     cache_bytes: int = 10 << 30
     bounds: FetchBounds = field(default_factory=FetchBounds)

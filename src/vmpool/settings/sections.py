@@ -351,22 +351,22 @@ class Packages(Section):
     pypi: str | None = Field(
         default=None,
         description="URL of the index of Python packages behind it (PEP 503 or 691); default: what pip on "
-        "the host is configured with, else pip's own default.",
+        "the host is configured with, else what it asks by itself.",
     )
     npm: str | None = Field(
         default=None,
         description="URL of npm's registry behind it; default: what npm on the host is configured with, else "
-        "npm's own default.",
+        "what it asks by itself.",
     )
     cargo: str | None = Field(
         default=None,
-        description="URL of the sparse index of Rust's crates behind it, without `sparse+`; default: "
-        "cargo's own default.",
+        description="URL of the sparse index of Rust's crates behind it, without `sparse+`; without "
+        "it there are no crates.",
     )
     gem: str | None = Field(
         default=None,
-        description="URL of the source of Ruby's gems behind it, with a compact index; default: gem's own "
-        "default.",
+        description="URL of the source of Ruby's gems behind it, with a compact index; default: what gem on "
+        "the host asks by itself.",
     )
     cache_bytes: Count = Field(
         default=10 << 30, description="Bytes on disk; what was unused for longest makes room."

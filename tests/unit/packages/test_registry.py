@@ -14,6 +14,7 @@ from tests.package_index import Index, package_index
 from vmpool.packages.cache import Cache
 from vmpool.packages.depot import Bounds, Depot
 from vmpool.packages.registry import Registry
+from vmpool.packages.upstreams import Upstreams
 
 pytestmark = pytest.mark.anyio
 
@@ -34,7 +35,7 @@ class Here:
     def __init__(self, depot: Depot, index: Index) -> None:
         self.depot = depot
         upstreams = {name: f"{index.url}/{path}/" for name, path in PATHS.items()}
-        self.registry = Registry(depot, upstreams)
+        self.registry = Registry(depot, Upstreams(upstreams))
 
     async def ask(self, target: str, method: str = "GET", agent: str = "") -> tuple[int, bytes]:
         stream = self.registry.connect()
@@ -194,7 +195,7 @@ async def test_a_page_is_used_while_upstream_fails_and_not_once_it_is_gone(
         status, _ = await here.ask("/pypi/simple/greeting/")
         assert status == 404
         index.pages["/simple/greeting/"] = held
-        unanswered = Registry(here.depot, {"pypi": "http://127.0.0.1:9/simple/"})
+        unanswered = Registry(here.depot, Upstreams({"pypi": "http://127.0.0.1:9/simple/"}))
         here.registry, answering = unanswered, here.registry
         status, body = await here.ask("/pypi/simple/greeting/")
         assert (status, b"does not answer" in body) == (502, True)
