@@ -18,6 +18,7 @@ DOCS = Path(__file__).parents[2] / "docs"
     ("page", "said"),
     [
         ("languages.md", ("from C\nfrom Perl\n",)),
+        ("pause.md", ("paused", "awake")),
         ("snapshots.md", ("one\n", "box-3", "try-this")),
         ("terminals.md", ("I am user\nLinux\n",)),
     ],

@@ -40,6 +40,11 @@ describe.each(["desktop", "phone"] as const)("at the size of a %s", (size) => {
     await code.press("Control+Enter");
     await page.getByText(/^Exit code 3 after/).waitFor();
 
+    await page.getByRole("button", { name: `Pause box-${size}` }).press("Enter");
+    await page.getByRole("heading", { name: `box-${size} paused` }).waitFor();
+    await page.getByRole("button", { name: `Resume box-${size}` }).press("Enter");
+    await page.getByRole("heading", { name: `box-${size} running` }).waitFor();
+
     await page.getByRole("button", { name: `Stop box-${size}` }).press("Enter");
     await page.getByRole("heading", { name: `box-${size} stopped` }).waitFor();
     expect(await page.getByRole("button", { name: "Run", exact: true }).isDisabled()).toBe(true);

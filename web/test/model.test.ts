@@ -87,7 +87,7 @@ describe("words", () => {
     expect(ago("2026-01-02T00:00:05Z", now)).toBe("just now"); // a server whose clock is ahead
     expect(ago("2026-01-01T23:59:20Z", now)).toBe("40 s ago");
     expect(ago("2026-01-01T22:00:00Z", now)).toBe("2 h ago");
-    expect([tone("running"), tone("stopping"), tone("error"), tone("stopped")]).toEqual([
+    expect([tone("running"), tone("stopping"), tone("error"), tone("paused")]).toEqual([
       "good",
       "busy",
       "bad",

@@ -51,6 +51,10 @@ class Client:
         """A stream to the agent is up at this moment."""
         return self._link.connected
 
+    def hold(self, held: bool) -> None:
+        """Whether the machine is held: its agent answers nothing, and is there all the same."""
+        self._link.hold(held)
+
     async def run(self) -> None:
         """Keep the client connected while somebody needs it, until `aclose`."""
         await self._link.run()

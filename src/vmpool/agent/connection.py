@@ -43,7 +43,7 @@ class Connection:
 
     generation: the lower of both sides'.  boot_id: drawn by the agent when it started, so that a restarted
     agent, which knows none of the executions, is told from a broken stream.  heard: something came
-    after HELLO.
+    after HELLO.  held: the agent is known to be silent, which is no fault.
     """
 
     def __init__(self, stream: ByteStream, decoder: Decoder, hello: Frame) -> None:
@@ -61,6 +61,7 @@ class Connection:
         self._socket = unix_socket(stream)
         self._lazy: asyncio.TimerHandle | None = None
         self.heard = False
+        self.held = False
         self._alive = True
 
     @classmethod
@@ -242,12 +243,15 @@ class Connection:
         while True:
             self._alive = False
             await anyio.sleep(_HEARTBEAT_SECONDS)
-            if self._alive:
+            if not self._is_missed():
                 continue
             self.send(encode(Message.PING, _HELLO_CHANNEL))
             await anyio.sleep(_HEARTBEAT_SECONDS)
-            if not self._alive:
+            if self._is_missed():
                 connection.cancel()
+
+    def _is_missed(self) -> bool:
+        return not self._alive and not self.held
 
 
 _ARRIVED = memoryview(bytearray(_RECEIVE_BYTES))

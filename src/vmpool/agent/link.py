@@ -88,6 +88,7 @@ class AgentLink:
         self._demand = anyio.Event()
         self._scope: anyio.CancelScope | None = None
         self._closed = False
+        self._held = False
         self._ended = anyio.Event()
         self.tasks: TaskGroup | None = None
         self.network = Network()
@@ -96,6 +97,12 @@ class AgentLink:
     def connected(self) -> bool:
         """A stream to the agent is up at this moment."""
         return self._connection is not None
+
+    def hold(self, held: bool) -> None:
+        """Whether the agent is known to be silent, which is no fault then."""
+        self._held = held
+        if self._connection is not None:
+            self._connection.held = held
 
     def close(self) -> None:
         """Begin to close: nothing new is taken, `run` ends."""
@@ -167,7 +174,7 @@ class AgentLink:
         """Use the connection until it breaks; whether it was of any use."""
         self._watch(LinkEvent.CONNECTED if self._boot_id is None else LinkEvent.RECONNECTED)
         self._resume(connection)
-        self._connection = connection
+        self._connection, connection.held = connection, self._held
         self.network.connected(connection)
         try:
             reason = await connection.serve(self._on_frame)

@@ -74,7 +74,7 @@ async def create_context(
     asked = body or CreateContext()
 
     async def act() -> Response:
-        vm = pool.vm_of(caller.id, vm_id)
+        vm = await pool.awake(caller.id, vm_id)
         made = await pool.contexts.create(vm, asked.language, asked.cwd, asked.env)
         return answers.send(_context(made), 201)
 
@@ -85,14 +85,14 @@ async def create_context(
 async def list_contexts(request: Request, caller: Caller, vm_id: VMReference) -> list[CodeContext]:
     """Newest first, dead ones included; 16 at most."""
     pool = Services.of(request).pool
-    return [_context(one) for one in await pool.contexts.list(pool.vm_of(caller.id, vm_id))]
+    return [_context(one) for one in await pool.contexts.list(await pool.awake(caller.id, vm_id))]
 
 
 @router.get("/{context_id}", operation_id="get_context", summary="One context")
 async def get_context(request: Request, caller: Caller, vm_id: VMReference, context_id: Id) -> CodeContext:
     """As it is now."""
     pool = Services.of(request).pool
-    return _context(await pool.contexts.get(pool.vm_of(caller.id, vm_id), context_id))
+    return _context(await pool.contexts.get(await pool.awake(caller.id, vm_id), context_id))
 
 
 @router.delete(
@@ -101,7 +101,7 @@ async def get_context(request: Request, caller: Caller, vm_id: VMReference, cont
 async def delete_context(request: Request, caller: Caller, vm_id: VMReference, context_id: Id) -> None:
     """With everything its cells have started."""
     pool = Services.of(request).pool
-    await pool.contexts.delete(pool.vm_of(caller.id, vm_id), context_id)
+    await pool.contexts.delete(await pool.awake(caller.id, vm_id), context_id)
 
 
 @router.post(
@@ -127,7 +127,7 @@ async def run_cell(
     services = Services.of(request)
     pool = services.pool
     timeout = services.defaults.timeout if body.timeout is None else body.timeout
-    cell = await pool.contexts.run(pool.vm_of(caller.id, vm_id), context_id, body.code, timeout)
+    cell = await pool.contexts.run(await pool.awake(caller.id, vm_id), context_id, body.code, timeout)
     if events.is_wanted(request):
         header = request.headers.get("authorization")
         return events.EventStream(
@@ -153,7 +153,7 @@ async def interrupt_context(
     """As Ctrl-C does: the cell that runs and what it has started; those in line stay, and so does what the
     context remembers. Without one that runs it changes nothing."""
     pool = Services.of(request).pool
-    return _context(await pool.contexts.interrupt(pool.vm_of(caller.id, vm_id), context_id))
+    return _context(await pool.contexts.interrupt(await pool.awake(caller.id, vm_id), context_id))
 
 
 @router.post(
@@ -167,7 +167,7 @@ async def restart_context(
 ) -> CodeContext:
     """A new kernel in place of the old one, dead or alive."""
     pool = Services.of(request).pool
-    return _context(await pool.contexts.restart(pool.vm_of(caller.id, vm_id), context_id))
+    return _context(await pool.contexts.restart(await pool.awake(caller.id, vm_id), context_id))
 
 
 async def _events(cell: Cell) -> AsyncGenerator[bytes, None]:

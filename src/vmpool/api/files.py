@@ -62,8 +62,8 @@ _READ: dict[int | str, dict[str, Any]] = {
 }
 
 
-def _files(request: Request, caller: Principal, vm_id: str) -> VMFiles:
-    return Services.of(request).pool.files_of(caller.id, vm_id)
+async def _files(request: Request, caller: Principal, vm_id: str) -> VMFiles:
+    return await Services.of(request).pool.files_of(caller.id, vm_id)
 
 
 @router.get(
@@ -84,7 +84,7 @@ async def read_file(
     ] = None,
 ) -> Response:
     """Byte by byte, however large it is.  A file that is cut while it is read ends the answer early."""
-    files = _files(request, caller, vm_id)
+    files = await _files(request, caller, vm_id)
     status = await files.stat(path, follow=True)
     if not status.is_file:
         raise FileRefused(shown(path), "not_a_file", "is no regular file")
@@ -135,7 +135,7 @@ async def write_file(
     ] = None,
 ) -> FileInfo:
     """Made if it is not there, and written in place.  An upload that broke off goes on with `offset`."""
-    files = _files(request, caller, vm_id)
+    files = await _files(request, caller, vm_id)
     condition = Condition(
         tag=None if if_match is None else if_match.strip('"'),
         absent=if_none_match is not None,
@@ -164,7 +164,7 @@ async def change_file(
     mtime_ns: TimeParameter = None,
 ) -> FileInfo:
     """`mode` of what a link leads to, `mtime_ns` of the link itself."""
-    files = _files(request, caller, vm_id)
+    files = await _files(request, caller, vm_id)
     return info(path, await files.change(path, mode=bits(mode), mtime_ns=mtime_ns))
 
 
@@ -179,7 +179,7 @@ async def remove_file(
     recursive: Annotated[bool, Query(description="A directory with all it holds.")] = False,
 ) -> None:
     """A link itself, never what it leads to."""
-    await _files(request, caller, vm_id).remove(path, tree=recursive)
+    await (await _files(request, caller, vm_id)).remove(path, tree=recursive)
 
 
 @router.get("/files/stat", operation_id="stat_file", summary="What is known of a file")
@@ -191,7 +191,7 @@ async def stat_file(
     follow: Annotated[bool, Query(description="Of what a link leads to, not of the link.")] = False,
 ) -> FileInfo:
     """Of a file, a directory or a link."""
-    return info(path, await _files(request, caller, vm_id).stat(path, follow=follow))
+    return info(path, await (await _files(request, caller, vm_id)).stat(path, follow=follow))
 
 
 @router.get(
@@ -214,7 +214,7 @@ async def list_files(
     ] = 0,
 ) -> list[FileInfo]:
     """A directory that changes between two pages may show an entry twice or not at all."""
-    found, following = await _files(request, caller, vm_id).page(path, cursor, limit)
+    found, following = await (await _files(request, caller, vm_id)).page(path, cursor, limit)
     if following is not None:
         url = request.url.replace(
             query=_with_cursor(request.scope["query_string"].decode("ascii"), following)
@@ -234,7 +234,7 @@ async def make_directory(
     existing: Annotated[bool, Query(description="One that is there is no error.")] = False,
 ) -> FileInfo:
     """With the permission bits 0755 unless it says."""
-    files = _files(request, caller, vm_id)
+    files = await _files(request, caller, vm_id)
     status = await files.make_directory(path, mode=bits(mode), parents=parents, existing=existing)
     return info(path, status)
 
@@ -251,7 +251,7 @@ async def move_file(
     ] = False,
 ) -> FileInfo:
     """Within one file system of the VM, at once."""
-    return info(to, await _files(request, caller, vm_id).move(path, to, replace=replace))
+    return info(to, await (await _files(request, caller, vm_id)).move(path, to, replace=replace))
 
 
 @router.get(
@@ -265,7 +265,7 @@ async def download_tree(
     request: Request, caller: Caller, vm_id: VMReference, path: DirectoryParameter
 ) -> Response:
     """Directories, files and links.  An answer that ends without the two empty blocks has been cut."""
-    pieces = await archive(_files(request, caller, vm_id), path)
+    pieces = await archive(await _files(request, caller, vm_id), path)
     return _Streamed(pieces, Response(None, 200, None, TAR))
 
 
@@ -286,7 +286,7 @@ async def upload_tree(
     Entries with an absolute name or `..`, links that lead out of the directory, devices, and what lies behind
     a link of the archive are left out, and listed in `refused`.
     """
-    files = _files(request, caller, vm_id)
+    files = await _files(request, caller, vm_id)
     _check_length(request, files)
     return unpacked(await unpack(files, path, _content_of(request), _room(files)))
 

@@ -72,6 +72,8 @@ NEEDED: Mapping[str, Scope] = MappingProxyType(
         "start_vm": Scope.MANAGE,
         "stop_vm": Scope.MANAGE,
         "restart_vm": Scope.MANAGE,
+        "pause_vm": Scope.MANAGE,
+        "resume_vm": Scope.MANAGE,
         "create_snapshot": Scope.MANAGE,
         "delete_snapshot": Scope.MANAGE,
         "restore_vm": Scope.MANAGE,

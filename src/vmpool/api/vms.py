@@ -176,6 +176,22 @@ async def stop_vm(request: Request, caller: Caller, vm_id: VMReference) -> VM:
     return answers.vm(await Services.of(request).pool.stop_vm(caller.id, vm_id))
 
 
+@router.post("/{vm_id}/pause", operation_id="pause_vm", summary="Hold a VM where it is")
+async def pause_vm(request: Request, caller: Caller, vm_id: VMReference) -> VM:
+    """With its memory: services and idle contexts are as they were when it goes on.  It computes nothing.
+
+    409 while an execution or a cell runs in it that has a time limit, which would go on.  What needs the VM
+    lets it go on by itself: code, files, ports, contexts.  A paused VM stays as it is.
+    """
+    return answers.vm(await Services.of(request).pool.pause_vm(caller.id, vm_id))
+
+
+@router.post("/{vm_id}/resume", operation_id="resume_vm", summary="Let a paused VM go on")
+async def resume_vm(request: Request, caller: Caller, vm_id: VMReference) -> VM:
+    """A running VM stays as it is."""
+    return answers.vm(await Services.of(request).pool.resume_vm(caller.id, vm_id))
+
+
 @router.post("/{vm_id}/restart", operation_id="restart_vm", summary="Stop a VM and start it")
 async def restart_vm(request: Request, caller: Caller, vm_id: VMReference) -> VM:
     """Ends what runs in it; its files stay."""

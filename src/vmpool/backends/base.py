@@ -13,6 +13,7 @@ condition      create               inspect           start / stop    destroy   
 never created  makes and starts it  None              BackendFailed   returns           AgentUnreachable
 being created  waits, then the one  CREATING          waits           waits, removes    AgentUnreachable
 running        returns it           RUNNING           no-op / stops   ends and removes  a stream
+paused         returns it           PAUSED            no-op / stops   ends and removes  a silent stream
 stopped        starts it            STOPPED           starts / no-op  removes           AgentUnreachable
 half made      finishes or remakes  CREATING or None  BackendFailed   removes the rest  AgentUnreachable
 made earlier   as for its state     as for its state  likewise        likewise          likewise
@@ -74,10 +75,14 @@ _NO_VM = 0
 
 
 class MachineState(StrEnum):
-    """What the backend sees.  A machine whose agent died is STOPPED: its files are still there."""
+    """What the backend sees.  A machine whose agent died is STOPPED: its files are still there.
+
+    PAUSED is one that runs and is held, by `SupportsPause` or by a snapshot whose server ended meanwhile.
+    """
 
     CREATING = "creating"
     RUNNING = "running"
+    PAUSED = "paused"
     STOPPED = "stopped"
 
 
@@ -136,8 +141,8 @@ class BackendInfo:
     much this host lets it do.  templates: those that can be created now.  enforcement: for "cpu",
     "memory", "disk", "processes" and "network", what holds the limit here ("cgroup v2", "tmpfs size",
     "RLIMIT_DATA per process", "nothing").  isolations: all that can be asked for here; at least its own.
-    capabilities: what of the optional it can do here: "snapshot", "spares", "resize", and "network:full":
-    VMs in isolation "container" may be on a network of its own.
+    capabilities: what of the optional it can do here: "snapshot", "spares", "resize", "pause", and
+    "network:full": VMs in isolation "container" may be on a network of its own.
     soft_limits: by isolation, which of "cpu", "memory", "disk" and "processes" are not hard here.
     """
 
@@ -251,6 +256,21 @@ class SupportsResize(Protocol):
         machine runs.  BackendFailed where the kernel refused (less memory than is in use): what was
         changed by then is undone by asking for the former limits.
         """
+
+
+@runtime_checkable
+class SupportsPause(Protocol):
+    """Can hold every process of a machine, with its memory, and let them go on.
+
+    A backend that can do this on this host says "pause" among its capabilities.  A held machine can be
+    stopped, destroyed, measured and kept as a snapshot, which leaves it held; its agent does not answer.
+    """
+
+    async def pause(self, key: MachineKey) -> None:
+        """Hold a running machine; one that is held stays so.  BackendFailed where it does not run."""
+
+    async def resume(self, key: MachineKey) -> None:
+        """Let it go on; one that is not held is right.  BackendFailed where it is not there."""
 
 
 @runtime_checkable

@@ -84,6 +84,7 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 
 _STYLES = {
     "running": "green",
+    "paused": "cyan",
     "stopped": "yellow",
     "error": "bold red",
     "yes": "green",

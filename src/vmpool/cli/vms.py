@@ -1,4 +1,4 @@
-"""Commands over VMs: create, list, start, stop, restart, limits, status, delete."""
+"""Commands over VMs: create, list, start, stop, restart, pause, resume, limits, status, delete."""
 
 from __future__ import annotations
 
@@ -33,6 +33,8 @@ def register(app: typer.Typer) -> None:
     app.command()(start)
     app.command()(stop)
     app.command()(restart)
+    app.command()(pause)
+    app.command()(resume)
     app.command()(limits)
     app.command()(status)
     app.command()(delete)
@@ -186,6 +188,26 @@ def stop(vm: VMArgument, as_json: JSONOption = False) -> None:
 
     with Client() as client, render.busy(f"stopping {vm} ..."):
         _changed(client.stop_vm(vm), as_json)
+
+
+def pause(vm: VMArgument, as_json: JSONOption = False) -> None:
+    """Hold a VM where it is, with its memory: it computes nothing until it goes on.
+
+    Services and idle contexts are kept. Refused while something runs in it that has a time limit. Whatever
+    needs the VM (vm execute, vm shell, files, ports) lets it go on by itself.
+    """
+    from vmpool.client import Client
+
+    with Client() as client, render.busy(f"pausing {vm} ..."):
+        _changed(client.pause_vm(vm), as_json)
+
+
+def resume(vm: VMArgument, as_json: JSONOption = False) -> None:
+    """Let a paused VM go on."""
+    from vmpool.client import Client
+
+    with Client() as client, render.busy(f"resuming {vm} ..."):
+        _changed(client.resume_vm(vm), as_json)
 
 
 def restart(vm: VMArgument, as_json: JSONOption = False) -> None:

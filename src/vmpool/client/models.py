@@ -70,7 +70,7 @@ class Problem(Answer):
 class VM(Answer):
     """One virtual machine, as it was when the server answered.
 
-    status: running, stopped or error, or one of creating, starting, stopping, restoring, deleting.
+    status: running, paused, stopped or error, or one of creating, starting, stopping, restoring, deleting.
     cpu_limit: cores.  memory_limit, disk_limit: MB.  ttl, idle_timeout: seconds.  warnings: one sentence
     for each limit that is not hard on this server.  forked_from: the VM it is a copy of.  error: why `status`
     is error.

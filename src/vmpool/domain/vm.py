@@ -17,6 +17,7 @@ class VMState(StrEnum):
 
     CREATING = "creating"  # the row exists, the machine may not yet
     RUNNING = "running"  # the agent answered
+    PAUSED = "paused"  # its processes are held where they were, with their memory
     STOPPING = "stopping"  # processes are being ended, files stay
     STOPPED = "stopped"  # no process, files kept
     STARTING = "starting"  # from stopped towards running
@@ -29,7 +30,10 @@ class VMState(StrEnum):
 ARROWS: Mapping[VMState, frozenset[VMState]] = MappingProxyType(
     {
         VMState.CREATING: frozenset({VMState.RUNNING, VMState.ERROR, VMState.DELETING}),
-        VMState.RUNNING: frozenset({VMState.STOPPING, VMState.RESTORING, VMState.DELETING, VMState.ERROR}),
+        VMState.RUNNING: frozenset(
+            {VMState.PAUSED, VMState.STOPPING, VMState.RESTORING, VMState.DELETING, VMState.ERROR}
+        ),
+        VMState.PAUSED: frozenset({VMState.RUNNING, VMState.STOPPING, VMState.DELETING, VMState.ERROR}),
         VMState.STOPPING: frozenset({VMState.STOPPED, VMState.ERROR, VMState.DELETING}),
         VMState.STOPPED: frozenset({VMState.STARTING, VMState.RESTORING, VMState.DELETING, VMState.ERROR}),
         VMState.STARTING: frozenset({VMState.RUNNING, VMState.ERROR, VMState.DELETING}),

@@ -71,6 +71,16 @@ class Connections:
             way.key = new
             self._clients[new], self._ways[new] = client, way
 
+    def hold(self, key: MachineKey) -> None:
+        """The machine is being held: that its agent is silent is no fault."""
+        if key in self._clients:
+            self._clients[key].hold(True)
+
+    def release(self, key: MachineKey) -> None:
+        """It goes on."""
+        if key in self._clients:
+            self._clients[key].hold(False)
+
     def has(self, key: MachineKey) -> bool:
         """Whether a client stands open."""
         return key in self._clients

@@ -24,8 +24,8 @@ from vmpool.pool.executions import KILL_WAIT, Executions
 from vmpool.pool.run import Run
 
 Reference = int | str
-FindVM = Callable[[int, Reference], VM]
-"""A user's VM by its id or name; raises VMNotFound."""
+FindVM = Callable[[int, Reference], Awaitable[VM]]
+"""A user's VM by its id or name, going on if it was paused; raises VMNotFound."""
 Read = Callable[[int, Reference, int], Awaitable[Execution]]
 """One execution of a user's VM, as it is known now; raises ExecutionNotFound."""
 
@@ -76,7 +76,7 @@ class Controls:
         grace: seconds between TERM and KILL; None: those of a stop.  Once asked for it is done, whoever stops
         waiting.  Raises AgentUnreachable where the agent does not do it.
         """
-        vm = self._find(user_id, reference)
+        vm = await self._find(user_id, reference)
         grace = self._context.settings.stop_grace if grace is None else grace
         try:
             run = await self._run(vm, execution_id)
@@ -92,12 +92,12 @@ class Controls:
         self, user_id: int, reference: Reference, execution_id: int, number: int, *, tree: bool = False
     ) -> None:
         """Signal its main process, or with `tree` everything it started too."""
-        process = await self._process(self._find(user_id, reference), execution_id)
+        process = await self._process(await self._find(user_id, reference), execution_id)
         await process.signal(number, tree=tree)
 
     async def resize(self, user_id: int, reference: Reference, execution_id: int, size: TerminalSize) -> None:
         """Tell its terminal how large it is shown; ExecutionEnded where it has none (any more)."""
-        vm = self._find(user_id, reference)
+        vm = await self._find(user_id, reference)
         await self._process(vm, execution_id)
         client = self._context.connections.get(key_of(vm))
         try:
@@ -129,7 +129,7 @@ class Controls:
         seconds; None: until all of it is written, or it ends.  Raises
         InvalidRequest for a gap, ExecutionEnded where nobody can read it.
         """
-        vm = self._find(user_id, reference)
+        vm = await self._find(user_id, reference)
         run = await self._run(vm, execution_id)
         process = await self._process(vm, execution_id)
         if run.writing is None:

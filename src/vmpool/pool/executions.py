@@ -129,6 +129,10 @@ class Executions:
         run = self.find(execution.vm_id, execution.id)
         return None if run is None else run.spool
 
+    def all_of(self, vm_id: int) -> list[Run]:
+        """Those in this VM, also the ones that have no row yet."""
+        return list(self._runs.get(vm_id, ()))
+
     def live(self, vm_id: int) -> list[Run]:
         """Those running in this VM, oldest first, as far as they have a row."""
         announced = [run for run in self._runs.get(vm_id, ()) if run.execution is not None]

@@ -26,6 +26,7 @@ from vmpool.errors import (
 from vmpool.pool.admission import admit
 from vmpool.pool.context import Context, key_of
 from vmpool.pool.executions import Executions
+from vmpool.pool.holding import let_go
 from vmpool.pool.networks import Networks
 from vmpool.pool.requests import VMRequest, machine_spec, settle
 from vmpool.pool.warm import Warmer
@@ -34,7 +35,7 @@ from vmpool.telemetry import Metrics, log_context
 
 logger = logging.getLogger(__name__)
 
-STOPPABLE = (VMState.RUNNING, VMState.ERROR)
+STOPPABLE = (VMState.RUNNING, VMState.PAUSED, VMState.ERROR)
 IN_PROGRESS = frozenset(
     {VMState.CREATING, VMState.STARTING, VMState.STOPPING, VMState.RESTORING, VMState.DELETING}
 )
@@ -194,6 +195,9 @@ class Lifecycle:
 
     async def _stop(self, vm: VM) -> VM:
         context = self._context
+        if vm.state is VMState.PAUSED:  # its programs are to hear of their end
+            async with self.failing(vm):
+                await let_go(context, vm)
         vm = await context.registry.move(vm, VMState.STOPPING, sources=STOPPABLE)
         async with self.failing(vm):
             await self.end_processes(vm, "stopped")

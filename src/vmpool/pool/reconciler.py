@@ -18,6 +18,7 @@ from vmpool.domain import VM, Execution, Snapshot, SnapshotState, VMState
 from vmpool.errors import BackendFailed, BackendUnreachable, InfrastructureFailure, VMPoolError
 from vmpool.pool.context import Context, key_of
 from vmpool.pool.executions import Executions
+from vmpool.pool.holding import hold, let_go
 from vmpool.pool.lifecycle import Lifecycle
 from vmpool.pool.repair import Repair, repair
 from vmpool.pool.requests import machine_spec
@@ -182,6 +183,10 @@ class Reconciler:
                 await context.registry.move(vm, VMState.ERROR, error="its machine and files are gone")
             case Repair.STOP_AGAIN:
                 await context.backend.stop(key)
+            case Repair.PAUSE_AGAIN:
+                await hold(context, vm)
+            case Repair.LET_GO:
+                await let_go(context, vm)
 
     async def _disconnect(self, vm: VM) -> None:
         """Nothing runs there any more: let what waits for it hear so, and be recorded."""
@@ -230,7 +235,8 @@ class Reconciler:
         """Those of one VM; false where its agent does not answer yet."""
         context = self._context
         vm = context.registry.get(vm_id)
-        if vm is not None and (context.locks.busy(vm_id) or vm.state in _UNDECIDED):
+        # One that is paused keeps what runs in it, and answers when it goes on.
+        if vm is not None and (context.locks.busy(vm_id) or vm.state in (*_UNDECIDED, VMState.PAUSED)):
             return False
         if vm is None:
             await context.store.executions.lose_running(vm_id, "the VM was deleted while it ran")

@@ -19,6 +19,8 @@ class Repair(Enum):
     MARK_STOPPED = auto()  # it runs no more, its files are there
     MARK_GONE = auto()  # nothing of it is there
     STOP_AGAIN = auto()  # it runs although it was stopped
+    PAUSE_AGAIN = auto()  # it goes on although it was paused
+    LET_GO = auto()  # it is held, by a snapshot whose server ended, although it runs
 
 
 _UNFINISHED = {
@@ -36,10 +38,14 @@ def repair(row: VMState, machine: Machine | None) -> Repair | None:
         return _UNFINISHED[row]
     state = None if machine is None else machine.state
     match row, state:
-        case ((VMState.RUNNING | VMState.STOPPED), None):
+        case ((VMState.RUNNING | VMState.PAUSED | VMState.STOPPED), None):
             return Repair.MARK_GONE
-        case VMState.RUNNING, MachineState.STOPPED:
+        case ((VMState.RUNNING | VMState.PAUSED), MachineState.STOPPED):
             return Repair.MARK_STOPPED
-        case VMState.STOPPED, MachineState.RUNNING:
+        case VMState.STOPPED, (MachineState.RUNNING | MachineState.PAUSED):
             return Repair.STOP_AGAIN
+        case VMState.PAUSED, MachineState.RUNNING:
+            return Repair.PAUSE_AGAIN
+        case VMState.RUNNING, MachineState.PAUSED:
+            return Repair.LET_GO
     return None  # agreed, being made by the backend itself, or in ERROR, which the owner resolves

@@ -32,7 +32,7 @@ class Snapshots:
         return backend
 
     async def take(self, vm: VM, name: str | None) -> Snapshot:
-        """Keep the files of a running or stopped VM.  name: unique among the VM's snapshots (Conflict)."""
+        """Keep the files of a running, paused or stopped VM.  name: unique among its snapshots (Conflict)."""
         backend = self.powers()
         if name is not None and not (1 <= len(name) <= MAX_NAME and name.isprintable()):
             raise InvalidRequest("name", f"must be 1 to {MAX_NAME} printable characters")
@@ -40,7 +40,7 @@ class Snapshots:
             raise InvalidRequest("name", f"'{name}' must not be all digits: it would read as an id")
         rows = self._context.store.snapshots
         async with self._lifecycle.verb(vm) as vm:
-            if vm.state not in (VMState.RUNNING, VMState.STOPPED):
+            if vm.state not in (VMState.RUNNING, VMState.PAUSED, VMState.STOPPED):
                 raise IllegalTransition(vm.id, vm.state.value, "the source of a snapshot")
             snapshot = await rows.begin(vm, name)
             try:

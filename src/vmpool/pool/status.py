@@ -87,9 +87,9 @@ class Status:
         self._looks: dict[MachineKey, tuple[float, float]] = {}
 
     async def of_vm(self, vm: VM) -> VMStatus:
-        """The VM's figures; empty ones for a VM that is not running."""
+        """The VM's figures; empty ones for a VM that neither runs nor is paused."""
         usage, percent = Usage(), None
-        if vm.state is VMState.RUNNING:
+        if vm.state in (VMState.RUNNING, VMState.PAUSED):
             usage, percent = await self._measure(key_of(vm))
         uptime = None
         if vm.state is VMState.RUNNING and vm.started_at is not None:

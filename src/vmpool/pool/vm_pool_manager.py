@@ -49,6 +49,7 @@ from vmpool.pool.logs import DEFAULT_TAIL, Logs
 from vmpool.pool.networks import Network, Networks
 from vmpool.pool.outputs import Outputs, StoredOutput
 from vmpool.pool.packages import Packages, not_installed
+from vmpool.pool.pausing import Pausing
 from vmpool.pool.ports import Ports
 from vmpool.pool.reconciler import Reconciler
 from vmpool.pool.registry import Registry
@@ -146,7 +147,7 @@ class VMPoolManager:
             stack.push_async_callback(packages.aclose)
             self._packages = packages
             self._executions = Executions(context, packages)
-            self.controls = Controls(context, self._executions, self._standing, self.get_execution)
+            self.controls = Controls(context, self._executions, self.awake, self.get_execution)
             self._warmer = Warmer(context, self._executions)
             self._warm_pool = WarmPool(context, self._warmer)
             self._networks = Networks(context, self._lookup, packages.registry)
@@ -162,6 +163,7 @@ class VMPoolManager:
             self.streams = Streams(context, self._executions, self.get_execution)
             self._files = Files(context)
             self.contexts = Contexts(context)
+            self._pausing = Pausing(context, self._executions, self.contexts, self._lifecycle)
             self._logs = Logs(context, self._executions)
             self._status = Status(context, self._executions, self._warm_pool)
             reconciler = Reconciler(
@@ -274,7 +276,7 @@ class VMPoolManager:
 
     async def start_vm(self, user_id: int, reference: Reference) -> VM:
         """Start a stopped (or errored) VM with its files; a running one is answered as it is."""
-        return await self._lifecycle.start(self._standing(user_id, reference))
+        return await self._lifecycle.start(await self.awake(user_id, reference))
 
     async def stop_vm(self, user_id: int, reference: Reference) -> VM:
         """End what runs, keep the files; a stopped VM is answered as it is."""
@@ -284,11 +286,23 @@ class VMPoolManager:
         """Stop and start; files stay."""
         return await self._lifecycle.restart(self._standing(user_id, reference))
 
+    async def pause_vm(self, user_id: int, reference: Reference) -> VM:
+        """Hold a running VM with its memory; see `Pausing.pause` for what it raises."""
+        return await self._pausing.pause(self._standing(user_id, reference))
+
+    async def resume_vm(self, user_id: int, reference: Reference) -> VM:
+        """Let a paused VM go on; see `Pausing.resume` for what it raises."""
+        return await self._pausing.resume(self._standing(user_id, reference))
+
+    async def awake(self, user_id: int, reference: Reference) -> VM:
+        """A VM that is about to be used, as the verbs of `contexts` want it: one that is paused goes on."""
+        return await self._pausing.awake(self._standing(user_id, reference))
+
     async def stop_vms_of(self, user_id: int) -> None:
         """Stop the user's running VMs, all at once, and keep their files.  What fails is in the log."""
         async with anyio.create_task_group() as tasks:
             for vm in self._context.registry.of_user(user_id):
-                if vm.state is VMState.RUNNING:
+                if vm.state in (VMState.RUNNING, VMState.PAUSED):
                     tasks.start_soon(self._stop_quietly, vm)
 
     async def change_limits(self, user_id: int, reference: Reference, asked: LimitsRequest) -> VM:
@@ -299,13 +313,13 @@ class VMPoolManager:
 
     async def execute(self, user_id: int, reference: Reference, request: ExecutionRequest) -> Execution:
         """Run code and answer with its settled row; see `Executions.execute` for what it raises."""
-        return await self._executions.execute(self._standing(user_id, reference), request)
+        return await self._executions.execute(await self.awake(user_id, reference), request)
 
     async def start_execution(
         self, user_id: int, reference: Reference, request: ExecutionRequest
     ) -> Execution:
         """Begin to run code and answer with its row once the agent has taken it; raises as `execute` does."""
-        return await self._executions.start(self._standing(user_id, reference), request)
+        return await self._executions.start(await self.awake(user_id, reference), request)
 
     def batch(
         self, user_id: int, request: ExecutionRequest, references: Sequence[Reference] | None = None
@@ -394,7 +408,7 @@ class VMPoolManager:
         """Put the VM's files back; it runs afterwards.  SnapshotNotFound, SnapshotMismatch."""
         vm = self._standing(user_id, reference)
         snapshot = await self._store.snapshots.get(user_id, vm.id, snapshot_id)
-        return await self._snapshots.restore(vm, snapshot)
+        return await self._snapshots.restore(await self._pausing.awake(vm), snapshot)
 
     async def delete_snapshot(self, user_id: int, reference: Reference, snapshot_id: int | str) -> None:
         """Remove a snapshot; the VM stays as it is."""
@@ -409,15 +423,9 @@ class VMPoolManager:
 
     # -- files
 
-    def files_of(self, user_id: int, reference: Reference) -> VMFiles:
+    async def files_of(self, user_id: int, reference: Reference) -> VMFiles:
         """The files of a VM; VMNotFound.  Everything asked of a VM that does not run is VMNotRunning."""
-        return VMFiles(self._files, self._standing(user_id, reference))
-
-    # -- contexts
-
-    def vm_of(self, user_id: int, reference: Reference) -> VM:
-        """A VM for the verbs of `contexts`, which take one; VMNotFound."""
-        return self._standing(user_id, reference)
+        return VMFiles(self._files, await self.awake(user_id, reference))
 
     # -- the network
 
@@ -442,7 +450,7 @@ class VMPoolManager:
 
     async def connect(self, user_id: int, reference: Reference, port: int) -> NetworkStream:
         """A connection to what listens at a port in the VM; see `Ports.connect` for what it raises."""
-        return await self._ports.connect(self._standing(user_id, reference), port)
+        return await self._ports.connect(await self.awake(user_id, reference), port)
 
     async def share(self, user_id: int, reference: Reference, port: int, seconds: int) -> Link:
         """A link to a port of the VM, which works for so long whether or not anything listens yet."""
@@ -462,7 +470,7 @@ class VMPoolManager:
         if found is None:
             raise ShareInvalid
         vm, port = found
-        return await self._ports.connect(self._standing(vm.user_id, vm.id), port)
+        return await self._ports.connect(await self.awake(vm.user_id, vm.id), port)
 
     # -- secrets
 

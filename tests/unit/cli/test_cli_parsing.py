@@ -18,7 +18,7 @@ from vmpool.domain import LANGUAGES, language_named
 
 EIGHT = ("create", "list", "start", "stop", "execute", "status", "delete", "batch")
 FURTHER = (
-    *("audit", "doctor", "serve", "logs", "output", "restart", "limits"),
+    *("audit", "doctor", "serve", "logs", "output", "restart", "pause", "resume", "limits"),
     *(
         "snapshot",
         "snapshots",

@@ -276,12 +276,17 @@ async def test_limits_hold_and_an_out_of_memory_kill_is_counted(backend: DockerB
     assert usage.cpu_seconds > 0
 
 
-async def test_a_vm_frozen_by_a_server_that_ended_is_thawed(make_backend: MakeBackend, pool_id: str) -> None:
+async def test_a_vm_frozen_by_a_server_that_ended_is_seen_and_let_go(
+    make_backend: MakeBackend, pool_id: str
+) -> None:
     async with make_backend() as first:
         await first.create(KEY, SPEC)
     async with connected() as client:
         await client.containers.container(container_name(pool_id, KEY)).pause()
     async with make_backend() as second, open_client(lambda: second.dial(KEY)) as agent:
+        seen = await second.inspect(KEY)
+        assert seen is not None and seen.state is MachineState.PAUSED
+        await second.resume(KEY)
         with anyio.fail_after(30):
             await agent.ping()
 

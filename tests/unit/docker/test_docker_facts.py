@@ -107,7 +107,7 @@ def test_processors(said: str, meant: str) -> None:
         ("created", MachineState.CREATING),
         ("running", MachineState.RUNNING),
         ("Running", MachineState.RUNNING),
-        ("paused", MachineState.RUNNING),
+        ("paused", MachineState.PAUSED),
         ("exited", MachineState.STOPPED),
         ("dead", MachineState.STOPPED),
         ("stopped", MachineState.STOPPED),

@@ -194,7 +194,7 @@ async def test_what_cannot_be_had(world: World) -> None:
         with pytest.raises(ContextNotFound):
             await pool.contexts.get(other, context)
         with pytest.raises(VMNotFound):
-            pool.vm_of(world.bob, vm.id)
+            await pool.awake(world.bob, vm.id)
 
 
 async def test_they_end_with_their_vm(world: World) -> None:

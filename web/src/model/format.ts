@@ -40,6 +40,7 @@ export function tone(state: VMState): Tone {
       return "good";
     case "error":
       return "bad";
+    case "paused":
     case "stopped":
     case "deleted":
       return "quiet";

@@ -13,7 +13,7 @@ export function Actions({ vm, failed }: Props) {
   const [busy, setBusy] = useState(false);
   const [asking, setAsking] = useState(false);
 
-  async function act(verb: "start" | "stop"): Promise<void> {
+  async function act(verb: "start" | "stop" | "pause" | "resume"): Promise<void> {
     setBusy(true);
     failed(null);
     try {
@@ -34,11 +34,21 @@ export function Actions({ vm, failed }: Props) {
         </button>
       ) : (
         <button
-          disabled={busy || vm.status !== "running"}
+          disabled={busy || !(vm.status === "running" || vm.status === "paused")}
           aria-label={`Stop ${vm.name}`}
           onClick={() => void act("stop")}
         >
           Stop
+        </button>
+      )}
+      {vm.status === "running" && (
+        <button disabled={busy} aria-label={`Pause ${vm.name}`} onClick={() => void act("pause")}>
+          Pause
+        </button>
+      )}
+      {vm.status === "paused" && (
+        <button disabled={busy} aria-label={`Resume ${vm.name}`} onClick={() => void act("resume")}>
+          Resume
         </button>
       )}
       <button

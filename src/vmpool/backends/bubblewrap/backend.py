@@ -27,7 +27,7 @@ from vmpool.backends.base import (
     StoredSnapshot,
     Usage,
 )
-from vmpool.backends.bubblewrap import launching, recovery, resizing, snapshots, spares
+from vmpool.backends.bubblewrap import launching, pausing, recovery, resizing, snapshots, spares
 from vmpool.backends.bubblewrap.host import Grade, Host
 from vmpool.backends.bubblewrap.layout import Layout
 from vmpool.backends.bubblewrap.machines import ISOLATION, Machines
@@ -146,6 +146,7 @@ class BubblewrapBackend(Backend):
             capabilities=(
                 *(() if host.in_memory else ("snapshot",)),
                 "resize",
+                "pause",
                 *(("spares",) if spares.possible(machines) else ()),
             ),
         )
@@ -178,7 +179,7 @@ class BubblewrapBackend(Backend):
     def _create(self, key: MachineKey, spec: MachineSpec) -> Machine:
         machines = self._machines
         found = machines.inspect(key)
-        if found is not None and found.state is MachineState.RUNNING:
+        if found is not None and found.state in (MachineState.RUNNING, MachineState.PAUSED):
             machines.layout.vm(key).made.touch()
             return found
         if found is not None and found.state is MachineState.STOPPED:
@@ -213,7 +214,7 @@ class BubblewrapBackend(Backend):
             machine = await self._run(self._machines.inspect, key)
             if machine is None or machine.state is MachineState.CREATING:
                 raise BackendFailed(f"machine {key} was never made; create it")
-            if machine.state is not MachineState.RUNNING:
+            if machine.state is MachineState.STOPPED:
                 await self._run(self._machines.start, key, launches=True)
             return await self._present(key)
 
@@ -260,6 +261,16 @@ class BubblewrapBackend(Backend):
         async with self._alone(key):
             await self._run(resizing.resize, self._machines, key, spec)
             return await self._present(key)
+
+    async def pause(self, key: MachineKey) -> None:
+        """See `SupportsPause`; by the freezer of the control groups, or where there are none by SIGSTOP."""
+        async with self._alone(key):
+            await self._run(pausing.pause, self._machines, key)
+
+    async def resume(self, key: MachineKey) -> None:
+        """See `SupportsPause`."""
+        async with self._alone(key):
+            await self._run(pausing.resume, self._machines, key)
 
     def can_claim(self, made: MachineSpec, asked: MachineSpec) -> bool:
         """See `SupportsSpares`; the disk of a spare has the size it was made with."""

@@ -45,6 +45,11 @@ class VMPaths:
         return self.home / "made"
 
     @property
+    def paused(self) -> Path:
+        """There while the VM's processes are to be held."""
+        return self.home / "paused"
+
+    @property
     def lock(self) -> Path:
         return self.home / "lock"
 

@@ -86,7 +86,7 @@ class Machines:
             return None
         record = read_record(paths.record)
         if record is not None and self.first_process(paths) is not None:
-            state = MachineState.RUNNING
+            state = MachineState.PAUSED if paths.paused.exists() else MachineState.RUNNING
         elif record is not None and paths.made.exists():
             state = MachineState.STOPPED
         else:
@@ -207,6 +207,7 @@ class Machines:
         if record is None or not paths.made.exists():
             raise BackendFailed(f"machine {key} was never made; create it")
         self._after_a_crash(paths, record)
+        paths.paused.unlink(missing_ok=True)
         now = replace(
             record, tree=self.base_tree.name, ids=self.ranges.take(key), name=_group_of(record, key)
         )
@@ -283,6 +284,7 @@ class Machines:
             self.cgroups.thaw(group)
             if process is not None and not processes.end(process):
                 raise BackendFailed(f"machine {key} does not end")
+            paths.paused.unlink(missing_ok=True)
             self.cgroups.remove(group)
             disks.wait_until_released(paths.image)
             if keep:

@@ -34,26 +34,37 @@ def still(layout: Layout, cgroups: CgroupTree, boot: str, key: MachineKey) -> It
         return
     (paths.home / HELD).touch()
     try:
-        group = _group(paths, key)
-        held = cgroups.freeze(group) if _freezes(cgroups, group) else processes.stop_all(process)
-        if not held:
-            raise BackendFailed(f"the processes of machine {key} cannot be held for a consistent copy")
+        hold(paths, cgroups, key, process)
         write_out(Path(f"/proc/{process.pid}/root"))
         yield
     finally:
         let_go(layout, cgroups, boot, key)
 
 
+def hold(paths: VMPaths, cgroups: CgroupTree, key: MachineKey, process: ProcessId) -> None:
+    """Hold every process, by its control group or each by a signal; BackendFailed where that cannot be."""
+    group = _group(paths, key)
+    held = cgroups.freeze(group) if _freezes(cgroups, group) else processes.stop_all(process)
+    if not held:
+        raise BackendFailed(f"the processes of machine {key} cannot be held")
+
+
 def let_go(layout: Layout, cgroups: CgroupTree, boot: str, key: MachineKey) -> None:
-    """Undo the holding of `still`, also one that a killed process left."""
+    """Undo the holding of `still`, also one that a killed process left.  A VM that is paused stays so."""
     paths = layout.vm(key)
     if not (paths.home / HELD).exists():
         return
-    group, process = _group(paths, key), _first(paths, boot)
-    cgroups.thaw(group)
+    if not paths.paused.exists():
+        release(paths, cgroups, boot, key)
+    (paths.home / HELD).unlink(missing_ok=True)
+
+
+def release(paths: VMPaths, cgroups: CgroupTree, boot: str, key: MachineKey) -> None:
+    """Let every process go on, held or not."""
+    process = _first(paths, boot)
+    cgroups.thaw(_group(paths, key))
     if process is not None:  # whoever held it may have had no control groups
         processes.continue_all(process)
-    (paths.home / HELD).unlink(missing_ok=True)
 
 
 def write_out(directory: Path) -> None:

@@ -22,7 +22,7 @@ from vmpool.backends.base import (
     StoredSnapshot,
     Usage,
 )
-from vmpool.backends.docker import snapshots, spares
+from vmpool.backends.docker import pausing, snapshots, spares
 from vmpool.backends.docker.agent_volume import agent_binary, drop_agent_volumes
 from vmpool.backends.docker.claims import Claims, can_claim
 from vmpool.backends.docker.containers import Containers, remove
@@ -173,9 +173,11 @@ class DockerBackend(Backend):
                 if facts is None or self._containers.machine(key, facts).state is (MachineState.CREATING):
                     raise BackendFailed(f"{key} is not there to be stopped; recreate the VM")
                 self._claims.standing.pop(key, None)
+                container = self._containers.at(key)
+                facts = await pausing.let_go(container, facts)
                 init = init_of(facts)
                 if init is not None:
-                    await end(self._containers.at(key), init, self._containers.isolation(facts))
+                    await end(container, init, self._containers.isolation(facts))
                 await self._disks.write_out(facts)
 
     async def destroy(self, key: MachineKey) -> None:
@@ -188,11 +190,11 @@ class DockerBackend(Backend):
                     return
                 with anyio.CancelScope(shield=True, deadline=anyio.current_time() + ENGINE_SECONDS):
                     self._claims.standing.pop(key, None)
+                    container = self._containers.at(key)
+                    facts = await pausing.let_go(container, facts)
                     init = init_of(facts)
                     if init is not None:
-                        await end_and_forget(
-                            self._containers.at(key), init, self._containers.isolation(facts)
-                        )
+                        await end_and_forget(container, init, self._containers.isolation(facts))
                     await self._disks.take_away(facts)
                     await remove(self._client, facts["Id"])
                     self._claims.settled(key)
@@ -242,9 +244,8 @@ class DockerBackend(Backend):
                 if storage_of(labels_of(facts)) is Storage.MEMORY:
                     raise Unsupported("snapshot", self.name, "the VM's files are in memory")
                 await self._disks.put_back(facts)
-                with self._containers.frozen(key):
-                    limit = limit_of(labels_of(facts))
-                    return await snapshots.keep(self._client, self._containers.at(key), name, limit)
+                limit = limit_of(labels_of(facts))
+                return await snapshots.keep(self._client, self._containers.at(key), name, limit)
 
     async def delete_snapshot(self, reference: str) -> None:
         """Its name goes; its layers stay for as long as a VM or another snapshot stands on them."""
@@ -266,6 +267,23 @@ class DockerBackend(Backend):
                     raise BackendFailed(f"{key} is not there to be changed")
                 await change(self._client, self._disks, facts, spec.limits, self._containers.isolation(facts))
                 return self._containers.machine(key, facts)
+
+    async def pause(self, key: MachineKey) -> None:
+        """See `SupportsPause`."""
+        async with self._holding(key):
+            with docker_errors(f"pause {key}"):
+                if await self._containers.facts(key) is None:
+                    raise BackendFailed(f"{key} is not there to be paused")
+                await pausing.pause(self._containers.at(key))
+
+    async def resume(self, key: MachineKey) -> None:
+        """See `SupportsPause`."""
+        async with self._holding(key):
+            with docker_errors(f"resume {key}"):
+                facts = await self._containers.facts(key)
+                if facts is None:
+                    raise BackendFailed(f"{key} is not there to be resumed")
+                await pausing.let_go(self._containers.at(key), facts)
 
     def can_claim(self, made: MachineSpec, asked: MachineSpec) -> bool:
         """Where template, network and disk are the same: the engine and the kernel change the rest."""

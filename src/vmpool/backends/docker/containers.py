@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import builtins
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import anyio
@@ -14,7 +12,7 @@ from aiodocker.containers import DockerContainer
 from aiodocker.exceptions import DockerError
 
 from vmpool.backends.base import Machine, MachineKey, MachineSpec
-from vmpool.backends.docker import snapshots, spares
+from vmpool.backends.docker import spares
 from vmpool.backends.docker.claims import Claim, Claims
 from vmpool.backends.docker.engine import Engine
 from vmpool.backends.docker.errors import is_conflict, is_missing
@@ -31,7 +29,6 @@ class Containers:
 
     def __init__(self, client: Docker, pool_id: str, engine: Engine, claims: Claims) -> None:
         self._client, self._pool_id, self._engine, self._claims = client, pool_id, engine, claims
-        self._frozen: set[MachineKey] = set()
 
     def at(self, key: MachineKey) -> DockerContainer:
         """By name, or by id where the name is still another's."""
@@ -42,10 +39,7 @@ class Containers:
     async def facts(self, key: MachineKey, **options: bool) -> dict[str, Any] | None:
         """The engine's full answer about the key's container, None if there is none."""
         try:
-            container = self.at(key)
-            facts = await container.show(**options)
-            if key not in self._frozen:
-                facts = await snapshots.thawed(container, facts)
+            facts = await self.at(key).show(**options)
             return facts if self._claims.owner(facts["Id"]) in (None, key) else None
         except DockerError as error:
             if is_missing(error):
@@ -66,15 +60,6 @@ class Containers:
     def isolation(self, facts: dict[str, Any]) -> str:
         """By what the container is kept apart."""
         return self._engine.running(labels_of(facts)).isolation
-
-    @contextmanager
-    def frozen(self, key: MachineKey) -> Iterator[None]:
-        """For the block nobody thaws the container."""
-        self._frozen.add(key)
-        try:
-            yield
-        finally:
-            self._frozen.discard(key)
 
     async def record(self, container_id: str, key: MachineKey, spec: MachineSpec) -> None:
         """Have the engine's records, last the name, say that the container is the key's and to this spec."""

@@ -23,7 +23,7 @@ def description(engine: Engine, templates: tuple[str, ...]) -> BackendInfo:
         enforcement=engine.enforcement(),
         capabilities=(
             *(() if engine.storage is Storage.MEMORY else ("snapshot",)),
-            *(() if engine.podman else ("resize",)),
+            *(() if engine.podman else ("resize", "pause")),
             *(("spares",) if can_have_spares(engine) else ()),
             *(("network:full",) if engine.bridge else ()),
         ),

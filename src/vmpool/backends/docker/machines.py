@@ -13,7 +13,7 @@ from vmpool.backends.docker.spec import key_of_name
 _STATES = {
     "created": MachineState.CREATING,
     "running": MachineState.RUNNING,
-    "paused": MachineState.RUNNING,  # a snapshot is being taken
+    "paused": MachineState.PAUSED,
     "restarting": MachineState.RUNNING,
 }
 
@@ -51,7 +51,7 @@ def machine_from_listing(entry: Mapping[str, Any], pool_id: str, engine: Engine)
 def init_of(facts: Mapping[str, Any]) -> Init | None:
     """The container's first process, None if it does not run."""
     state = facts["State"]
-    if state_of(state["Status"]) is not MachineState.RUNNING or not state.get("Pid"):
+    if state_of(state["Status"]) not in (MachineState.RUNNING, MachineState.PAUSED) or not state.get("Pid"):
         return None
     return Init(int(state["Pid"]), facts["Id"])
 

@@ -16,6 +16,7 @@ from vmpool.backends.docker.containers import Containers, create_or_find, remove
 from vmpool.backends.docker.dial import wait_for_agent
 from vmpool.backends.docker.disk_images import DiskImages
 from vmpool.backends.docker.engine import Engine
+from vmpool.backends.docker.pausing import is_paused
 from vmpool.backends.docker.route import route_every_address
 from vmpool.backends.docker.sources import Source, Sources
 from vmpool.backends.docker.spec import Placement, container_config, container_name
@@ -61,7 +62,11 @@ class Making:
             with anyio.CancelScope(shield=True):
                 container, made = await create_or_find(self._client, name, config)
             await anyio.lowlevel.checkpoint()
-            await self._disks.put(await container.show(), spec.limits.disk)
+            facts = await container.show()
+            if is_paused(facts):
+                self._claims.stands(key, facts, spec)
+                return self._containers.machine(key, facts)
+            await self._disks.put(facts, spec.limits.disk)
             if made and not source.ours and engine.storage is not Storage.MEMORY:
                 await container.put_archive("/", home_archive())
             await container.start()
@@ -82,6 +87,8 @@ class Making:
         facts = await self._containers.facts(key)
         if facts is None or self._containers.machine(key, facts).state is MachineState.CREATING:
             raise BackendFailed(f"{key} is not there to be started; recreate the VM")
+        if is_paused(facts):
+            return self._containers.machine(key, facts)
         container = self._containers.at(key)
         await self._disks.put_back(facts)
         await container.start()

@@ -52,14 +52,15 @@ async def keep(client: Docker, container: DockerContainer, name: str, limit: int
 async def _frozen(container: DockerContainer) -> AsyncIterator[bool]:
     """No process goes on meanwhile, where there is one and it can be frozen; whether that is so.
 
-    A server that ends here leaves it frozen: whoever asks for the container next thaws it (`thawed`).
+    A container that is paused already stays so, and is kept as it is.  A server that ends here leaves it
+    frozen: the next one lets it go.
     """
     try:
         await container.pause()
     except DockerError as error:
         if is_missing(error):
             raise
-        yield False  # it does not run, or (Podman without root) cannot be frozen by us
+        yield False  # it does not run, is paused, or (Podman without root) cannot be frozen by us
         return
     try:
         yield True
@@ -72,18 +73,6 @@ async def _check_size(container: DockerContainer, limit: int | None) -> None:
         size = layer_size(await container.show(size=True))
         if size is not None and size > limit:
             raise SnapshotTooLarge(size, limit)
-
-
-async def thawed(container: DockerContainer, facts: dict[str, Any]) -> dict[str, Any]:
-    """The engine's answer about a container that no snapshot is being taken of, which so is not frozen."""
-    if not facts["State"].get("Paused"):
-        return facts
-    try:
-        await container.unpause()
-    except DockerError as error:
-        if not is_conflict(error):
-            raise
-    return await container.show()
 
 
 async def delete(client: Docker, name: str) -> None:

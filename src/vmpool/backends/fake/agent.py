@@ -56,6 +56,22 @@ class FakeAgent:
         self._began = anyio.current_time()
         self._next_pid = 2
         self._sessions: set[_Session] = set()
+        self._held: anyio.Event | None = None
+
+    def hold(self) -> None:
+        """Answer nothing until it is let go."""
+        self._held = self._held or anyio.Event()
+
+    def let_go(self) -> None:
+        """Answer again, first what was asked meanwhile."""
+        held, self._held = self._held, None
+        if held is not None:
+            held.set()
+
+    async def going(self) -> None:
+        """While it is not held."""
+        while self._held is not None:
+            await self._held.wait()
 
     def accept(self, stream: MemoryStream) -> None:
         """Serve one connection until it ends."""
@@ -170,6 +186,7 @@ class _Session:
             try:
                 while True:
                     for frame in decoder.feed(await self.stream.receive()):
+                        await self._agent.going()
                         self._handle(frame)
             except (*STREAM_ERRORS, ProtocolError):
                 tasks.cancel_scope.cancel()

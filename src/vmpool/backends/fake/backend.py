@@ -42,7 +42,7 @@ VERBS = frozenset(
     {
         "describe", "create", "inspect", "list", "start", "stop", "destroy", "dial", "usage",
         "snapshot", "delete_snapshot", "list_snapshots",
-        "claim", "settle", "outdated_spares", "resize",
+        "claim", "settle", "outdated_spares", "resize", "pause", "resume",
     }
 )  # fmt: skip
 """What a fault can stand before."""
@@ -52,7 +52,7 @@ LIMITS = ("cpu", "memory", "disk", "processes")
 
 
 class FakeBackend(Backend):
-    """Implements Backend, SupportsSnapshot, SupportsSpares and SupportsResize.
+    """Implements Backend, SupportsSnapshot, SupportsSpares, SupportsResize and SupportsPause.
 
     host: the world it manages; without one, a fresh one that ends with this backend.  Keyword faults are
     named after the verb they stand before, and `faults` may be changed while it runs.
@@ -91,7 +91,7 @@ class FakeBackend(Backend):
                 grade="fake",
                 templates=tuple(LANGUAGES),
                 enforcement=dict.fromkeys((*LIMITS, "network"), "nothing"),
-                capabilities=("snapshot", "spares", "resize"),
+                capabilities=("snapshot", "spares", "resize", "pause"),
             )
 
         return await self._do("describe", act)
@@ -269,6 +269,27 @@ class FakeBackend(Backend):
                 return machine.seen()
 
         return await self._do("resize", act)
+
+    async def pause(self, key: MachineKey) -> None:
+        async def act() -> None:
+            async with self.host.lock(key):
+                machine = self._whole(key)
+                if machine.agent is None:
+                    raise BackendFailed(f"machine {key} does not run")
+                machine.paused = True
+                machine.agent.hold()
+
+        await self._do("pause", act)
+
+    async def resume(self, key: MachineKey) -> None:
+        async def act() -> None:
+            async with self.host.lock(key):
+                machine = self._whole(key)
+                machine.paused = False
+                if machine.agent is not None:
+                    machine.agent.let_go()
+
+        await self._do("resume", act)
 
     async def _do(self, verb: str, act: Callable[[], Awaitable[T]]) -> T:
         self._reach()

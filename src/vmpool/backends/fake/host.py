@@ -29,6 +29,7 @@ class FakeMachine:
     container_id: str = field(default_factory=lambda: f"fake-{secrets.token_hex(6)}")
     agent: FakeAgent | None = None
     half: bool = False
+    paused: bool = False
     agent_generation: int = GENERATION
     _scope: anyio.CancelScope | None = None
     _down: anyio.Event = field(default_factory=anyio.Event)
@@ -38,7 +39,8 @@ class FakeMachine:
         if self.half:
             state = MachineState.CREATING
         else:
-            state = MachineState.STOPPED if self.agent is None else MachineState.RUNNING
+            running = MachineState.PAUSED if self.paused else MachineState.RUNNING
+            state = MachineState.STOPPED if self.agent is None else running
         return Machine(
             self.key, state, self.container_id, ISOLATION, warnings=("nothing isolates a fake machine",)
         )
@@ -62,7 +64,7 @@ class FakeMachine:
         finally:
             if self.agent is not None:
                 self.agent.cut()
-            self.agent = None
+            self.agent, self.paused = None, False
             self._down.set()
 
     async def halt(self) -> None:

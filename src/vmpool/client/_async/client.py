@@ -148,6 +148,17 @@ class AsyncClient:
         """End a VM's processes and keep its files."""
         return await self._machine(Call("POST", vm_path(vm, "stop")))
 
+    async def pause_vm(self, vm: int | str) -> AsyncVMHandle:
+        """Hold a VM where it is, with its memory; what needs it lets it go on by itself.
+
+        Conflict while something runs in it that has a time limit.
+        """
+        return await self._machine(Call("POST", vm_path(vm, "pause")))
+
+    async def resume_vm(self, vm: int | str) -> AsyncVMHandle:
+        """Let a paused VM go on."""
+        return await self._machine(Call("POST", vm_path(vm, "resume")))
+
     async def restart_vm(self, vm: int | str) -> AsyncVMHandle:
         """Stop a VM and start it."""
         return await self._machine(Call("POST", vm_path(vm, "restart")))

@@ -113,6 +113,14 @@ class AsyncVMHandle(VM):
         """End its processes and keep its files."""
         return await self._client.stop_vm(self.id)
 
+    async def pause(self) -> AsyncVMHandle:
+        """Hold it where it is, with its memory."""
+        return await self._client.pause_vm(self.id)
+
+    async def resume(self) -> AsyncVMHandle:
+        """Let it go on."""
+        return await self._client.resume_vm(self.id)
+
     async def restart(self) -> AsyncVMHandle:
         """Stop it and start it."""
         return await self._client.restart_vm(self.id)

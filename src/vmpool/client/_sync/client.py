@@ -146,6 +146,17 @@ class Client:
         """End a VM's processes and keep its files."""
         return self._machine(Call("POST", vm_path(vm, "stop")))
 
+    def pause_vm(self, vm: int | str) -> VMHandle:
+        """Hold a VM where it is, with its memory; what needs it lets it go on by itself.
+
+        Conflict while something runs in it that has a time limit.
+        """
+        return self._machine(Call("POST", vm_path(vm, "pause")))
+
+    def resume_vm(self, vm: int | str) -> VMHandle:
+        """Let a paused VM go on."""
+        return self._machine(Call("POST", vm_path(vm, "resume")))
+
     def restart_vm(self, vm: int | str) -> VMHandle:
         """Stop a VM and start it."""
         return self._machine(Call("POST", vm_path(vm, "restart")))

@@ -111,6 +111,14 @@ class VMHandle(VM):
         """End its processes and keep its files."""
         return self._client.stop_vm(self.id)
 
+    def pause(self) -> VMHandle:
+        """Hold it where it is, with its memory."""
+        return self._client.pause_vm(self.id)
+
+    def resume(self) -> VMHandle:
+        """Let it go on."""
+        return self._client.resume_vm(self.id)
+
     def restart(self) -> VMHandle:
         """Stop it and start it."""
         return self._client.restart_vm(self.id)

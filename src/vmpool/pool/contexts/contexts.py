@@ -247,7 +247,7 @@ class Contexts:
         vm = self._context.registry.get(vm_id)
         if vm is None:
             return "its VM was deleted"
-        return None if vm.state is VMState.RUNNING else _was(vm)
+        return None if vm.state in (VMState.RUNNING, VMState.PAUSED) else _was(vm)
 
     async def _end(self, live: LiveContext | None, reason: str) -> None:
         if live is not None:
