@@ -10,13 +10,15 @@ import { Logs } from "./logs";
 import { State, Trouble } from "./parts";
 import { Ports } from "./ports";
 import { Snapshots } from "./snapshots";
+import { TerminalPage } from "./terminal";
 
 /** What the last part of a VM's address may be. */
-export const PARTS = ["run", "figures", "logs", "files", "snapshots", "ports"] as const;
+export const PARTS = ["run", "terminal", "figures", "logs", "files", "snapshots", "ports"] as const;
 export type Part = (typeof PARTS)[number];
 
 const TITLES: Record<Part, string> = {
   run: "Run code",
+  terminal: "Terminal",
   figures: "Figures",
   logs: "Logs",
   files: "Files",
@@ -73,6 +75,8 @@ function Shown({ vm, part, manages, executes, snapshotsChanged }: Props) {
   switch (part) {
     case "run":
       return executes ? <Execute vm={vm} /> : <p class="note">Your key may look, but not run code.</p>;
+    case "terminal":
+      return executes ? <TerminalPage vm={vm} /> : <p class="note">Your key may look, but not run a shell.</p>;
     case "figures":
       return <Figures vm={vm} />;
     case "logs":
