@@ -58,6 +58,7 @@ exits non-zero, times out or is killed is a *result*, never one of these.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import ClassVar, Literal
 
 Dispatch = Literal["never_dispatched", "outcome_unknown"]
@@ -245,6 +246,12 @@ class TemplateNotFound(NotFound):
 
     code: ClassVar[str] = "template_not_found"
     noun: ClassVar[str] = "template"
+
+    def __init__(self, name: str, present: Collection[str] = ()) -> None:
+        """present: what there is, where the caller can choose from it."""
+        super().__init__(name)
+        if present:
+            self.message += f"; there is {', '.join(sorted(present))}"
 
 
 class KeyNotFound(NotFound):

@@ -188,7 +188,7 @@ def settle(
     language = language_named(asked.language)
     template = asked.template or language.name
     if template not in info.templates:
-        raise TemplateNotFound(template)
+        raise TemplateNotFound(template, info.templates)
     isolation = chosen_isolation(asked.isolation, info, settings)
     if asked.network == NetworkMode.FULL:
         check_full_network(info, isolation)

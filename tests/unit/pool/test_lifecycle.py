@@ -102,8 +102,9 @@ async def test_a_wrong_field_is_named_and_nothing_is_made(
 
 
 async def test_what_the_backend_lacks_is_refused(world: World, pool: VMPoolManager) -> None:
-    with pytest.raises(TemplateNotFound):
+    with pytest.raises(TemplateNotFound) as refusal:
         await pool.create_vm(world.ada, vm_request(template="fortran"))
+    assert refusal.value.message.startswith("no template 'fortran'; there is bash, c, cpp,")
     with pytest.raises(Unsupported):
         await pool.create_vm(world.ada, vm_request(network="full"))
 
