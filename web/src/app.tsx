@@ -3,7 +3,10 @@ import { useEffect, useState } from "preact/hooks";
 import { Refused, ask } from "./api/client";
 import type { Session } from "./api/types";
 import { Pool } from "./model/pool";
+import { Administration } from "./views/administration";
+import { Batch } from "./views/batch";
 import { Detail, PARTS, type Part } from "./views/detail";
+import { Keys } from "./views/keys";
 import { List } from "./views/list";
 import { Trouble } from "./views/parts";
 import { SignIn } from "./views/signin";
@@ -45,7 +48,7 @@ function SignedIn({ session, left }: { session: Session; left: (again: boolean) 
   const [pool] = useState(() => new Pool(() => left(true)));
   const [state, setState] = useState(pool.state);
   const [error, setError] = useState<unknown>(null);
-  const { vmId, part } = useAddress();
+  const { page, vmId, part } = useAddress();
   useEffect(() => {
     const forget = pool.subscribe(() => setState(pool.state));
     pool.start();
@@ -74,6 +77,24 @@ function SignedIn({ session, left }: { session: Session; left: (again: boolean) 
           <span class="mark" aria-hidden="true" />
           vmpool
         </a>
+        <nav class="pages" aria-label="Pages">
+          <Link to="" page={page === "vm" ? "list" : page} of="list">
+            VMs
+          </Link>
+          {session.scopes.includes("execute") && (
+            <Link to="batch" page={page} of="batch">
+              Batch
+            </Link>
+          )}
+          <Link to="keys" page={page} of="keys">
+            Keys
+          </Link>
+          {session.scopes.includes("admin") && (
+            <Link to="administration" page={page} of="administration">
+              Administration
+            </Link>
+          )}
+        </nav>
         <span class="grow" />
         <span class="user">{session.user_name}</span>
         <button class="plain" onClick={() => void signOut()}>
@@ -81,7 +102,10 @@ function SignedIn({ session, left }: { session: Session; left: (again: boolean) 
         </button>
       </header>
       <Trouble error={error ?? state.trouble} />
-      {vmId === null && <List pool={state} manages={manages} />}
+      {page === "batch" && <Batch vms={state.vms ?? []} />}
+      {page === "keys" && <Keys session={session} />}
+      {page === "administration" && <Administration />}
+      {page === "list" && <List pool={state} manages={manages} />}
       {vm && (
         <Detail
           key={vm.id}
@@ -109,8 +133,25 @@ function SignedIn({ session, left }: { session: Session; left: (again: boolean) 
   );
 }
 
+interface LinkProps {
+  readonly to: string;
+  readonly page: Address["page"];
+  readonly of: Address["page"];
+  readonly children: string;
+}
+
+function Link({ to, page, of, children }: LinkProps) {
+  return (
+    <a href={`#/${to}`} aria-current={page === of ? "page" : undefined}>
+      {children}
+    </a>
+  );
+}
+
+const PAGES = ["batch", "keys", "administration"] as const;
+
 interface Address {
-  /** null: the list. */
+  readonly page: "list" | "vm" | (typeof PAGES)[number];
   readonly vmId: number | null;
   readonly part: Part;
 }
@@ -127,7 +168,9 @@ function useAddress(): Address {
 }
 
 function addressed(): Address {
+  const page = PAGES.find((each) => location.hash === `#/${each}`);
+  if (page !== undefined) return { page, vmId: null, part: "run" };
   const found = /^#\/vms\/(\d{1,15})(?:\/([a-z]+))?$/.exec(location.hash);
   const part = PARTS.find((each) => each === found?.[2]) ?? "run";
-  return { vmId: found ? Number(found[1]) : null, part };
+  return found ? { page: "vm", vmId: Number(found[1]), part } : { page: "list", vmId: null, part };
 }

@@ -85,6 +85,18 @@ export async function askAll<T>(path: string): Promise<T[]> {
   return found;
 }
 
+/** A part of a collection, and the path of the next part; null at the end. */
+export interface Page<T> {
+  readonly items: T[];
+  readonly next: string | null;
+}
+
+/** One page of a collection. */
+export async function askPage<T>(path: string): Promise<Page<T>> {
+  const answer = await send("GET", path, {});
+  return { items: (await answer.json()) as T[], next: nextPage(answer.headers.get("link")) };
+}
+
 /** The path of the next page in a Link header; null at the end. */
 export function nextPage(link: string | null): string | null {
   const url = /<([^>]*)>;\s*rel="?next"?/.exec(link ?? "")?.[1];
