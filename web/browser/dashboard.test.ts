@@ -99,14 +99,25 @@ describe("a session", () => {
     await page.getByText("This key does not work").waitFor();
     await looksRight(page, "refused-desktop");
     await signIn(page);
-    expect(await page.evaluate("document.cookie + JSON.stringify({ ...localStorage, ...sessionStorage })")).toBe("{}");
+    expect(await page.evaluate("document.cookie + JSON.stringify({ ...localStorage, ...sessionStorage })")).toBe(
+      '{"vmpool.session":"begun"}',
+    );
     await page.reload();
     await page.getByRole("heading", { name: "Virtual machines" }).waitFor();
-    // a second tab signs out: this one hears of it with its next request
+    let asked = 0;
+    page.on("request", (request) => {
+      if (request.url().endsWith("/api/session") && request.method() === "GET") asked += 1;
+    });
     await page.getByRole("button", { name: "Sign out" }).click();
     await page.getByRole("heading", { name: "Sign in" }).waitFor();
     await page.reload();
     await page.getByLabel("API key").waitFor();
+    expect(asked).toBe(0); // it would be a try without a key
+    // one that has ended is asked about once
+    await page.evaluate("localStorage.setItem('vmpool.session', 'begun')");
+    await page.reload();
+    await page.getByText("Your session has ended").waitFor();
+    expect(asked).toBe(1);
     expect(wrong).toEqual([]);
   });
 

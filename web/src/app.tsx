@@ -2,6 +2,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { Refused, ask } from "./api/client";
 import type { Session } from "./api/types";
+import { mayBeSignedIn, remember } from "./model/hint";
 import { Pool } from "./model/pool";
 import { Administration } from "./views/administration";
 import { Batch } from "./views/batch";
@@ -17,14 +18,31 @@ export function App() {
   const [who, setWho] = useState<Who>({ kind: "asking" });
   const [error, setError] = useState<unknown>(null);
   useEffect(() => {
+    // asked only by who has been signed in: to ask without a session counts as a try without a key
+    if (!mayBeSignedIn()) {
+      setWho({ kind: "nobody", again: false });
+      return;
+    }
     ask<Session>("GET", "/api/session").then(
       (session) => setWho({ kind: "user", session }),
       (failure: unknown) => {
-        if (failure instanceof Refused && failure.status === 401) setWho({ kind: "nobody", again: false });
+        // 429: too many tries without a key from here; one that works is taken all the same
+        if (failure instanceof Refused && [401, 429].includes(failure.status)) leave(true);
         else setError(failure);
       },
     );
   }, []);
+
+  function enter(session: Session): void {
+    remember(true);
+    setWho({ kind: "user", session });
+  }
+
+  function leave(again: boolean): void {
+    remember(false);
+    setWho({ kind: "nobody", again });
+  }
+
   if (error !== null) {
     return (
       <main class="signin">
@@ -38,9 +56,9 @@ export function App() {
     case "asking":
       return null;
     case "nobody":
-      return <SignIn again={who.again} signedIn={(session) => setWho({ kind: "user", session })} />;
+      return <SignIn again={who.again} signedIn={enter} />;
     case "user":
-      return <SignedIn session={who.session} left={(again) => setWho({ kind: "nobody", again })} />;
+      return <SignedIn session={who.session} left={leave} />;
   }
 }
 
