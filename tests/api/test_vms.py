@@ -26,6 +26,7 @@ async def test_create_answers_the_vm(owner: Caller) -> None:
         "env": {"TOKEN": "hidden"},
         "ttl": 60,
         "idle_timeout": 30,
+        "idle_pause": 20,
         "labels": {"team": "red"},
     }
     vm = await owner.ok("POST", "/api/vms/create", body, status=201)
@@ -34,7 +35,8 @@ async def test_create_answers_the_vm(owner: Caller) -> None:
     assert vm["status"] == "running"
     assert vm["language"] == "python"
     assert (vm["cpu_limit"], vm["memory_limit"], vm["disk_limit"]) == (0.5, 256, 100)
-    assert (vm["backend"], vm["ttl"], vm["idle_timeout"], vm["labels"]) == ("fake", 60, 30, {"team": "red"})
+    assert (vm["backend"], vm["ttl"], vm["idle_timeout"], vm["idle_pause"]) == ("fake", 60, 30, 20)
+    assert vm["labels"] == {"team": "red"}
     assert vm["env_names"] == ["TOKEN"]
     assert "hidden" not in str(vm)
     created, expires = (datetime.fromisoformat(vm[name]) for name in ("created_at", "expires_at"))

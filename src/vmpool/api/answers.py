@@ -119,6 +119,7 @@ def vm(of: domain.VM) -> VM:
         network=of.network,
         ttl=of.ttl,
         idle_timeout=of.idle_timeout,
+        idle_pause=of.idle_pause,
         expires_at=None if of.ttl is None else stamp(of.created_at + timedelta(seconds=of.ttl)),
         env_names=sorted(of.env),
         labels=dict(of.labels),

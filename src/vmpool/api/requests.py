@@ -46,6 +46,7 @@ class Defaults:
             network_policy=network_policy(body.network_policy),
             ttl=self.ttl if body.ttl is None else body.ttl,
             idle_timeout=self.idle_timeout if body.idle_timeout is None else body.idle_timeout,
+            idle_pause=body.idle_pause,
             labels=body.labels,
             isolation=body.isolation,
             strict_limits=body.strict_limits,

@@ -56,6 +56,9 @@ def create(
     idle_timeout: Annotated[
         int | None, typer.Option(metavar="SECONDS", help="Stop it after so long without an execution.")
     ] = None,
+    idle_pause: Annotated[
+        int | None, typer.Option(metavar="SECONDS", help="Pause it after so long, until it is used.")
+    ] = None,
     network: Annotated[
         Literal["none", "filtered", "full"] | None,
         typer.Option(help="Default: filtered.", show_default=False),
@@ -101,6 +104,7 @@ def create(
             labels=pairs(label, "--label"),
             ttl=ttl,
             idle_timeout=idle_timeout,
+            idle_pause=idle_pause,
             network=network,
             network_policy=policy(allow, deny, group),
             isolation=isolation,

@@ -71,9 +71,9 @@ class VM(Answer):
     """One virtual machine, as it was when the server answered.
 
     status: running, paused, stopped or error, or one of creating, starting, stopping, restoring, deleting.
-    cpu_limit: cores.  memory_limit, disk_limit: MB.  ttl, idle_timeout: seconds.  warnings: one sentence
-    for each limit that is not hard on this server.  forked_from: the VM it is a copy of.  error: why `status`
-    is error.
+    cpu_limit: cores.  memory_limit, disk_limit: MB.  ttl, idle_timeout, idle_pause: seconds.  warnings: one
+    sentence for each limit that is not hard on this server.  forked_from: the VM it is a copy of.  error: why
+    `status` is error.
     """
 
     id: int
@@ -95,6 +95,7 @@ class VM(Answer):
     network: str
     ttl: int | None
     idle_timeout: int | None
+    idle_pause: int | None = None
     expires_at: datetime | None
     env_names: list[str]
     labels: dict[str, str]

@@ -29,8 +29,8 @@ class VMOptions(TypedDict, total=False):
     processes and threads together.  env: variables that every execution starts with.  network: "none",
     "filtered" or "full".  network_policy: what a filtered one may reach.  isolation: the wall around it, by
     name.  ttl: seconds after which the VM is deleted.  idle_timeout: seconds without an execution after which
-    it is stopped.  labels: your own notes.  packages: installed, by the language's package manager, before it
-    is yours.  strict_limits: refuse where a limit is not hard.
+    it is stopped, idle_pause: paused.  labels: your own notes.  packages: installed, by the
+    language's package manager, before it is yours.  strict_limits: refuse where a limit is not hard.
     """
 
     template: str | None
@@ -44,6 +44,7 @@ class VMOptions(TypedDict, total=False):
     isolation: Literal["namespaces", "container", "gvisor", "microvm"] | None
     ttl: int | None
     idle_timeout: int | None
+    idle_pause: int | None
     labels: Mapping[str, str] | None
     packages: Sequence[str] | None
     strict_limits: bool | None

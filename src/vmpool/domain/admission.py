@@ -11,7 +11,7 @@ from vmpool.domain.network import NetworkPolicy
 
 @dataclass(frozen=True, slots=True)
 class NewVM:
-    """A VM that is to be inserted as CREATING.  `ttl` and `idle_timeout` are seconds.
+    """A VM that is to be inserted as CREATING.  `ttl`, `idle_timeout` and `idle_pause` are seconds.
 
     isolation: the backend's word for it, as far as known before the machine is made.  forked_from: the VM it
     is a copy of, and restored_from the snapshot of that one it is made from.
@@ -28,6 +28,7 @@ class NewVM:
     network_policy: NetworkPolicy = field(default_factory=NetworkPolicy)
     ttl: int | None = None
     idle_timeout: int | None = None
+    idle_pause: int | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     forked_from: int | None = None

@@ -47,7 +47,8 @@ ARROWS: Mapping[VMState, frozenset[VMState]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class VM:
-    """One virtual machine of one user.  Times are naive UTC.  `ttl` and `idle_timeout` are seconds.
+    """One virtual machine of one user.  Times are naive UTC.  `ttl`, `idle_timeout` and `idle_pause`
+    are seconds.
 
     wanted: the limits it is being given, an intent; None while nothing is under way.
     restored_from: the snapshot its files come from.  forked_from: the VM it is a copy of.
@@ -69,6 +70,7 @@ class VM:
     network: str = "none"
     ttl: int | None = None
     idle_timeout: int | None = None
+    idle_pause: int | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()

@@ -10,13 +10,14 @@ from typing import NoReturn
 import anyio
 
 from vmpool.domain import VM, VMState
-from vmpool.errors import VMPoolError
+from vmpool.errors import Conflict, VMPoolError
 from vmpool.pool.ages import Ages
 from vmpool.pool.context import Context
 from vmpool.pool.contexts.contexts import Contexts
 from vmpool.pool.controls import Controls
 from vmpool.pool.executions import Executions
 from vmpool.pool.lifecycle import IN_PROGRESS, Lifecycle
+from vmpool.pool.pausing import Pausing
 from vmpool.pool.status import Status
 from vmpool.store import Retention
 
@@ -29,6 +30,7 @@ PRUNE_EVERY = 600.0
 class Due(Enum):
     """What a VM's own times ask for."""
 
+    PAUSE = auto()
     STOP = auto()
     DELETE = auto()
 
@@ -42,9 +44,12 @@ def due(vm: VM, age: float, idle: float, in_flight: int) -> Due | None:
         return None
     if vm.ttl is not None and age >= vm.ttl:
         return Due.DELETE
-    if vm.idle_timeout is not None and vm.state is VMState.RUNNING and not in_flight:
-        if idle >= vm.idle_timeout:
-            return Due.STOP
+    if vm.state is not VMState.RUNNING or in_flight:
+        return None
+    if vm.idle_timeout is not None and idle >= vm.idle_timeout:
+        return Due.STOP
+    if vm.idle_pause is not None and idle >= vm.idle_pause:
+        return Due.PAUSE
     return None
 
 
@@ -63,6 +68,7 @@ class Expiry:
         controls: Controls,
         contexts: Contexts,
         lifecycle: Lifecycle,
+        pausing: Pausing,
         status: Status,
     ) -> None:
         self._context = context
@@ -70,6 +76,7 @@ class Expiry:
         self._controls = controls
         self._contexts = contexts
         self._lifecycle = lifecycle
+        self._pausing = pausing
         self._status = status
         self._ages = Ages(context.clock)
         self._pruned_at: float | None = None
@@ -84,7 +91,7 @@ class Expiry:
                 logger.exception("expiry failed")
 
     async def round(self) -> None:
-        """Stop and delete what is due, all at once, and keep the history in bounds."""
+        """Pause, stop and delete what is due, all at once, and keep the history in bounds."""
         context = self._context
         self._status.forget_absent()
         self._controls.end_forsaken()
@@ -105,10 +112,15 @@ class Expiry:
 
     async def _act(self, vm: VM, what: Due) -> None:
         try:
-            if what is Due.DELETE:
-                await self._lifecycle.delete(vm)
-            else:
-                await self._lifecycle.stop(vm)
+            match what:
+                case Due.DELETE:
+                    await self._lifecycle.delete(vm)
+                case Due.STOP:
+                    await self._lifecycle.stop(vm)
+                case Due.PAUSE:
+                    await self._pausing.pause(vm)
+        except Conflict:
+            logger.info("VM %s was used or changed just now", vm.id)
         except VMPoolError:  # the row says how far it came; the reconciler or the next round goes on
             logger.exception("VM %s could not be ended", vm.id)
 

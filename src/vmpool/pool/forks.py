@@ -92,6 +92,7 @@ def like(vm: VM, name: str) -> VMRequest:
         network_policy=vm.network_policy,
         ttl=vm.ttl,
         idle_timeout=vm.idle_timeout,
+        idle_pause=vm.idle_pause,
         labels=vm.labels,
         isolation=vm.isolation,
         strict_limits=False,  # what holds the VM's limits holds theirs

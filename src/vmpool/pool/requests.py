@@ -49,9 +49,10 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 class VMRequest:
     """A VM a caller asks for.
 
-    ttl: seconds to its deletion.  idle_timeout: seconds without an execution to its stop.  isolation: None
-    takes the server's own.  strict_limits: refuse where a limit is not hard; None takes the server's own.
-    packages: installed, by the language's own manager, before the VM is its caller's.
+    ttl: seconds to its deletion.  idle_timeout: seconds without an execution to its stop, idle_pause: to
+    its pause.  isolation: None takes the server's own.  strict_limits: refuse where a limit
+    is not hard; None takes the server's own.  packages: installed, by the language's own manager, before the
+    VM is its caller's.
     """
 
     name: str
@@ -63,6 +64,7 @@ class VMRequest:
     network_policy: NetworkPolicy = field(default_factory=NetworkPolicy)
     ttl: int | None = None
     idle_timeout: int | None = None
+    idle_pause: int | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     isolation: str | None = None
     strict_limits: bool | None = None
@@ -177,9 +179,15 @@ def settle(
     check_name(asked.name)
     check_limits(asked.limits, settings, host_cpus, host_memory, host_disk)
     check_env("env", asked.env)
-    for name, seconds in (("ttl", asked.ttl), ("idle_timeout", asked.idle_timeout)):
+    for name, seconds in (
+        ("ttl", asked.ttl),
+        ("idle_timeout", asked.idle_timeout),
+        ("idle_pause", asked.idle_pause),
+    ):
         if seconds is not None and seconds < 1:
             raise InvalidRequest(name, f"{seconds} must be at least 1 second")
+    if asked.idle_pause is not None and "pause" not in info.capabilities:
+        raise Unsupported("idle_pause", info.name, "use idle_timeout, which stops the VM instead")
     if asked.network not in tuple(NetworkMode):
         raise InvalidRequest("network", f"'{asked.network}' is not one of {', '.join(NetworkMode)}")
     check_policy(asked.network_policy)
@@ -207,6 +215,7 @@ def settle(
         network_policy=asked.network_policy,
         ttl=asked.ttl,
         idle_timeout=asked.idle_timeout,
+        idle_pause=asked.idle_pause,
         env=asked.env,
         labels=asked.labels,
     )

@@ -175,7 +175,13 @@ class VMPoolManager:
                 self._resizing,
             )
             expiry = Expiry(
-                context, self._executions, self.controls, self.contexts, self._lifecycle, self._status
+                context,
+                self._executions,
+                self.controls,
+                self.contexts,
+                self._lifecycle,
+                self._pausing,
+                self._status,
             )
             await context.outputs.begin()
             await context.registry.load()

@@ -158,6 +158,7 @@ class VirtualMachine(Base):
     last_used_at: Mapped[datetime | None]
     restored_from: Mapped[int | None] = mapped_column(RowId)
     forked_from: Mapped[int | None] = mapped_column(RowId)
+    idle_pause: Mapped[int | None] = mapped_column(Integer)
     wanted_cpu_limit: Mapped[float | None]
     wanted_memory_limit: Mapped[int | None] = mapped_column(Integer)
     wanted_disk_limit: Mapped[int | None] = mapped_column(Integer)

@@ -308,6 +308,12 @@ class TestDue:
             (a_vm(idle_timeout=10, last_used_at=NOW + timedelta(seconds=5)), 15, 0, Due.STOP),
             (a_vm(idle_timeout=10, started_at=NOW + timedelta(seconds=5)), 14, 0, None),
             (a_vm(VMState.STOPPED, idle_timeout=10), 10, 0, None),
+            (a_vm(idle_pause=10), 9, 0, None),
+            (a_vm(idle_pause=10), 10, 0, Due.PAUSE),
+            (a_vm(idle_pause=10), 10, 1, None),
+            (a_vm(idle_pause=10, idle_timeout=10), 10, 0, Due.STOP),
+            (a_vm(VMState.PAUSED, idle_pause=10, idle_timeout=10), 20, 0, None),
+            (a_vm(VMState.PAUSED, ttl=60), 60, 0, Due.DELETE),
             (a_vm(), 10**8, 0, None),
         ],
     )

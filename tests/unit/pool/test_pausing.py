@@ -14,7 +14,7 @@ from vmpool.errors import BackendFailed, Unsupported
 from vmpool.pool.context import key_of
 from vmpool.pool.vm_pool_manager import VMPoolManager
 
-from .world import World, eventually, vm_request
+from .world import World, command, eventually, vm_request
 
 pytestmark = pytest.mark.anyio
 
@@ -86,6 +86,18 @@ async def test_a_silent_agent_of_a_held_vm_is_no_fault(world: World, monkeypatch
         assert (await pool.files_of(world.ada, vm.id)).vm.state is VMState.RUNNING
 
 
+async def test_an_idle_vm_is_paused_until_it_is_used(world: World, pool: VMPoolManager) -> None:
+    vm = await pool.create_vm(world.ada, vm_request("box", idle_pause=1))
+    assert vm.idle_pause == 1
+    await world.until_state(pool, vm.id, VMState.PAUSED)
+    done = await pool.execute(world.ada, vm.id, command("echo awake"))
+    assert done.outcome is not None and done.outcome.output == "awake\n"
+    assert (await pool.get_vm(world.ada, vm.id)).state is VMState.RUNNING
+    await world.until_state(pool, vm.id, VMState.PAUSED)
+    (copy,) = await pool.fork(world.ada, vm.id, 1)
+    assert copy.idle_pause == 1
+
+
 async def test_where_it_cannot_be_it_is_refused(world: World, pool: VMPoolManager) -> None:
     vm = await pool.create_vm(world.ada, vm_request("box"))
     assert isinstance(world.backend, SupportsPause)
@@ -93,4 +105,6 @@ async def test_where_it_cannot_be_it_is_refused(world: World, pool: VMPoolManage
     context.info = replace(context.info, capabilities=())
     with pytest.raises(Unsupported, match="stop the VM instead"):
         await pool.pause_vm(world.ada, vm.id)
+    with pytest.raises(Unsupported, match="idle_timeout"):
+        await pool.create_vm(world.ada, vm_request("other", idle_pause=1))
     assert (await pool.get_vm(world.ada, vm.id)).state is VMState.RUNNING

@@ -32,6 +32,7 @@ async def test_an_inserted_vm_reads_back_with_all_it_was_asked_for(
         network="full",
         ttl=60,
         idle_timeout=30,
+        idle_pause=20,
         env={"A": "ü=1\n", "B": ""},
         labels={"team": "blue"},
     )
@@ -50,6 +51,7 @@ async def test_an_inserted_vm_reads_back_with_all_it_was_asked_for(
         network="full",
         ttl=60,
         idle_timeout=30,
+        idle_pause=20,
         env=asked.env,
         labels=asked.labels,
         last_used_at=clock.now,

@@ -76,6 +76,12 @@ class CreateVM(Request):
         le=LARGEST,
         description="Seconds without use after which the VM is stopped.",
     )
+    idle_pause: int | None = Field(
+        default=None,
+        gt=0,
+        le=LARGEST,
+        description="Seconds without use after which the VM is paused; it goes on when it is used.",
+    )
     labels: Labels = Field(default_factory=dict, description="Your own notes on the VM.")
     packages: Packages = Field(
         default=[],
@@ -126,6 +132,7 @@ class VM(Answer):
     network: str
     ttl: int | None = Field(description="Seconds.")
     idle_timeout: int | None = Field(description="Seconds.")
+    idle_pause: int | None = Field(description="Seconds.")
     expires_at: datetime | None = Field(description="When `ttl` ends.")
     env_names: list[str] = Field(description="Names of the VM's variables; their values are not given out.")
     labels: dict[str, str]
