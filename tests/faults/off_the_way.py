@@ -29,6 +29,21 @@ OFF_THE_WAY: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "vmpool.pool.secrets:Secrets.forget_vm: await self._rows.forget_vm(vm.id)",
             "vmpool.store.secrets:Secrets.forget_vm: await self._database.write(work)",
         ),
+        "packages, which no scene installs": (
+            "vmpool.pool.executions:Executions._carry: await self._packages.reachable(vm)",
+            "vmpool.pool.vm_pool_manager:VMPoolManager.create_vm: await self._executions.execute(vm, asked)",
+            (
+                "vmpool.pool.vm_pool_manager:VMPoolManager.create_vm: "
+                "await self._lifecycle.create(user_id, request) (2)"
+            ),
+        ),
+        "files of the dashboard": (
+            (
+                "vmpool.api.browser.pages:Pages.__call__: "
+                "await _answer(Response(NOT_BUILT, 404, media_type='text/html'), scope, receive, send)"
+            ),
+            "vmpool.api.browser.pages:Pages.__call__: await _send(page, scope, receive, send)",
+        ),
         "traces that nobody collects": (
             "vmpool.api.observed:Observed.__call__: await self._app(scope, receive, sending)",
         ),
@@ -113,7 +128,7 @@ OFF_THE_WAY: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "an agent that does not end when it is asked to": (
             (
                 "vmpool.backends.docker.backend:DockerBackend.stop: "
-                "await end(self._containers.at(key), init, self._containers.isolation(facts))"
+                "await end(container, init, self._containers.isolation(facts))"
             ),
         ),
         "a process the server may not end itself": (

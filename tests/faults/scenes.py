@@ -1,4 +1,4 @@
-"""The six verbs as a client plays them, each with its stage and what must be so whenever the server died."""
+"""The verbs as a client plays them, each with its stage and what must be so whenever the server died."""
 
 from __future__ import annotations
 
@@ -302,7 +302,34 @@ class Fork(Scene):
             assert await site.shell("copy", "cat note") == f"{past['number']}\n"
 
 
+class Pause(Scene):
+    """A VM that is held, and stopped as it is."""
+
+    name = "pause"
+
+    async def prepare(self, site: Site, tasks: TaskGroup) -> None:
+        await ensure(site, "box")
+        await site.shell("box", f"echo {site.order.number} > note")
+
+    async def act(self, site: Site) -> None:
+        await site.ok("POST", "/api/vms/box/pause")
+        site.tell(held=True)
+        await site.ok("POST", "/api/vms/box/stop")
+        site.tell(answered=True)
+
+    async def check(self, site: Site, past: dict[str, Any]) -> None:
+        state = (await site.ok("GET", "/api/vms/box"))["status"]
+        if "answered" in past:
+            assert state == "stopped", state
+        elif "held" in past:
+            assert state in ("paused", "stopped"), state
+        else:
+            assert state in ("running", "paused"), state
+        await ensure(site, "box")
+        assert await site.shell("box", "cat note") == f"{past['number']}\n"
+
+
 SCENES: dict[str, Scene] = {
     scene.name: scene
-    for scene in (Create(), Claim(), Execute(), Stop(), Delete(), Snapshot(), Restore(), Fork())
+    for scene in (Create(), Claim(), Execute(), Stop(), Delete(), Snapshot(), Restore(), Fork(), Pause())
 }
