@@ -20,7 +20,7 @@ from vmpool.backends.base import MachineKey
 MARK = "VMPOOL_TEST_SITE"
 """A variable every process of a server has, and what it starts to help it; its value is the state
 directory."""
-SETTLED = ("running", "stopped")
+SETTLED = ("running", "paused", "stopped")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ class HostState:
 
     def _of_bubblewrap(self, rows: list[Row]) -> list[str]:
         home = self.state_dir / "bubblewrap"
-        running = [row.key for row in rows if row.status == "running"]
+        running = [row.key for row in rows if row.status in ("running", "paused")]
         spares = {entry.name for entry in (home / "vms").iterdir() if MachineKey.parse(entry.name).is_spare}
         alive = {*running, *spares}
         groups = {self._group(home, key) for key in alive}
@@ -140,6 +140,10 @@ class HostState:
         found += _differ("half-made images", {str(e) for e in (home / "images").glob(".new-*")}, set())
         sockets = {str(e.relative_to(home)) for e in files_below(home, ".sock")}
         found += _differ("sockets", sockets, {f"vms/{e.name}/agent.sock" for e in (home / "vms").iterdir()})
+        paused = {row.key for row in rows if row.status == "paused"}
+        found += _differ(
+            "paused machines", {key for key in alive if (home / "vms" / key / "paused").exists()}, paused
+        )
         held = [key for key in alive if (home / "vms" / key / "held").exists()]
         return found + [f"machine {key} is held" for key in held]
 
@@ -173,7 +177,7 @@ class HostState:
         found = _differ("containers", set(machines), {row.key for row in rows})
         for row in rows:
             state = machines.get(row.key)
-            if (state == "running") != (row.status == "running"):
+            if any((state == word) != (row.status == word) for word in ("running", "paused")):
                 found.append(f"container {row.key} is {state}, its row says {row.status}")
         images = _docker("images", f"vmpool-snap/{self.pool_id}", "--format", "{{.Tag}}")
         found += _differ("snapshots", set(images), self._references())
