@@ -172,9 +172,11 @@ class HostState:
             "--format",
             "{{.Names}} {{.State}}",
         )
-        there = dict(line.removeprefix(prefix).split(" ", 1) for line in listed)
+        there = dict(line.removeprefix(prefix).split(" ", 1) for line in listed if line.startswith(prefix))
         machines = {key: state for key, state in there.items() if not MachineKey.parse(key).is_spare}
         found = _differ("containers", set(machines), {row.key for row in rows})
+        # One that fills a volume with the agent is there for a moment only.
+        found += [f"container {line}" for line in listed if not line.startswith(prefix)]
         for row in rows:
             state = machines.get(row.key)
             if any((state == word) != (row.status == word) for word in ("running", "paused")):
