@@ -14,7 +14,7 @@ describe.each(["desktop", "phone"] as const)("a terminal at the size of a %s", (
     await signIn(page);
     await page.goto(`${page.url().split("#")[0] ?? ""}#/vms/${vm.id}/terminal`);
     const rows = page.locator(".xterm-rows");
-    await rows.getByText("$").first().waitFor();
+    await rows.getByText("$").first().waitFor({ timeout: 45_000 });
     await page.keyboard.type("clear; stty size; printf '\\033[38;2;255;120;0mtrue%s\\033[0m %s\\n' colour $((20 + 22))\n");
     await rows.getByText("truecolour", { exact: true }).waitFor();
     expect(await rows.innerText()).toContain("truecolour 42");
