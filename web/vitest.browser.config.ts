@@ -5,7 +5,8 @@ export default defineConfig({
   test: {
     include: ["browser/**/*.test.ts"],
     environment: "node",
-    testTimeout: 60_000,
+    testTimeout: 180_000,
+    retry: 2, // beside a whole test suite a browser may be slower than any wait
     hookTimeout: 60_000,
     fileParallelism: false,
     bail: 1,

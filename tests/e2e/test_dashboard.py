@@ -14,7 +14,7 @@ import pytest
 
 from tests.e2e.conftest import Site
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(900)
 
 ROOT = Path(__file__).parents[2]
 NEEDED = ("make", "npm", "chromium")
@@ -36,7 +36,7 @@ def test_in_chromium(site: Site) -> None:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=700,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -86,7 +86,7 @@ describe.each(["desktop", "phone"] as const)("a VM's page at the size of a %s", 
     await signIn(page);
     await page.goto(`${page.url().split("#")[0] ?? ""}#/vms/${vm.id}/figures`);
     const cpu = page.getByRole("img", { name: /^CPU/ }).locator("path");
-    await expect.poll(async () => ((await cpu.getAttribute("d")) ?? "").split("L").length, { timeout: 15_000 }).toBeGreaterThan(2);
+    await expect.poll(async () => ((await cpu.getAttribute("d")) ?? "").split("L").length, { timeout: 45_000 }).toBeGreaterThan(2);
     await looksRight(page, `figures-${size}-dark`);
     await page.getByRole("link", { name: "Ports" }).click();
     const server = "echo served by the VM > index.html; exec python3 -m http.server 8000 --bind 127.0.0.1";
@@ -99,7 +99,7 @@ describe.each(["desktop", "phone"] as const)("a VM's page at the size of a %s", 
       .poll(async () => {
         await shared.goto(link);
         return await shared.locator("body").innerText();
-      }, { timeout: 15_000 })
+      }, { timeout: 45_000 })
       .toContain("served by the VM");
     // the VM's pages are on a host of their own, without the session
     expect(await shared.evaluate("document.cookie")).not.toContain("vmpool_session");

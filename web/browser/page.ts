@@ -29,7 +29,7 @@ export async function opened(
 ): Promise<{ page: Page; wrong: string[] }> {
   context = await browser.newContext({ viewport: SIZES[size], colorScheme, reducedMotion: "reduce" });
   const page = await context.newPage();
-  page.setDefaultTimeout(15_000);
+  page.setDefaultTimeout(45_000);
   const wrong: string[] = [];
   page.on("pageerror", (error) => wrong.push(error.message));
   page.on("console", (message) => {
