@@ -15,7 +15,7 @@ BACKEND ?= bubblewrap
 PIP     := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: web web-check web-test help demo test test-user check format fuzz soak crowd agent bench bench-peers constraints real-work bless clean
+.PHONY: web web-check web-test extension extension-check extension-test help demo test test-user check format fuzz soak crowd agent bench bench-peers constraints real-work bless clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,7 +28,7 @@ test: $(VENV)/.dev ## the whole test suite, or TESTS="tests/unit tests/api/test_
 
 check: $(VENV)/.dev ## formatting, lint, types, layers
 	VENV=$(VENV) scripts/check
-	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory web-check; else echo "npm is missing: the dashboard was not checked"; fi
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory web-check extension-check; else echo "npm is missing: dashboard and extension were not checked"; fi
 
 format: $(VENV)/.dev ## rewrite the sources in the project's format
 	$(BIN)/ruff format src tests demo bench fuzz scripts hatch_build.py
@@ -51,6 +51,14 @@ web-check: web/node_modules/.installed ## types and lint of the dashboard, where
 web-test: web ## the dashboard's unit tests and the size of what was built
 	cd web && npm test --silent
 
+extension: extension/dist/vmpool.vsix ## build the VS Code extension as extension/dist/vmpool.vsix
+
+extension-check: extension/node_modules/.installed ## types and lint of the extension, where npm is
+	cd extension && npm run --silent check
+
+extension-test: extension ## the extension's unit tests and the size of what was built
+	cd extension && npm test --silent
+
 agent: ## build the guest agent and the launcher with the system's compiler
 	$(MAKE) -C agent
 
@@ -71,7 +79,7 @@ constraints: $(VENV)/.dev ## renew constraints.txt from pyproject.toml
 	  --no-annotate --no-header --python-version 3.11 --output-file constraints.txt
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) .demo build dist src/vmpool/bin src/vmpool/web web/node_modules .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .demo build dist src/vmpool/bin src/vmpool/web web/node_modules extension/dist extension/node_modules .mypy_cache .pytest_cache .ruff_cache
 	$(MAKE) -C agent clean
 
 # npm keeps what it fetched in its own cache, by content and outside the checkout.
@@ -81,6 +89,13 @@ web/node_modules/.installed: web/package.json web/package-lock.json
 
 src/vmpool/web/index.html: web/node_modules/.installed spec/openapi.json web/index.html web/vite.config.ts $(shell find web/src -type f ! -name schema.d.ts)
 	cd web && npm run --silent build
+
+extension/node_modules/.installed: extension/package-lock.json
+	cd extension && npm ci --silent --ignore-scripts --no-audit --no-fund --prefer-offline
+	@touch $@
+
+extension/dist/vmpool.vsix: extension/node_modules/.installed spec/openapi.json $(shell find extension -type f -not -path '*/node_modules/*' -not -path '*/dist/*' -not -path '*/test/*' -not -path '*/workbench/*' -not -name schema.d.ts -not -name LICENSE)
+	cd extension && npm run --silent types >/dev/null && npm run --silent package >/dev/null
 
 # One stamp per set of extras, so that `make demo` does not install the developers' tools.
 $(VENV)/.demo: EXTRA = demo

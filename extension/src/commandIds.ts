@@ -1,0 +1,30 @@
+/** Every command of the extension.  A test compares these with package.json and with what is registered. */
+export const COMMANDS = [
+  "vmpool.createVM",
+  "vmpool.listVMs",
+  "vmpool.startVM",
+  "vmpool.stopVM",
+  "vmpool.executeInVM",
+  "vmpool.vmStatus",
+  "vmpool.deleteVM",
+  "vmpool.batchExecute",
+  "vmpool.pauseVM",
+  "vmpool.resumeVM",
+  "vmpool.restartVM",
+  "vmpool.snapshotVM",
+  "vmpool.forkVM",
+  "vmpool.changeLimits",
+  "vmpool.copyVMName",
+  "vmpool.restoreSnapshot",
+  "vmpool.deleteSnapshot",
+  "vmpool.cancelExecution",
+  "vmpool.showExecution",
+  "vmpool.startServer",
+  "vmpool.chooseServer",
+  "vmpool.signIn",
+  "vmpool.signOut",
+  "vmpool.reconnect",
+  "vmpool.showLog",
+] as const;
+
+export type CommandId = (typeof COMMANDS)[number];
