@@ -25,6 +25,8 @@ export class NotConnected extends Error {
   }
 }
 
+/** Milliseconds a server may take to say who is signed in. */
+const PATIENCE = 20_000;
 const KEY_PREFIX = "vmpool.key:";
 
 export class Connection implements vscode.Disposable {
@@ -128,7 +130,7 @@ export class Connection implements vscode.Disposable {
 
   private async try(choice: Choice): Promise<ConnectionState> {
     if (choice.kind !== "found") return this.set(choice);
-    const { signal } = this.attempt;
+    const signal = AbortSignal.any([this.attempt.signal, AbortSignal.timeout(PATIENCE)]);
     const client = new PoolClient(choice.endpoint);
     const { url } = choice.endpoint;
     try {

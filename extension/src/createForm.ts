@@ -4,6 +4,8 @@ import { cancelled } from "./api/problem";
 import type { CreateVM } from "./api/types";
 import type { Core } from "./core";
 import { described, freeName, languageOf, nameProblem } from "./languages";
+import { sizeOf } from "./sizes";
+import type { Size } from "./sizes";
 import { cores, megabytes } from "./views/labels";
 
 interface TemplateItem extends vscode.QuickPickItem {
@@ -54,8 +56,6 @@ const SIZES = [
   { cpu_limit: 2, memory_limit: 2048, disk_limit: 4096, label: "Large" },
 ] as const;
 
-type Size = Pick<CreateVM, "cpu_limit" | "memory_limit" | "disk_limit">;
-
 async function askSize(): Promise<Size> {
   const items = [
     ...SIZES.map((size) => ({ size: size, label: size.label, description: said(size) })),
@@ -79,15 +79,6 @@ async function askOtherSize(): Promise<Size> {
   return size;
 }
 
-/** Cores, memory and disk, as they are typed; null where they are none. */
-export function sizeOf(text: string): Size | null {
-  const found = text.split(/[\s,;]+/).filter(Boolean).map(Number);
-  const [cpu, memory, disk] = found;
-  if (found.length !== 3 || cpu === undefined || memory === undefined || disk === undefined) return null;
-  if (!found.every((value) => value > 0) || !Number.isInteger(memory) || !Number.isInteger(disk)) return null;
-  return { cpu_limit: cpu, memory_limit: memory, disk_limit: disk };
-}
-
-function said(size: { readonly cpu_limit: number; readonly memory_limit: number; readonly disk_limit: number }): string {
+function said(size: Size): string {
   return `${cores(size.cpu_limit)}, ${megabytes(size.memory_limit)} memory, ${megabytes(size.disk_limit)} disk`;
 }

@@ -5,7 +5,7 @@ import { cancelled } from "./api/problem";
 import type { Snapshot, VM, VMState } from "./api/types";
 import { command, withProgress } from "./commands";
 import type { Core, Feature } from "./core";
-import { sizeOf } from "./createForm";
+import { sizeOf } from "./sizes";
 import { targetVM } from "./pick";
 import { bytes } from "./views/labels";
 import { isNode } from "./views/nodes";
@@ -94,9 +94,9 @@ async function changeLimits(core: Core, given: unknown): Promise<void> {
   const size = sizeOf(text ?? "");
   if (!size) throw cancelled();
   const body = {
-    ...(size.cpu_limit === vm.cpu_limit ? {} : { cpu_limit: size.cpu_limit ?? null }),
-    ...(size.memory_limit === vm.memory_limit ? {} : { memory_limit: size.memory_limit ?? null }),
-    ...(size.disk_limit === vm.disk_limit ? {} : { disk_limit: size.disk_limit ?? null }),
+    ...(size.cpu_limit === vm.cpu_limit ? {} : { cpu_limit: size.cpu_limit }),
+    ...(size.memory_limit === vm.memory_limit ? {} : { memory_limit: size.memory_limit }),
+    ...(size.disk_limit === vm.disk_limit ? {} : { disk_limit: size.disk_limit }),
   };
   if (Object.keys(body).length === 0) return;
   await withProgress(`Changing the limits of ${vm.name}…`, (signal) =>

@@ -1,6 +1,6 @@
 /** The pool's API, typed by `spec/openapi.json`. */
 import type { IncomingMessage } from "node:http";
-import { Transport, certificateOptions } from "./http";
+import { Transport, certificateOptions, notAPool, read } from "./http";
 import type { Endpoint } from "./http";
 import { PoolError } from "./problem";
 import type { Problem } from "./problem";
@@ -33,6 +33,9 @@ export function at(vm: Pick<VM, "id"> | number): { readonly vm_id: number } {
   return { vm_id: typeof vm === "number" ? vm : vm.id };
 }
 
+/** Milliseconds after which a stream is taken for dead: the server says something every 15 s. */
+const SILENCE = 50_000;
+
 export class PoolClient {
   private readonly transport: Transport;
 
@@ -46,8 +49,7 @@ export class PoolClient {
     path: P,
     asking: Asking<M, P> = {},
   ): Promise<AnswerOf<M, P>> {
-    const text = await this.transport.text(await this.send(method, path, asking, { accept: "application/json" }));
-    return (text ? JSON.parse(text) : undefined) as AnswerOf<M, P>;
+    return (await this.json(await this.send(method, path, asking, { accept: "application/json" }))) as AnswerOf<M, P>;
   }
 
   /** Everything of a paged collection, newest first, `most` at the most. */
@@ -60,7 +62,7 @@ export class PoolClient {
     let next: string | null = filled(path, asking.path ?? {}) + queryOf(asking.query ?? {});
     while (next !== null && found.length < most) {
       const answer: IncomingMessage = await this.transport.send("GET", next, { signal: asking.signal });
-      found.push(...(JSON.parse(await this.transport.text(answer)) as unknown[]));
+      found.push(...((await this.json(answer)) as unknown[]));
       next = nextPage(answer.headers.link);
     }
     return found.slice(0, most) as AnswerOf<"get", P>;
@@ -85,6 +87,7 @@ export class PoolClient {
     const answer = await this.send(method, path, asking, { accept: "text/event-stream" });
     const parser = new EventParser();
     answer.setEncoding("utf8");
+    answer.setTimeout(SILENCE, () => answer.destroy(new Error("it has said nothing for too long")));
     try {
       for await (const piece of answer as AsyncIterable<string>) {
         for (const event of parser.push(piece)) {
@@ -111,6 +114,14 @@ export class PoolClient {
 
   dispose(): void {
     this.transport.dispose();
+  }
+
+  private async json(answer: IncomingMessage): Promise<unknown> {
+    const text = await this.transport.text(answer);
+    if (text === "") return undefined;
+    const value = read(text);
+    if (value === undefined) throw notAPool(answer.statusCode ?? 0);
+    return value;
   }
 
   private async send<M extends Method, P extends PathOf<M>>(

@@ -1,7 +1,7 @@
 /** Requests over Node's own http: a chosen authority, streams both ways and an end at any time. */
 import * as http from "node:http";
 import * as https from "node:https";
-import { PoolError, Unreachable, cancelled } from "./problem";
+import { PoolError, Unreachable, cancelled, isCancelled } from "./problem";
 import type { Problem } from "./problem";
 
 /** Where a server is, and what it is sent. */
@@ -65,7 +65,8 @@ export class Transport {
 
   /** What a broken connection is called. */
   failure(error: unknown, signal: AbortSignal | undefined): Error {
-    if (signal?.aborted || (error instanceof Error && error.name === "AbortError")) return cancelled();
+    if (signal?.aborted && isTimeout(signal.reason)) return new Unreachable(this.endpoint.url, signal.reason);
+    if (signal?.aborted || isCancelled(error)) return cancelled();
     return error instanceof PoolError ? error : new Unreachable(this.endpoint.url, error);
   }
 
@@ -88,18 +89,39 @@ export class Transport {
       }
       const failed = (error: unknown) => reject(this.failure(error, signal));
       try {
-        const request = (this.secure ? https : http).request(
-          new URL(this.endpoint.url + path),
-          { method, headers, agent: this.agent, ...(signal ? { signal } : {}) },
-          resolve,
-        );
+        const url = new URL(this.endpoint.url + path);
+        const request = (this.secure ? https : http).request(url, { method, headers, agent: this.agent }, resolve);
         request.on("error", failed);
+        if (signal) endWith(signal, request);
         request.end(body);
       } catch (error) {
         failed(error); // an address that is none
       }
     });
   }
+}
+
+function isTimeout(reason: unknown): boolean {
+  return reason instanceof Error && reason.name === "TimeoutError";
+}
+
+/**
+ * End a request once `signal` is aborted, as long as it goes on.
+ *
+ * Node's own option `signal` ends the connection of a request that is over, too, whoever uses it by then.
+ */
+function endWith(signal: AbortSignal, request: http.ClientRequest): void {
+  let answer: http.IncomingMessage | null = null;
+  const end = () => (answer ?? request).destroy(cancelled());
+  const over = () => signal.removeEventListener("abort", end);
+  signal.addEventListener("abort", end);
+  request.on("response", (begun) => {
+    answer = begun;
+    begun.on("error", () => undefined); // whoever reads it is told
+    begun.on("end", over);
+    begun.on("close", over);
+  });
+  request.on("error", over);
 }
 
 /** What TLS is to check the server by; for WebSockets too. */
@@ -114,6 +136,21 @@ export function certificateOptions(endpoint: Endpoint): {
 }
 
 function refusal(status: number, type: string, text: string): PoolError {
-  if (type.startsWith("application/problem+json")) return PoolError.of(JSON.parse(text) as Problem);
+  const problem = type.startsWith("application/problem+json") ? read(text) : undefined;
+  if (typeof problem === "object" && problem !== null && "code" in problem) return PoolError.of(problem as Problem);
+  return notAPool(status);
+}
+
+/** What answered is another program, or a proxy before the pool. */
+export function notAPool(status: number): PoolError {
   return new PoolError(status, "unknown", `What answers at the server's address is not a pool (status ${status}).`);
+}
+
+/** JSON; undefined where it is none. */
+export function read(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    return undefined;
+  }
 }
