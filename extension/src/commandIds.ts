@@ -25,6 +25,20 @@ export const COMMANDS = [
   "vmpool.signOut",
   "vmpool.reconnect",
   "vmpool.showLog",
+  "vmpool.openTerminal",
+  "vmpool.runSelection",
+  "vmpool.runFile",
+  "vmpool.runCell",
+  "vmpool.runCellAndAdvance",
+  "vmpool.chooseRunTarget",
+  "vmpool.showResults",
+  "vmpool.openFolder",
+  "vmpool.openFile",
+  "vmpool.searchInVM",
+  "vmpool.forwardPort",
+  "vmpool.stopForwarding",
+  "vmpool.copyPortAddress",
+  "vmpool.openPort",
 ] as const;
 
 export type CommandId = (typeof COMMANDS)[number];

@@ -2,12 +2,14 @@
 import type * as vscode from "vscode";
 import type { Connection } from "./connection";
 import type { Pool } from "./pool/pool";
+import type { Forwards } from "./ports/forwards";
 import type { Runs } from "./run/runs";
 
 export interface Core {
   readonly connection: Connection;
   readonly pool: Pool;
   readonly runs: Runs;
+  readonly forwards: Forwards;
   /** The output channel “vmpool”: what the extension did, and what went wrong. */
   readonly log: vscode.LogOutputChannel;
   readonly context: vscode.ExtensionContext;

@@ -1,7 +1,11 @@
 /** The parts of the extension, in the order in which they begin. */
 import { connectionCommands } from "./connectionCommands";
 import type { Feature } from "./core";
+import { execution } from "./execution";
+import { files } from "./files";
+import { ports } from "./ports";
 import { outputChannel } from "./run/outputChannel";
+import { terminals } from "./terminal";
 import { treeView } from "./views/treeView";
 import { statusBar } from "./views/statusBar";
 import { lifecycleCommands } from "./vmLifecycle";
@@ -14,4 +18,8 @@ export const FEATURES: readonly Feature[] = [
   lifecycleCommands,
   treeView,
   statusBar,
+  terminals,
+  execution,
+  files,
+  ports,
 ];

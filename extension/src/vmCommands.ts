@@ -92,7 +92,7 @@ async function batchExecute(core: Core, given: readonly unknown[]): Promise<void
 async function vmStatus(core: Core, given: unknown): Promise<void> {
   await core.connection.client();
   await core.pool.loaded();
-  await showStatus(core, givenVM(core, given));
+  showStatus(core, givenVM(core, given));
 }
 
 async function deleteVMs(core: Core, given: readonly unknown[]): Promise<void> {

@@ -21,6 +21,6 @@ describe("what was built", () => {
 
 /** Parts of Node.js; the last two are what ws would use where they are, and does without. */
 const NODE = new Set([
-  ..."buffer child_process crypto events fs fs/promises http https net os path stream timers tls url util zlib".split(" "),
+  ..."buffer child_process crypto events fs fs/promises http https net os path querystring stream timers tls url util zlib".split(" "),
   ..."bufferutil utf-8-validate".split(" "),
 ]);

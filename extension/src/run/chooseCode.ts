@@ -58,7 +58,7 @@ export function codeOf(document: vscode.TextDocument, language: string, part?: v
   return {
     title: part ? `Selection of ${nameOf(document)}` : nameOf(document),
     body: { code: document.getText(part), language },
-    source: { uri: document.uri.toString(), firstLine: part?.start.line ?? 0 },
+    source: { uri: document.uri.toString(), firstLine: part?.start.line ?? 0, firstCharacter: part?.start.character ?? 0 },
   };
 }
 

@@ -10,6 +10,8 @@ export interface Source {
   readonly uri: string;
   /** The line of the document at which the code begins, counted from 0. */
   readonly firstLine: number;
+  /** The column there, counted from 0; default: 0. */
+  readonly firstCharacter?: number;
   /** The path under which the code runs in the VM, where it is run as a file. */
   readonly path?: string;
 }

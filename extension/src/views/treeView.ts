@@ -22,12 +22,15 @@ export const treeView: Feature = (core) => {
 export class Tree implements vscode.TreeDataProvider<Node>, vscode.Disposable {
   private readonly changes = new vscode.EventEmitter<Node | undefined>();
   readonly onDidChangeTreeData = this.changes.event;
-  private readonly subscription;
+  private readonly subscriptions: readonly Subscription[];
   /** The very nodes the editor was given: it knows them by identity when one is to be drawn again. */
   private readonly given = new Map<number, Node & { kind: "vm" }>();
 
   constructor(private readonly core: Core) {
-    this.subscription = core.pool.onDidChange((change) => this.follow(change));
+    this.subscriptions = [
+      core.pool.onDidChange((change) => this.follow(change)),
+      core.forwards.onDidChange((vmId) => this.follow(new Set([vmId]))),
+    ];
   }
 
   getTreeItem(node: Node): vscode.TreeItem {
@@ -68,7 +71,7 @@ export class Tree implements vscode.TreeDataProvider<Node>, vscode.Disposable {
   }
 
   dispose(): void {
-    this.subscription.dispose();
+    for (const one of this.subscriptions) one.dispose();
     this.changes.dispose();
   }
 
@@ -95,7 +98,11 @@ export class Tree implements vscode.TreeDataProvider<Node>, vscode.Disposable {
           "No snapshot yet",
         );
       case "ports":
-        return [];
+        return orNote(
+          vm,
+          this.core.forwards.of(vm.id).map(({ port, localPort }): Node => ({ kind: "port", vm, port, localPort })),
+          "No port is forwarded",
+        );
       case "files":
         return await this.files(vm, HOME);
     }

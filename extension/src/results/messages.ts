@@ -1,0 +1,36 @@
+/** What the results panel and the editor say to one another. */
+import type { Entry, Item } from "./model";
+
+export type ToPanel =
+  | { readonly type: "all"; readonly entries: readonly Entry[] }
+  | { readonly type: "begun"; readonly entry: Entry }
+  | { readonly type: "output"; readonly id: number; readonly place: number; readonly items: readonly Item[] }
+  | { readonly type: "ended"; readonly id: number; readonly place: number; readonly ending: string; readonly ok: boolean };
+
+export type FromPanel =
+  | { readonly type: "ready" }
+  | { readonly type: "cancel"; readonly id: number }
+  | { readonly type: "clear" }
+  | { readonly type: "copy"; readonly text: string };
+
+/** A message of the panel; null for what is none: a page is not believed. */
+export function fromPanel(value: unknown): FromPanel | null {
+  if (typeof value !== "object" || value === null) return null;
+  const { type, id, text } = value as { type?: unknown; id?: unknown; text?: unknown };
+  switch (type) {
+    case "ready":
+    case "clear":
+      return { type };
+    case "cancel":
+      return typeof id === "number" ? { type, id } : null;
+    case "copy":
+      return typeof text === "string" ? { type, text } : null;
+    default:
+      return null;
+  }
+}
+
+/** Fails to compile where a kind of message is not handled. */
+export function unhandled(message: never): never {
+  throw new Error(`no such message: ${JSON.stringify(message)}`);
+}

@@ -1,0 +1,59 @@
+import { expect, test } from "vitest";
+import { fromPanel } from "../src/results/messages";
+import { LONGEST_PART, appended, begun, ended, formOf, grouped, tableOf } from "../src/results/model";
+
+test("output of one stream goes on, another one begins anew", () => {
+  let entry = begun(1, "x", 0, ["a", "b"]);
+  entry = appended(entry, 0, [{ kind: "text", stream: "stdout", text: "one" }]);
+  entry = appended(entry, 0, [
+    { kind: "text", stream: "stdout", text: " two" },
+    { kind: "text", stream: "stderr", text: "!" },
+  ]);
+  expect(entry.parts[0]?.items).toEqual([
+    { kind: "text", stream: "stdout", text: "one two" },
+    { kind: "text", stream: "stderr", text: "!" },
+  ]);
+  expect(entry.parts[1]?.items).toEqual([]);
+});
+
+test("too much output is left out, and that is said", () => {
+  const text = "x".repeat(LONGEST_PART - 10);
+  let entry = appended(begun(1, "x", 0, ["a"]), 0, [{ kind: "text", stream: "stdout", text }]);
+  entry = appended(entry, 0, [{ kind: "data", data: { "text/plain": "far too much" } }]);
+  expect(entry.parts[0]?.cut).toBe(true);
+  expect(entry.parts[0]?.items).toHaveLength(1);
+});
+
+test("VMs that put out the same are one group", () => {
+  let entry = begun(1, "x", 0, ["a", "b", "c"]);
+  for (const [place, text] of ["same", "other", "same"].entries()) {
+    entry = ended(appended(entry, place, [{ kind: "text", stream: "stdout", text }]), place, "exit 0", true);
+  }
+  expect(grouped(entry.parts).map((group) => group.vms)).toEqual([["a", "c"], ["b"]]);
+});
+
+test("the richest form is shown", () => {
+  expect(formOf({ "text/plain": "x", "image/png": "…", "text/html": "<b>" })).toBe("text/html");
+  expect(formOf({ "text/plain": "x", "application/json": null })).toBe("text/plain");
+  expect(formOf({ "application/x-unknown": "x" })).toBeNull();
+});
+
+test("a list of objects is a table", () => {
+  expect(tableOf([{ a: 1, b: "x" }, { a: 2, c: null }])).toEqual({
+    columns: ["a", "b", "c"],
+    rows: [
+      ["1", "x", ""],
+      ["2", "", "null"],
+    ],
+    more: 0,
+  });
+  expect(tableOf(Array.from({ length: 700 }, () => ({ a: 1 })))?.more).toBe(200);
+  for (const other of [[], [1], {}, null, "x", [[]], [{}]]) expect(tableOf(other)).toBeNull();
+});
+
+test("what the panel says is not believed", () => {
+  expect(fromPanel({ type: "cancel", id: 3 })).toEqual({ type: "cancel", id: 3 });
+  for (const wrong of [null, 1, "ready", {}, { type: "cancel" }, { type: "cancel", id: "3" }, { type: "copy" }, { type: "eval", text: "x" }]) {
+    expect(fromPanel(wrong)).toBeNull();
+  }
+});
