@@ -38,7 +38,13 @@ from vmpool.network.limits import NetworkLimits
 from vmpool.network.rules import admissions
 from vmpool.packages import upstreams
 from vmpool.packages.depot import Bounds as FetchBounds
-from vmpool.pool.settings import NetworkSettings, PackageSettings, PoolSettings, WebhookSettings
+from vmpool.pool.settings import (
+    NetworkSettings,
+    PackageSettings,
+    PoolSettings,
+    TemplateSettings,
+    WebhookSettings,
+)
 from vmpool.pool.vm_pool_manager import VMPoolManager
 from vmpool.pool.warm_pool.bounds import Bounds
 from vmpool.service_manager import ServiceManager
@@ -198,6 +204,7 @@ def pool_settings(settings: Settings) -> PoolSettings:
             admit=admissions("webhooks.admit", settings.webhooks.admit), timeout=settings.webhooks.timeout
         ),
         packages=package_settings(settings),
+        templates=TemplateSettings(settings.templates.per_user, settings.templates.bytes_per_user),
         create_timeout=periods.create_timeout,
         stop_grace=periods.stop_grace,
         cleanup_timeout=periods.cleanup_timeout,

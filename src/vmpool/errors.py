@@ -31,6 +31,7 @@
     │   ├── FileChanged             412  the file is not as the caller last saw it
     │   ├── TooManyWebhooks         409  the user's limit of webhooks
     │   ├── TooManySecrets          409  the user's limit of secrets
+    │   ├── TooManyTemplates        409  the user's limit of templates, or of their bytes
     │   └── DiskFull                507  the VM's disk has no room for it
     ├── LimitReached                429  Retry-After
     │   ├── QuotaExceeded           429  the user's own limit
@@ -341,6 +342,19 @@ class TooManyWebhooks(Conflict):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"you have {limit} webhooks, which is the limit; delete one first", limit=limit)
+
+
+class TooManyTemplates(Conflict):
+    """The user has as many templates as allowed, or as many bytes in them."""
+
+    code: ClassVar[str] = "too_many_templates"
+
+    def __init__(self, limit: int, unit: str = "templates") -> None:
+        """unit: "templates", or "bytes" that all of them may have together."""
+        have = f"you have {limit} templates, which is the limit"
+        if unit == "bytes":
+            have = f"your templates would take more than {limit} bytes, which is the limit"
+        super().__init__(f"{have}; delete one first", limit=limit, unit=unit)
 
 
 class IllegalTransition(Conflict):

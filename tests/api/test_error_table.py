@@ -42,6 +42,7 @@ def occurrence(kind: type[errors.VMPoolError]) -> errors.VMPoolError:
         errors.RangeNotSatisfiable: ("offset", 7),
         errors.EventsGone: (7,),
         errors.TooManyWebhooks: (10,),
+        errors.TooManyTemplates: (20,),
         errors.TooManySecrets: (64,),
         errors.OutputNotKept: (7, "stdout"),
         errors.SnapshotTooLarge: (200, 100),

@@ -22,11 +22,21 @@ pytestmark = pytest.mark.anyio
 With = Callable[[str | None], Caller]
 
 ONES = dict.fromkeys(
-    ("vm_id", "execution_id", "snapshot_id", "context_id", "key_id", "user_id", "webhook_id"), 1
+    ("vm_id", "execution_id", "snapshot_id", "context_id", "key_id", "user_id", "webhook_id", "template_id"),
+    1,
 )
 """What the path of any operation may name; a new parameter must be added here to be tried."""
 NOWHERE = dict.fromkeys(ONES, 2_000_000_000)
-SECRETS = ("hush-name", "hush-code", "hush-label", "hush-output", "hush-snapshot", "hush-key", "hush-env")
+SECRETS = (
+    "hush-name",
+    "hush-code",
+    "hush-label",
+    "hush-output",
+    "hush-snapshot",
+    "hush-key",
+    "hush-env",
+    "hush-template",
+)
 
 
 @pytest.fixture
@@ -162,7 +172,12 @@ async def test_a_foreign_thing_named_in_a_body_is_as_if_it_were_not_there(
         for field in (operation.body or {}).get("properties", {})
         if field.removesuffix("s") in ONES
     }
-    assert fields == {("restore_vm", "snapshot_id"), ("batch_execute", "vm_ids")}  # each is tried below
+    assert fields == {  # each is tried below
+        ("restore_vm", "snapshot_id"),
+        ("batch_execute", "vm_ids"),
+        ("create_template", "vm_id"),
+        ("create_template", "snapshot_id"),
+    }
     kept = theirs["snapshot_id"][0]
     for asked in (kept, _like(kept)):
         await other.refused(
@@ -172,6 +187,22 @@ async def test_a_foreign_thing_named_in_a_body_is_as_if_it_were_not_there(
             status=404,
             code="snapshot_not_found",
         )
+    for field, code in (("vm_id", "vm_not_found"), ("snapshot_id", "snapshot_not_found")):
+        said = []
+        for asked in (theirs[field][0], _like(theirs[field][0])):
+            body = {"name": "mine-now", field: asked}
+            problem = await other.refused("POST", "/api/templates", body, status=404, code=code)
+            said.append(problem.detail.replace(f"'{asked}'", "it"))
+        assert said[0] == said[1]
+    for reference in theirs["template_id"]:
+        said = []
+        for asked in (reference, _like(reference)):
+            body = {"name": "from-it", "template": str(asked)}
+            problem = await other.refused(
+                "POST", "/api/vms/create", body, status=404, code="template_not_found"
+            )
+            said.append(problem.detail.replace(f"'{asked}'", "it"))
+        assert said[0] == said[1]
     for foreign in theirs["vm_id"]:
         asked = [foreign, _like(foreign)]
         items = await other.ok("POST", "/api/vms/batch-execute", {"code": "1", "vm_ids": asked})
@@ -200,11 +231,14 @@ async def _things(caller: Caller, name: str) -> dict[str, list[Any]]:
     """One of everything, by what a path calls it; a VM by its id and by its name."""
     vm = await caller.create(name, labels={"note": "hush-label"}, env={"TOKEN": "hush-env"})
     ran = await caller.execute(vm["id"], "print('hush-output')  # hush-code")
+    template = {"name": "hush-template" if name in SECRETS else "template", "vm_id": vm["id"]}
+    made = await caller.ok("POST", "/api/templates", template, status=201)
     kept = await caller.ok("POST", f"/api/vms/{name}/snapshot", {"name": "hush-snapshot"}, status=201)
     context = await caller.ok("POST", f"/api/vms/{name}/contexts", {"env": {"A": "hush-env"}}, status=201)
     key = await caller.ok("POST", "/api/keys", {"name": "hush-key"}, status=201)
     hook = await caller.ok("POST", "/api/webhooks", {"url": "https://hush-hook.invalid/"}, status=201)
     return {
+        "template_id": [made["id"], made["name"]],
         "vm_id": [vm["id"], name],
         "execution_id": [ran["id"]],
         "snapshot_id": [kept["id"]],
@@ -224,7 +258,8 @@ async def _state(caller: Caller, things: dict[str, list[Any]]) -> list[Any]:
         f"/api/vms/{vm}/contexts",
     )
     return [await caller.ok("GET", path) for path in paths] + [
-        {key["id"]: key["expires_at"] for key in await caller.ok("GET", "/api/keys")}
+        {key["id"]: key["expires_at"] for key in await caller.ok("GET", "/api/keys")},
+        await caller.ok("GET", "/api/templates"),
     ]
 
 

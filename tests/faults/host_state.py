@@ -86,17 +86,24 @@ class HostState:
         for (execution,) in self.query("SELECT id FROM vm_executions WHERE state = 'running'"):
             if execution not in still_running:
                 found.append(f"execution {execution} is said to run")
-        for snapshot, state in self.query("SELECT id, state FROM snapshots WHERE state <> 'ready'"):
+        for snapshot, state in self.query(
+            "SELECT id, state FROM snapshots WHERE state <> 'ready' AND NOT (state = 'kept' AND"
+            " id IN (SELECT snapshot_id FROM templates))"
+        ):
             found.append(f"snapshot {snapshot} is {state}")
+        for template, state in self.query(
+            "SELECT id, state FROM templates WHERE state <> 'ready' OR"
+            " snapshot_id NOT IN (SELECT id FROM snapshots)"
+        ):
+            found.append(f"template {template} is {state}, or without its files")
         found += _differ("mounts", self._mounts(), set())
         found += _differ("helpers", set(self._helpers()), set())
         found += self._of_docker(rows) if self.backend == "docker" else self._of_bubblewrap(rows)
         return found
 
     def _references(self) -> set[str]:
-        return {
-            reference for (reference,) in self.query("SELECT reference FROM snapshots WHERE state = 'ready'")
-        }
+        there = self.query("SELECT reference FROM snapshots WHERE state IN ('ready', 'kept')")
+        return {reference for (reference,) in there}
 
     def _mounts(self) -> set[str]:
         """Mount points in the state directory, as this process sees them."""

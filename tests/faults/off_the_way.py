@@ -34,7 +34,7 @@ OFF_THE_WAY: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "vmpool.pool.vm_pool_manager:VMPoolManager.create_vm: await self._executions.execute(vm, asked)",
             (
                 "vmpool.pool.vm_pool_manager:VMPoolManager.create_vm: "
-                "await self._lifecycle.create(user_id, request) (2)"
+                "await self._lifecycle.create(user_id, request, source, origin) (2)"
             ),
         ),
         "files of the dashboard": (

@@ -302,6 +302,58 @@ class Fork(Scene):
             assert await site.shell("copy", "cat note") == f"{past['number']}\n"
 
 
+class Template(Scene):
+    """A template of a running VM, and a VM made from it: each there, whole, or not there."""
+
+    name = "template"
+
+    async def prepare(self, site: Site, tasks: TaskGroup) -> None:
+        await ensure(site, "box")
+        await site.call("DELETE", "/api/vms/copy")
+        for kept in await site.ok("GET", "/api/templates"):
+            await site.ok("DELETE", f"/api/templates/{kept['id']}")
+        for kept in await site.ok("GET", "/api/vms/box/snapshots"):
+            await site.ok("DELETE", f"/api/vms/box/snapshots/{kept['id']}")
+        await site.shell("box", f"echo {site.order.number} > note")
+
+    async def act(self, site: Site) -> None:
+        number = site.order.number
+        body = {"name": "mine", "vm_id": "box"}
+        answer = await site.call("POST", "/api/templates", body, key=f"template-{number}")
+        assert answer.status_code == 201, answer.text
+        site.tell(published=answer.json()["id"])
+        asked = {"name": "copy", "template": "mine", "disk_limit": 64}
+        answer = await site.call("POST", "/api/vms/create", asked, key=f"from-{number}")
+        assert answer.status_code == 201, answer.text
+        site.tell(made=answer.json()["id"])
+        await site.ok("DELETE", "/api/templates/mine")
+        site.tell(deleted=True)
+        snapshot = await site.ok("POST", "/api/vms/box/snapshot")
+        await site.ok("POST", "/api/templates", {"name": "of-it", "snapshot_id": snapshot["id"]})
+        await site.ok("DELETE", f"/api/vms/box/snapshots/{snapshot['id']}")
+        site.tell(answered=True)
+
+    async def check(self, site: Site, past: dict[str, Any]) -> None:
+        there = await site.ok("GET", "/api/templates")
+        names = [one["name"] for one in there]
+        assert not ("mine" in names and "deleted" in past), there
+        assert "of-it" in names or "answered" not in past, there
+        assert not ("answered" in past and await site.ok("GET", "/api/vms/box/snapshots"))
+        if "published" in past and "made" not in past:
+            assert [one["id"] for one in there] == [past["published"]], there
+        for one in there:
+            body = {"name": "again", "template": one["name"], "disk_limit": 64}
+            await site.ok("POST", "/api/vms/create", body)
+            assert await site.shell("again", "cat note") == f"{past['number']}\n"
+            await site.ok("DELETE", "/api/vms/again")
+        found = await site.call("GET", "/api/vms/copy")
+        if "made" in past:
+            assert found.json()["id"] == past["made"], found.text
+        if found.status_code == 200:
+            assert found.json()["status"] == "running", found.text
+            assert await site.shell("copy", "cat note") == f"{past['number']}\n"
+
+
 class Pause(Scene):
     """A VM that is held, and stopped as it is."""
 
@@ -331,5 +383,16 @@ class Pause(Scene):
 
 SCENES: dict[str, Scene] = {
     scene.name: scene
-    for scene in (Create(), Claim(), Execute(), Stop(), Delete(), Snapshot(), Restore(), Fork(), Pause())
+    for scene in (
+        Create(),
+        Claim(),
+        Execute(),
+        Stop(),
+        Delete(),
+        Snapshot(),
+        Restore(),
+        Fork(),
+        Template(),
+        Pause(),
+    )
 }

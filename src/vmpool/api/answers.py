@@ -36,6 +36,7 @@ from vmpool.api.schemas import (
     PoolUse,
     Secret,
     Snapshot,
+    Template,
     Use,
     User,
     VMStatus,
@@ -46,6 +47,7 @@ from vmpool.domain import event as domain_event
 from vmpool.domain import secret as domain_secret
 from vmpool.domain import webhook as domain_webhook
 from vmpool.domain.audit import AuditEntry as AuditEntryValue
+from vmpool.domain.template import Template as TemplateValue
 from vmpool.pool import feed, status
 from vmpool.pool.batch import Item, ItemError
 from vmpool.pool.networks import Network as PoolNetwork
@@ -113,7 +115,8 @@ def vm(of: domain.VM) -> VM:
         created_at=stamp(of.created_at),
         started_at=stamp(of.started_at),
         stopped_at=stamp(of.stopped_at),
-        template=of.template,
+        template=of.made_from or of.template,
+        template_id=of.template_id,
         backend=of.backend,
         isolation=of.isolation,
         network=of.network,
@@ -173,6 +176,25 @@ def accepted(of: domain.Execution) -> Response:
 def snapshot(of: domain.Snapshot) -> Snapshot:
     """The files of a VM at one moment."""
     return Snapshot(id=of.id, vm_id=of.vm_id, name=of.name, size=of.size, created_at=stamp(of.created_at))
+
+
+def template(of: TemplateValue) -> Template:
+    """A user's template."""
+    return Template(
+        id=of.id,
+        user_id=of.user_id,
+        name=of.name,
+        description=of.description,
+        language=of.language,
+        base=of.base,
+        parent=of.parent,
+        parent_id=of.parent_id,
+        backend=of.backend,
+        disk=of.disk,
+        size=of.size,
+        shared=of.shared,
+        created_at=stamp(of.created_at),
+    )
 
 
 def event(of: domain_event.Event) -> Event:

@@ -30,6 +30,8 @@ NEEDED: Mapping[str, Scope] = MappingProxyType(
         "create_session": Scope.READ,  # it may do what its key may
         "get_session": Scope.READ,
         "delete_session": Scope.READ,
+        "list_templates": Scope.READ,
+        "get_template": Scope.READ,
         "list_secrets": Scope.READ,
         "list_webhooks": Scope.READ,
         "get_webhook": Scope.READ,
@@ -78,6 +80,9 @@ NEEDED: Mapping[str, Scope] = MappingProxyType(
         "delete_snapshot": Scope.MANAGE,
         "restore_vm": Scope.MANAGE,
         "fork_vm": Scope.MANAGE,
+        "create_template": Scope.MANAGE,
+        "change_template": Scope.MANAGE,
+        "delete_template": Scope.MANAGE,
         "set_network": Scope.MANAGE,
         "share_port": Scope.MANAGE,
         "revoke_shares": Scope.MANAGE,

@@ -24,7 +24,7 @@ class KnownVM:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the rows say there is.  snapshots: references of those that are ready, with their backend."""
+    """What the rows say there is.  snapshots: references of those that are there, with their backend."""
 
     vms: tuple[KnownVM, ...]
     snapshots: tuple[tuple[str, str], ...]
@@ -58,7 +58,7 @@ def known(path: Path) -> Known:
             "SELECT id, generation, name, backend FROM virtual_machines WHERE status != 'deleted' ORDER BY id"
         ).fetchall()
         snapshots = rows.execute(
-            "SELECT reference, backend FROM snapshots WHERE state = 'ready' ORDER BY id"
+            "SELECT reference, backend FROM snapshots WHERE state IN ('ready', 'kept') ORDER BY id"
         ).fetchall()
     return Known(
         tuple(

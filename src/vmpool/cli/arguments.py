@@ -44,11 +44,11 @@ VMArguments = Annotated[
     typer.Argument(metavar="ID...", help="Ids or names.", autocompletion=vm_names, show_default=False),
 ]
 LanguageArgument = Annotated[
-    str,
+    str | None,
     typer.Argument(
         metavar="LANGUAGE",
         help="python, nodejs, typescript, java, go, rust, c, cpp, ruby, php, perl or bash; python3.13 and the"
-        " like where the server has that version.",
+        " like where the server has that version. Default: the template's.",
         autocompletion=languages,
         show_default=False,
     ),

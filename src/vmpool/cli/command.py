@@ -31,6 +31,7 @@ from vmpool.cli import (
     server_files,
     shell,
     snapshots,
+    templates,
     users,
     vms,
     webhooks,
@@ -69,6 +70,7 @@ for group in (
     group.register(app)
 app.add_typer(webhooks.app, name="webhooks")
 app.add_typer(contexts.app, name="context")
+app.add_typer(templates.app, name="template")
 app.add_typer(secrets.app, name="secret")
 app.add_typer(keys.app, name="key")
 app.add_typer(users.app, name="user")

@@ -33,7 +33,7 @@ _HINTS = {
     "name_taken": "Choose another name, or 'vm delete NAME' first.",
     "quota_exceeded": "'vm list' shows your VMs; 'vm delete ID' makes room.",
     "pool_full": "'vm pool' shows what is in use.  Try again later, or ask for less.",
-    "template_not_found": "'vm pool' lists the templates of this server.",
+    "template_not_found": "'vm template list' lists yours, 'vm pool' those of this server.",
 }
 """What to do next, by error code."""
 

@@ -71,7 +71,7 @@ def restore(
     from vmpool.client import Client
 
     with Client() as client:
-        number = _snapshot_id(client, vm, snapshot)
+        number = snapshot_id(client, vm, snapshot)
         with render.busy(f"restoring {vm} ..."):
             restored = client.restore(vm, number)
     if as_json:
@@ -116,7 +116,7 @@ def fork(
             render.say(f"VM {one.id} '{one.name}' is {one.status}, with the files of {vm}")
 
 
-def _snapshot_id(client: Client, vm: str, text: str) -> int:
+def snapshot_id(client: Client, vm: str, text: str) -> int:
     """The id of a snapshot given by id or name; the newest of several of one name."""
     if text.isdecimal():
         return int(text)

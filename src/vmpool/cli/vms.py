@@ -44,12 +44,14 @@ def create(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="Unique among your VMs: lower-case letters, digits and '-'.")
     ],
-    language: LanguageArgument,
+    language: LanguageArgument = None,
     cpu: Annotated[float | None, typer.Option(metavar="CORES", help="Default: 1.")] = None,
     memory: Annotated[int | None, typer.Option(metavar="MB", help="Default: 512.")] = None,
     disk: Annotated[int | None, typer.Option(metavar="MB", help="Default: 1024.")] = None,
     processes: Annotated[int | None, typer.Option(metavar="COUNT", help="Default: 512.")] = None,
-    template: Annotated[str | None, typer.Option(help="Default: the language's own.")] = None,
+    template: Annotated[
+        str | None, typer.Option(help="A built-in one or one of yours. Default: the language's own.")
+    ] = None,
     env: EnvOption = None,
     label: LabelOption = None,
     ttl: Annotated[int | None, typer.Option(metavar="SECONDS", help="Delete it after so long.")] = None,
@@ -84,6 +86,7 @@ def create(
 
     \b
     vm create test-vm python
+    vm create fresh --template with-numpy
     vm create big nodejs --cpu 2 --memory 2048 --env NODE_ENV=test
     vm create brief bash --ttl 600
     vm create ready python --package requests --package "attrs>=23"
@@ -91,6 +94,8 @@ def create(
     """
     from vmpool.client import Client
 
+    if language is None and template is None:
+        raise typer.BadParameter("give one, or --template", param_hint="'LANGUAGE'")
     with Client() as client, render.busy(f"creating {name} ..."):
         vm = client.create_vm(
             name,

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from vmpool.client.models import PoolStatus as PoolStatus
     from vmpool.client.models import Share as Share
     from vmpool.client.models import Snapshot as Snapshot
+    from vmpool.client.models import Template as Template
     from vmpool.client.models import VMStatus as VMStatus
     from vmpool.client.streaming import OutputPiece as OutputPiece
 
@@ -72,6 +73,7 @@ _EXPORTS = {
         "PoolStatus",
         "Share",
         "Snapshot",
+        "Template",
         "VMStatus",
     ),
     "vmpool.client.streaming": ("OutputPiece",),

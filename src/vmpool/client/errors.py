@@ -303,6 +303,12 @@ class TooManyWebhooks(Conflict):
     wire_code = "too_many_webhooks"
 
 
+class TooManyTemplates(Conflict):
+    """You have as many templates as allowed, or as many bytes in them."""
+
+    wire_code = "too_many_templates"
+
+
 class IllegalTransition(Conflict):
     """The VM's state does not allow this verb."""
 

@@ -15,8 +15,8 @@ from vmpool.client.models import VM, BatchError, Execution, PoolStatus, Snapshot
 from vmpool.client.options import RunOptions, VMOptions
 
 
-async def create_vm(name: str, language: str, **options: Unpack[VMOptions]) -> VM:
-    """Make a VM and wait until it runs."""
+async def create_vm(name: str, language: str | None = None, **options: Unpack[VMOptions]) -> VM:
+    """Make a VM and wait until it runs.  language: default: that of the `template`."""
     async with AsyncClient() as client:
         return await client.create_vm(name, language, **options)
 

@@ -20,6 +20,7 @@ from vmpool.client.errors import (
     VMNotFound,
     VMNotRunning,
 )
+from vmpool.client.languages import SUFFIXES
 from vmpool.client.models import Execution
 
 AT_ONCE = 4
@@ -116,10 +117,10 @@ def workers(jobs: Sequence[Job], vms: int) -> dict[str, int]:
     return given
 
 
-def language_of(template: str) -> str:
-    """The language a template is named after: `python3.13` is Python's."""
-    found = re.match(r"[a-z+#]+", template)
-    return template if found is None else found[0]
+def language_of(template: str) -> str | None:
+    """The language a built-in template is named after: `python3.13` is Python's.  None for a user's one."""
+    found = re.fullmatch(r"([a-z]+)-?[0-9.]*", template)
+    return found[1] if found is not None and found[1] in SUFFIXES.values() else None
 
 
 def setup_failed(command: str, ran: Execution) -> SetupFailed:

@@ -72,8 +72,8 @@ class VM(Answer):
 
     status: running, paused, stopped or error, or one of creating, starting, stopping, restoring, deleting.
     cpu_limit: cores.  memory_limit, disk_limit: MB.  ttl, idle_timeout, idle_pause: seconds.  warnings: one
-    sentence for each limit that is not hard on this server.  forked_from: the VM it is a copy of.  error: why
-    `status` is error.
+    sentence for each limit that is not hard on this server.  template: what it was made from; template_id: of
+    a user's one.  forked_from: the VM it is a copy of.  error: why `status` is error.
     """
 
     id: int
@@ -102,6 +102,7 @@ class VM(Answer):
     warnings: list[str]
     error: str | None
     forked_from: int | None = None
+    template_id: int | None = None
 
 
 class VMStatus(Answer):
@@ -207,6 +208,29 @@ class Snapshot(Answer):
     vm_id: int
     name: str
     size: int
+    created_at: datetime
+
+
+class Template(Answer):
+    """Kept files that VMs start from.
+
+    language: of VMs whose creation names none.  base: the built-in template it stands on.  parent,
+    parent_id: the template it was made from, by the name it had, and its id where it is a user's.  disk: MB
+    that VMs from it have at least.  size: bytes.  shared: everybody may make VMs from it.
+    """
+
+    id: int
+    user_id: int
+    name: str
+    description: str
+    language: str
+    base: str
+    parent: str
+    parent_id: int | None
+    backend: str
+    disk: int
+    size: int
+    shared: bool
     created_at: datetime
 
 

@@ -25,12 +25,13 @@ class PolicyOptions(TypedDict, total=False):
 class VMOptions(TypedDict, total=False):
     """Optional arguments of creating a VM; what is left out is the server's default.
 
-    template: default: the language's own.  cpu_limit: cores.  memory_limit, disk_limit: MB.  process_limit:
-    processes and threads together.  env: variables that every execution starts with.  network: "none",
-    "filtered" or "full".  network_policy: what a filtered one may reach.  isolation: the wall around it, by
-    name.  ttl: seconds after which the VM is deleted.  idle_timeout: seconds without an execution after which
-    it is stopped, idle_pause: paused.  labels: your own notes.  packages: installed, by the
-    language's package manager, before it is yours.  strict_limits: refuse where a limit is not hard.
+    template: a built-in one or, by id or name, a user's; default: the language's own.  cpu_limit: cores.
+    memory_limit, disk_limit: MB.  process_limit: processes and threads together.  env: variables that every
+    execution starts with.  network: "none", "filtered" or "full".  network_policy: what a filtered one may
+    reach.  isolation: the wall around it, by name.  ttl: seconds after which the VM is deleted.
+    idle_timeout: seconds without an execution after which it is stopped, idle_pause: paused.  labels: your
+    own notes.  packages: installed, by the language's package manager, before it is yours.  strict_limits:
+    refuse where a limit is not hard.
     """
 
     template: str | None

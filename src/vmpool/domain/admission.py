@@ -14,7 +14,8 @@ class NewVM:
     """A VM that is to be inserted as CREATING.  `ttl`, `idle_timeout` and `idle_pause` are seconds.
 
     isolation: the backend's word for it, as far as known before the machine is made.  forked_from: the VM it
-    is a copy of, and restored_from the snapshot of that one it is made from.
+    is a copy of; template_id, made_from: the user's template it comes from; restored_from: the snapshot it is
+    made from in either case.
     """
 
     user_id: int
@@ -32,6 +33,8 @@ class NewVM:
     env: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     forked_from: int | None = None
+    template_id: int | None = None
+    made_from: str | None = None
     restored_from: int | None = None
 
 

@@ -1,4 +1,4 @@
-"""Events: that a VM, an execution or a snapshot changed.  Pure values."""
+"""Events: that a VM, an execution, a snapshot or a template changed.  Pure values."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ VM_CHANGED = "vm.changed"
 """Limits or network policy."""
 SNAPSHOT_READY = "snapshot.ready"
 SNAPSHOT_DELETED = "snapshot.deleted"
+TEMPLATE_READY = "template.ready"
+TEMPLATE_CHANGED = "template.changed"
+"""Its description, or whether it is shared."""
+TEMPLATE_DELETED = "template.deleted"
 
 KINDS = (
     *(f"vm.{state}" for state in VMState),
@@ -24,6 +28,9 @@ KINDS = (
     *(f"execution.{state}" for state in ExecutionState),
     SNAPSHOT_READY,
     SNAPSHOT_DELETED,
+    TEMPLATE_READY,
+    TEMPLATE_CHANGED,
+    TEMPLATE_DELETED,
     SERVER_STARTED,
     MISSING,
 )

@@ -12,6 +12,7 @@ class SnapshotState(StrEnum):
 
     PENDING = "pending"  # announced; the backend may or may not have it
     READY = "ready"  # the backend has it
+    KEPT = "kept"  # the backend has it, for templates only: its VM's list has it no more
     DELETING = "deleting"  # the backend is being told to remove it
 
 

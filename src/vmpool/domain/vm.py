@@ -51,7 +51,9 @@ class VM:
     are seconds.
 
     wanted: the limits it is being given, an intent; None while nothing is under way.
-    restored_from: the snapshot its files come from.  forked_from: the VM it is a copy of.
+    template: the built-in one it stands on, which the backend knows.  template_id, made_from: the user's
+    template it was made from, by id and name.  restored_from: the snapshot its files come from.
+    forked_from: the VM it is a copy of.
     network_bytes: what it has used of its policy's `max_bytes`, as last written down.
     """
 
@@ -81,6 +83,8 @@ class VM:
     last_used_at: datetime | None = None
     restored_from: int | None = None
     forked_from: int | None = None
+    template_id: int | None = None
+    made_from: str | None = None
     wanted: Limits | None = None
     network_policy: NetworkPolicy = field(default_factory=NetworkPolicy)
     network_bytes: int = 0

@@ -17,11 +17,13 @@ from vmpool.domain.event import (
     SERVER_STARTED,
     SNAPSHOT_DELETED,
     SNAPSHOT_READY,
+    TEMPLATE_READY,
     VM_CHANGED,
     Change,
     Event,
     Wanted,
 )
+from vmpool.domain.template import Template
 from vmpool.errors import EventsGone, VMPoolError
 from vmpool.store.events import Events
 from vmpool.store.text import storable
@@ -113,6 +115,11 @@ class Journal:
                 facts={"name": storable(snapshot.name)},
             )
         )
+
+    def template(self, template: Template, kind: str = TEMPLATE_READY) -> None:
+        """A template is there, has changed, or is no more."""
+        facts = {"template_id": template.id, "name": template.name}
+        self._note(Change(template.user_id, kind, self._clock(), facts=facts))
 
     def started(self, user_ids: set[int]) -> None:
         """This server begins: these users' things may have changed without an event."""

@@ -8,6 +8,7 @@ from itertools import count, islice
 import anyio
 
 from vmpool.domain import VM
+from vmpool.domain.template import Origin
 from vmpool.errors import InvalidRequest, VMPoolError
 from vmpool.pool.context import Context
 from vmpool.pool.lifecycle import Lifecycle
@@ -36,12 +37,13 @@ class Forks:
         """
         names = self._names(vm, number, names)
         snapshot = await self._snapshots.take(vm, None)
+        origin = Origin(vm.template_id, vm.made_from, forked_from=vm.id)
         made: dict[int, VM] = {}
         failures: list[VMPoolError] = []
 
         async def one(place: int, name: str) -> None:
             try:
-                made[place] = await self._lifecycle.create(vm.user_id, like(vm, name), snapshot)
+                made[place] = await self._lifecycle.create(vm.user_id, like(vm, name), snapshot, origin)
             except VMPoolError as error:
                 failures.append(error)
 

@@ -16,6 +16,7 @@ import anyio
 
 from vmpool.backends.base import Machine, SupportsSpares
 from vmpool.domain import VM, NewVM, Snapshot, VMState
+from vmpool.domain.template import Origin
 from vmpool.errors import (
     BackendFailed,
     Conflict,
@@ -35,6 +36,8 @@ from vmpool.telemetry import Metrics, log_context
 
 logger = logging.getLogger(__name__)
 
+NOTHING = Origin()
+"""Of a VM that begins empty."""
 STOPPABLE = (VMState.RUNNING, VMState.PAUSED, VMState.ERROR)
 IN_PROGRESS = frozenset(
     {VMState.CREATING, VMState.STARTING, VMState.STOPPING, VMState.RESTORING, VMState.DELETING}
@@ -86,8 +89,15 @@ class Lifecycle:
         self._networks = networks
         self._making: dict[int, anyio.CancelScope] = {}
 
-    async def create(self, user_id: int, asked: VMRequest, source: Snapshot | None = None) -> VM:
-        """Make a running VM.  source: a snapshot of the VM it is to be a copy of.
+    async def create(
+        self,
+        user_id: int,
+        asked: VMRequest,
+        source: Snapshot | None = None,
+        origin: Origin = NOTHING,
+    ) -> VM:
+        """Make a running VM.  source: a snapshot it is to have the files of.  origin: what its row says of
+        that.
 
         Raises InvalidRequest, TemplateNotFound, NameTaken, QuotaExceeded, PoolFull, and
         InfrastructureFailure, after which no VM is there.  A cancelled create leaves none either.
@@ -97,7 +107,13 @@ class Lifecycle:
         memory = settings.host_memory or host.memory
         new: NewVM = settle(user_id, asked, context.info, settings, host.cpus, memory, host.disk)
         if source is not None:
-            new = replace(new, forked_from=source.vm_id, restored_from=source.id)
+            new = replace(
+                new,
+                forked_from=origin.forked_from,
+                template_id=origin.template_id,
+                made_from=origin.made_from,
+                restored_from=source.id,
+            )
         tracer, making = context.telemetry.tracer, Making(context.telemetry.metrics, new.template)
         with tracer.span("admission"):
             vm = await context.registry.insert(new, lambda now: admit(now, new.limits, settings, memory))

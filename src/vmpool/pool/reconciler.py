@@ -24,6 +24,7 @@ from vmpool.pool.repair import Repair, repair
 from vmpool.pool.requests import machine_spec
 from vmpool.pool.resizing import Resizing
 from vmpool.pool.snapshots import Snapshots
+from vmpool.pool.templates import Templates
 from vmpool.pool.warm_pool.keeper import WarmPool
 from vmpool.telemetry import log_context
 
@@ -50,6 +51,7 @@ class Reconciler:
         snapshots: Snapshots,
         warm_pool: WarmPool,
         resizing: Resizing,
+        templates: Templates,
     ) -> None:
         self._context = context
         self._executions = executions
@@ -57,6 +59,7 @@ class Reconciler:
         self._snapshots = snapshots
         self._warm_pool = warm_pool
         self._resizing = resizing
+        self._templates = templates
         self._strangers: set[MachineKey] = set()
         self._strange_snapshots: set[str] = set()
         self._inherited: frozenset[int] = frozenset()
@@ -89,6 +92,7 @@ class Reconciler:
         if self._taking_over:
             self._taking_over = await self._take_over()
         await self._destroy_strangers(machines)
+        await self._templates.settle()
         await self._settle_snapshots()
         self._rounds += 1
 
@@ -293,7 +297,7 @@ class Reconciler:
             return
         rows = await context.store.snapshots.all()
         for row in rows:
-            if self._unsettled(row) and not context.locks.busy(row.vm_id):
+            if not context.locks.busy(row.vm_id) and await self._unsettled(row):
                 await self._settle(row)
         if self._rounds % SNAPSHOTS_EVERY > 1:
             return
@@ -303,14 +307,16 @@ class Reconciler:
             await backend.delete_snapshot(reference)
         self._strange_snapshots = strange - self._strange_snapshots
 
-    def _unsettled(self, row: Snapshot) -> bool:
+    async def _unsettled(self, row: Snapshot) -> bool:
+        if row.state is SnapshotState.KEPT:
+            return not await self._snapshots.needed(row)
         return row.state is not SnapshotState.READY or self._context.registry.get(row.vm_id) is None
 
     async def _settle(self, seen: Snapshot) -> None:
         context = self._context
         async with context.locks.holding(seen.vm_id):
             for row in await context.store.snapshots.all():
-                if row.id == seen.id and self._unsettled(row):
+                if row.id == seen.id and await self._unsettled(row):
                     try:
                         await self._snapshots.remove(row)
                     except InfrastructureFailure as error:

@@ -11,8 +11,10 @@ from types import MappingProxyType
 from vmpool.backends.base import BackendInfo, MachineSpec
 from vmpool.domain import (
     DEFAULT_DISK_LIMIT,
+    LANGUAGES,
     VM,
     ExecutionRequest,
+    Language,
     Limits,
     NetworkMode,
     NetworkPolicy,
@@ -49,6 +51,7 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 class VMRequest:
     """A VM a caller asks for.
 
+    language: None takes the template's.  template: a built-in one; None takes the language's.
     ttl: seconds to its deletion.  idle_timeout: seconds without an execution to its stop, idle_pause: to
     its pause.  isolation: None takes the server's own.  strict_limits: refuse where a limit
     is not hard; None takes the server's own.  packages: installed, by the language's own manager, before the
@@ -56,7 +59,7 @@ class VMRequest:
     """
 
     name: str
-    language: str
+    language: str | None
     template: str | None = None
     limits: Limits = field(default_factory=Limits)
     env: Mapping[str, str] = field(default_factory=dict)
@@ -193,7 +196,7 @@ def settle(
     check_policy(asked.network_policy)
     if asked.network != NetworkMode.FILTERED and asked.network_policy != NetworkPolicy():
         raise InvalidRequest("network_policy", f"needs network 'filtered', not '{asked.network}'")
-    language = language_named(asked.language)
+    language = language_of(asked)
     template = asked.template or language.name
     if template not in info.templates:
         raise TemplateNotFound(template, info.templates)
@@ -219,6 +222,14 @@ def settle(
         env=asked.env,
         labels=asked.labels,
     )
+
+
+def language_of(asked: VMRequest) -> Language:
+    """The language that is named, else that of the template; InvalidRequest where neither is."""
+    name = asked.language or asked.template
+    if name is None:
+        raise InvalidRequest("language", f"is needed, or a template; there are {', '.join(LANGUAGES)}")
+    return language_named(name)
 
 
 def machine_spec(vm: VM, snapshot: str | None = None) -> MachineSpec:

@@ -44,6 +44,14 @@ class WebhookSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TemplateSettings:
+    """Templates of one user.  most: how many.  most_bytes: of all their files."""
+
+    most: int = 20
+    most_bytes: int = 20 << 30
+
+
+@dataclass(frozen=True, slots=True)
 class PackageSettings:
     """upstreams: of each registry that is offered its URL, None: the one its tool on this host asks by
     itself; empty: VMs get no packages here.  cache_bytes: on disk.
@@ -78,7 +86,7 @@ class PoolSettings:
     without use after which they are ended; 0 keeps them.
 
     warm_pool: how far the pool of VMs made before anybody asks may go.  network: what VMs may reach.
-    webhooks: what events may be sent to.  packages: where VMs get theirs.
+    webhooks: what events may be sent to.  packages: where VMs get theirs.  templates: of users, their bounds.
 
     create_timeout, stop_grace, cleanup_timeout, backstop, agent_patience: seconds; for making a machine,
     between TERM and KILL at a stop, for cleaning up after a cancelled verb, past an execution's own timeout
@@ -120,6 +128,7 @@ class PoolSettings:
     network: NetworkSettings = field(default_factory=NetworkSettings)
     webhooks: WebhookSettings = field(default_factory=WebhookSettings)
     packages: PackageSettings = field(default_factory=PackageSettings)
+    templates: TemplateSettings = field(default_factory=TemplateSettings)
 
     create_timeout: float = 120.0
     stop_grace: float = 2.0

@@ -6,7 +6,13 @@ import anyio
 
 from vmpool.backends.base import Machine, MachineKey, MachineSpec, SupportsSnapshot
 from vmpool.domain import VM, Snapshot, SnapshotState, VMState
-from vmpool.errors import BackendFailed, IllegalTransition, InvalidRequest, Unsupported, VMPoolError
+from vmpool.errors import (
+    BackendFailed,
+    IllegalTransition,
+    InvalidRequest,
+    Unsupported,
+    VMPoolError,
+)
 from vmpool.pool.context import Context, key_of
 from vmpool.pool.executions import Executions
 from vmpool.pool.lifecycle import Lifecycle
@@ -66,14 +72,43 @@ class Snapshots:
             await self.remove(await self._context.store.snapshots.get(user_id, vm.id, reference))
 
     async def remove(self, snapshot: Snapshot) -> None:
-        """Remove it from the backend and from the rows, whatever state it is in."""
+        """Remove it from the backend and from the rows, whatever state it is in.
+
+        One that a template has its files in goes from its VM's list only.
+        """
         rows = self._context.store.snapshots
+        if snapshot.state is SnapshotState.READY and await self._context.store.templates.holds(snapshot.id):
+            await rows.keep(snapshot.id)
+            self._context.journal.snapshot(snapshot, deleted=True)
+            return
         if snapshot.state is not SnapshotState.DELETING:
             await rows.begin_delete(snapshot.id)
         await self.powers().delete_snapshot(snapshot.reference)
         await rows.delete(snapshot.id)
-        if snapshot.state is SnapshotState.READY or snapshot.base:  # else it never was there for anybody
+        told = snapshot.state is SnapshotState.READY or snapshot.base  # else it never was there for anybody
+        if told and snapshot.state is not SnapshotState.KEPT:
             self._context.journal.snapshot(snapshot, deleted=True)
+
+    async def release(self, snapshot_id: int) -> None:
+        """With its VM held: a template has let go of it.  Remove it unless something has it still.
+
+        What fails, and what a create has, is in the reconciler's hands.
+        """
+        try:
+            snapshot = await self._context.store.snapshots.at(snapshot_id)
+            if snapshot.state is not SnapshotState.READY and not await self.needed(snapshot):
+                await self.remove(snapshot)
+        except VMPoolError:
+            self._context.suspect()
+
+    async def needed(self, snapshot: Snapshot) -> bool:
+        """Whether a template has its files there, or a VM is being made from it."""
+        if any(vm.restored_from == snapshot.id for vm in self._being_made()):
+            return True
+        return await self._context.store.templates.holds(snapshot.id)
+
+    def _being_made(self) -> list[VM]:
+        return [vm for vm in self._context.registry.all() if vm.state is VMState.CREATING]
 
     async def source_of(self, vm: VM) -> str | None:
         """What a VM that is being made is made from: a snapshot's reference, or None for nothing.
@@ -83,7 +118,7 @@ class Snapshots:
         if vm.restored_from is None:
             return None
         for row in await self._context.store.snapshots.all():
-            if row.id == vm.restored_from and row.state is SnapshotState.READY:
+            if row.id == vm.restored_from and row.state in (SnapshotState.READY, SnapshotState.KEPT):
                 return row.reference
         raise BackendFailed(f"the snapshot VM {vm.id} was to be made from is gone")
 

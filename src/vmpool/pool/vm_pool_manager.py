@@ -27,6 +27,7 @@ from vmpool.domain import (
 from vmpool.domain.event import Event, Wanted
 from vmpool.domain.packages import check_packages
 from vmpool.domain.secret import Secret
+from vmpool.domain.template import Template
 from vmpool.errors import BackendUnreachable, OutputNotKept, ShareInvalid, VMNotFound, VMPoolError
 from vmpool.network.dialling import is_own
 from vmpool.network.posting import Poster
@@ -44,7 +45,7 @@ from vmpool.pool.figures import pool_families
 from vmpool.pool.files import Files, VMFiles
 from vmpool.pool.forks import Forks
 from vmpool.pool.host import Host
-from vmpool.pool.lifecycle import Lifecycle
+from vmpool.pool.lifecycle import NOTHING, Lifecycle
 from vmpool.pool.logs import DEFAULT_TAIL, Logs
 from vmpool.pool.networks import Network, Networks
 from vmpool.pool.outputs import Outputs, StoredOutput
@@ -53,7 +54,7 @@ from vmpool.pool.pausing import Pausing
 from vmpool.pool.ports import Ports
 from vmpool.pool.reconciler import Reconciler
 from vmpool.pool.registry import Registry
-from vmpool.pool.requests import LimitsRequest, VMRequest
+from vmpool.pool.requests import LimitsRequest, VMRequest, language_of
 from vmpool.pool.resizing import Resizing
 from vmpool.pool.secrets import Secrets
 from vmpool.pool.settings import PoolSettings
@@ -62,6 +63,7 @@ from vmpool.pool.snapshots import Snapshots
 from vmpool.pool.spool import Spool, Stream
 from vmpool.pool.status import PoolStatus, Status, UserUse, VMStatus
 from vmpool.pool.streams import Streams
+from vmpool.pool.templates import Templates
 from vmpool.pool.warm import Warmer
 from vmpool.pool.warm_pool.keeper import WarmPool
 from vmpool.pool.webhooks import Webhooks, key_in
@@ -91,12 +93,13 @@ class VMPoolManager:
 
     Every verb takes the asking user's id first and raises VMNotFound for a VM that is somebody else's.
     `controls` has those on executions that run, `streams` reads what they write, `contexts` has those on
-    kernels that remember, `webhooks` has where events are sent.
+    kernels that remember, `templates` those on users' own, `webhooks` has where events are sent.
     """
 
     contexts: Contexts
     controls: Controls
     streams: Streams
+    templates: Templates
     webhooks: Webhooks
 
     def __init__(
@@ -158,6 +161,7 @@ class VMPoolManager:
                 context, self._executions, self._warmer, self._warm_pool, self._networks
             )
             self._snapshots = Snapshots(context, self._lifecycle, self._executions)
+            self.templates = Templates(context, self._lifecycle, self._snapshots)
             self._forks = Forks(context, self._lifecycle, self._snapshots)
             self._resizing = Resizing(context, self._lifecycle)
             self.streams = Streams(context, self._executions, self.get_execution)
@@ -173,6 +177,7 @@ class VMPoolManager:
                 self._snapshots,
                 self._warm_pool,
                 self._resizing,
+                self.templates,
             )
             expiry = Expiry(
                 context,
@@ -232,14 +237,18 @@ class VMPoolManager:
     # -- VMs
 
     async def create_vm(self, user_id: int, request: VMRequest) -> VM:
-        """A new running VM, with its packages; see `Lifecycle.create` for what it raises.
+        """A new running VM, with its packages; see `Lifecycle.create` and `Templates.source` for what
+        it raises.
 
         InvalidRequest where its packages could not be installed; then there is no VM.
         """
+        source, origin = None, NOTHING
+        if request.template is not None and request.template not in self._context.info.templates:
+            request, source, origin = await self.templates.source(user_id, request)
         if not request.packages:
-            return await self._lifecycle.create(user_id, request)
-        check_packages(self._packages.manager(request.language, None), request.packages)
-        vm = await self._lifecycle.create(user_id, request)
+            return await self._lifecycle.create(user_id, request, source, origin)
+        check_packages(self._packages.manager(language_of(request).name, None), request.packages)
+        vm = await self._lifecycle.create(user_id, request, source, origin)
         try:
             asked = ExecutionRequest(packages=request.packages, timeout=self.settings.default_timeout)
             execution = await self._executions.execute(vm, asked)
@@ -426,6 +435,10 @@ class VMPoolManager:
     ) -> list[VM]:
         """So many copies of the VM, all running, or none; see `Forks.make` for what it raises."""
         return await self._forks.make(self._standing(user_id, reference), number, names)
+
+    async def publish(self, user_id: int, reference: Reference, name: str, description: str = "") -> Template:
+        """The VM's files as they are now, as a template; see `Templates.publish` for what it raises."""
+        return await self.templates.publish(self._standing(user_id, reference), name, description)
 
     # -- files
 

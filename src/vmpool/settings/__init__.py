@@ -43,6 +43,7 @@ from vmpool.settings.sections import (
     RateSettings,
     RetentionSettings,
     Section,
+    Templates,
     Traces,
     Warm,
     WarmPool,
@@ -67,6 +68,7 @@ __all__ = [
     "RetentionSettings",
     "Section",
     "Settings",
+    "Templates",
     "Traces",
     "Warm",
     "WarmPool",
@@ -122,6 +124,7 @@ class Settings(BaseSettings):
     network: Network = Network()
     ports: Ports = Ports()
     packages: Packages = Packages()
+    templates: Templates = Templates()
     webhooks: Webhooks = Webhooks()
     log: Log = Log()
     metrics: MetricsSettings = MetricsSettings()

@@ -378,6 +378,17 @@ class Packages(Section):
     timeout: Seconds = Field(default=30, description="Seconds without anything from the registry behind it.")
 
 
+class Templates(Section):
+    """Users' own templates."""
+
+    per_user: Annotated[int, Field(ge=0, le=10_000)] = Field(
+        default=20, description="Templates one user may have."
+    )
+    bytes_per_user: int = Field(
+        default=20 << 30, ge=0, description="Bytes of files that all templates of one user may have together."
+    )
+
+
 class Webhooks(Section):
     """Where events are sent."""
 

@@ -30,6 +30,7 @@ from vmpool.store.postgresql import PostgreSQL
 from vmpool.store.secrets import Secrets
 from vmpool.store.snapshots import Snapshots
 from vmpool.store.sqlite import BUSY_MILLISECONDS, SQLite
+from vmpool.store.templates import Templates
 from vmpool.store.users import Users
 from vmpool.store.vms import VMs
 from vmpool.store.webhooks import Webhooks
@@ -60,6 +61,7 @@ class Store:
         self.vms = VMs(database, clock)
         self.executions = Executions(database, clock)
         self.snapshots = Snapshots(database, clock)
+        self.templates = Templates(database, clock)
         self.events = Events(database)
         self.webhooks = Webhooks(database, clock)
         self.contexts = Contexts(database, clock)

@@ -158,6 +158,8 @@ class VirtualMachine(Base):
     last_used_at: Mapped[datetime | None]
     restored_from: Mapped[int | None] = mapped_column(RowId)
     forked_from: Mapped[int | None] = mapped_column(RowId)
+    template_id: Mapped[int | None] = mapped_column(RowId)
+    made_from: Mapped[str | None]
     idle_pause: Mapped[int | None] = mapped_column(Integer)
     wanted_cpu_limit: Mapped[float | None]
     wanted_memory_limit: Mapped[int | None] = mapped_column(Integer)
@@ -252,6 +254,53 @@ class SnapshotRow(Base):
     backend: Mapped[str]
     reference: Mapped[str]
     base: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class TemplateRow(Base):
+    """A user's template.  Its files are a snapshot's, which stays as long as a template names it."""
+
+    __tablename__ = "templates"
+    __table_args__ = (
+        Index(
+            "uq_templates_user_id_name",
+            "user_id",
+            "name",
+            unique=True,
+            sqlite_where=text("state = 'ready'"),
+            postgresql_where=text("state = 'ready'"),
+        ),
+        Index(
+            "ix_templates_unsettled",
+            "id",
+            sqlite_where=text("state <> 'ready'"),
+            postgresql_where=text("state <> 'ready'"),
+        ),
+        Index(
+            "uq_templates_shared_name",
+            "name",
+            unique=True,
+            sqlite_where=text("shared"),
+            postgresql_where=text("shared"),
+        ),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    user_id: Mapped[int] = mapped_column(RowId, ForeignKey("users.id"), index=True)
+    name: Mapped[str]
+    state: Mapped[str]
+    description: Mapped[str] = mapped_column(AnyText)
+    language: Mapped[str]
+    base: Mapped[str]
+    parent_id: Mapped[int | None] = mapped_column(RowId)
+    parent: Mapped[str]
+    backend: Mapped[str]
+    disk: Mapped[int] = mapped_column(Integer)
+    vm_id: Mapped[int] = mapped_column(RowId)
+    snapshot_id: Mapped[int] = mapped_column(RowId, index=True)
+    size: Mapped[int] = mapped_column(BigInteger)
+    shared: Mapped[bool] = mapped_column(server_default=false())
     created_at: Mapped[datetime]
 
 

@@ -94,12 +94,32 @@ class Snapshots:
 
     async def pending(self) -> list[Snapshot]:
         """Those announced and not settled (PENDING, DELETING), oldest first, for the reconciler."""
-        statement = (
-            select(SnapshotRow).where(
-                SnapshotRow.state != literal_column(f"'{SnapshotState.READY}'")
-            )  # as the partial index has it.order_by(SnapshotRow.id)
+        statement = select(SnapshotRow).where(
+            # as the partial index has it
+            SnapshotRow.state != literal_column(f"'{SnapshotState.READY}'"),
+            SnapshotRow.state != SnapshotState.KEPT.value,
         )
         return await self._database.read(lambda connection: _all(connection, statement))
+
+    async def keep(self, snapshot_id: int, *, base: str | None = None, size: int | None = None) -> Snapshot:
+        """A template has its files there: KEPT, out of its VM's list, and its name free for another one.
+
+        base, size: as in `complete`, of one that was PENDING.  SnapshotNotFound where it is being removed.
+        """
+        values: dict[str, Any] = {"state": SnapshotState.KEPT.value, "name": f"kept-{uuid4().hex}"}
+        values |= {} if base is None else {"base": base, "size": size}
+        statement = (
+            update(SnapshotRow)
+            .where(SnapshotRow.id == snapshot_id, SnapshotRow.state != SnapshotState.DELETING.value)
+            .values(values)
+            .returning(SnapshotRow)
+        )
+        return await self._database.write(lambda connection: _one(connection, statement, snapshot_id))
+
+    async def at(self, snapshot_id: int) -> Snapshot:
+        """One in whatever state; SnapshotNotFound."""
+        statement = select(SnapshotRow).where(SnapshotRow.id == snapshot_id)
+        return await self._database.read(lambda connection: _one(connection, statement, snapshot_id))
 
     async def begin_delete(self, snapshot_id: int) -> Snapshot:
         """Announce that the backend is about to be told to remove it; from now on `get` does not find it."""

@@ -64,6 +64,7 @@ PUBLIC_OF_CLIENT = {
     "PoolStatus",
     "Share",
     "Snapshot",
+    "Template",
     "VM",
     "VMHandle",
     "VMStatus",

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
+from uuid import uuid4
 
 import anyio
 import pytest
 
 from vmpool.backends.base import MachineKey, MachineState
-from vmpool.domain import VM, Execution, ExecutionState, VMState
+from vmpool.domain import VM, Execution, ExecutionState, SnapshotState, VMState
 from vmpool.errors import VMPoolError
 from vmpool.pool.context import key_of
 from vmpool.pool.lifecycle import IN_PROGRESS
 from vmpool.pool.requests import LimitsRequest
+from vmpool.pool.settings import TemplateSettings
 from vmpool.pool.vm_pool_manager import VMPoolManager
 from vmpool.store import Store, utcnow
 
@@ -24,7 +26,13 @@ from .world import QUICK, World, command, eventually, vm_request
 pytestmark = pytest.mark.anyio
 
 Scenario = Callable[[VMPoolManager, int], Awaitable[object]]
-VERB_SETTINGS = replace(QUICK, reconcile_every=100, expire_every=100, cleanup_timeout=0.5)
+VERB_SETTINGS = replace(
+    QUICK,
+    reconcile_every=100,
+    expire_every=100,
+    cleanup_timeout=0.5,
+    templates=TemplateSettings(most=200),
+)
 """Nothing in the background: the side effects are the verb's own, in the same order every time."""
 
 
@@ -65,6 +73,26 @@ async def restore_stopped(pool: VMPoolManager, user: int) -> object:
     return await pool.restore(user, "still", "first")
 
 
+async def publish(pool: VMPoolManager, user: int) -> object:
+    return await pool.publish(user, "box", f"template-{uuid4().hex}")
+
+
+async def publish_a_snapshot(pool: VMPoolManager, user: int) -> object:
+    first = (await pool.list_snapshots(user, "still"))[-1]
+    return await pool.templates.publish_snapshot(user, first.id, f"template-{uuid4().hex}", "")
+
+
+async def delete_template(pool: VMPoolManager, user: int) -> object:
+    made = await pool.templates.list(user)
+    await pool.templates.delete(user, made[-1].id)
+    return None
+
+
+async def create_from_template(pool: VMPoolManager, user: int) -> object:
+    made = await pool.templates.list(user)
+    return await pool.create_vm(user, vm_request("new", template=made[-1].name))
+
+
 async def change_limits(pool: VMPoolManager, user: int) -> object:
     now = (await pool.get_vm(user, "box")).limits
     return await pool.change_limits(user, "box", LimitsRequest(memory=now.memory + 1, processes=50))
@@ -83,6 +111,10 @@ SCENARIOS = [
     restart,
     delete,
     snapshot,
+    publish,
+    publish_a_snapshot,
+    delete_template,
+    create_from_template,
     restore_running,
     restore_stopped,
     change_limits,
@@ -97,6 +129,7 @@ async def prepare(world: World) -> None:
             vm = await pool.create_vm(world.ada, vm_request(name))
             await pool.execute(world.ada, vm.id, command("echo kept > note"))
             await pool.snapshot(world.ada, vm.id, "first")
+        await pool.publish(world.ada, "box", "base")
         await pool.stop_vm(world.ada, "still")
 
 
@@ -128,6 +161,7 @@ async def assert_rows_and_reality_agree(world: World, pool: VMPoolManager) -> No
             not any(vm.state in IN_PROGRESS or vm.wanted is not None for vm in vms)
             and world.keys == {key_of(vm) for vm in vms}
             and await world.nothing_runs()
+            and await world.store.templates.unsettled() == []
             and {row.reference for row in await world.store.snapshots.all()} == set(world.host.snapshots)
         )
 
@@ -145,6 +179,8 @@ async def assert_rows_and_reality_agree(world: World, pool: VMPoolManager) -> No
         result = await pool.execute(world.ada, vm.id, command("echo usable"))
         assert result.outcome is not None and result.outcome.output == "usable\n"
     assert await world.store.snapshots.pending() == []
+    kept = {row.id for row in await world.store.snapshots.all() if row.state is SnapshotState.KEPT}
+    assert kept <= await world.store.templates.held() <= {row.id for row in await world.store.snapshots.all()}
 
 
 @pytest.mark.parametrize(
@@ -195,6 +231,8 @@ async def put_back(world: World, pool: VMPoolManager) -> None:
     for row in await pool.list_snapshots(world.ada, "box"):
         if row.name == "second":
             await pool.delete_snapshot(world.ada, "box", row.id)
+    if not await pool.templates.list(world.ada):
+        await pool.publish(world.ada, "box", "base")
     await pool.stop_vm(world.ada, "still")
 
 

@@ -62,6 +62,8 @@ CALLS: dict[str, Callable[[Store], Awaitable[object]]] = {
     "lose running": lambda store: store.executions.lose_running(1, "stopped"),
     "snapshots": lambda store: store.snapshots.list(1),
     "pending snapshots": lambda store: store.snapshots.pending(),
+    "unsettled templates": lambda store: store.templates.unsettled(),
+    "held snapshots": lambda store: store.templates.held(),
     "prune keys": lambda store: store.idempotency.prune(utcnow()),
     "claim": lambda store: store.idempotency.release(1, "k"),
 }

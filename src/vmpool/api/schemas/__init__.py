@@ -70,6 +70,7 @@ from vmpool.api.schemas.snapshots import (
     RestoreRequest,
     Snapshot,
 )
+from vmpool.api.schemas.templates import ChangeTemplate, CreateTemplate, Template
 from vmpool.api.schemas.users import (
     APIKey,
     AuditEntry,
@@ -109,10 +110,12 @@ __all__ = [
     "CellOutput",
     "CellResult",
     "ChangeLimits",
+    "ChangeTemplate",
     "CodeContext",
     "CreateContext",
     "CreateKey",
     "CreateSnapshot",
+    "CreateTemplate",
     "CreateUser",
     "CreateVM",
     "CreateWebhook",
@@ -154,6 +157,7 @@ __all__ = [
     "Snapshot",
     "SocketMessage",
     "StdinPosition",
+    "Template",
     "TerminalSize",
     "UnpackedTree",
     "UpdateUser",

@@ -35,10 +35,16 @@ class CreateVM(Request):
     """Body of `POST /api/vms/create`."""
 
     name: VMName = Field(description="Unique among your VMs; usable wherever an id is.", examples=["test-vm"])
-    language: ShortText = Field(
-        description="python, nodejs, java, go, rust, bash, or an alias of one.", examples=["python"]
+    language: ShortText | None = Field(
+        default=None,
+        description="python, nodejs, java, go, rust, bash, or an alias of one. Default: the template's.",
+        examples=["python"],
     )
-    template: ShortText | None = Field(default=None, description="Default: the language's own template.")
+    template: ShortText | None = Field(
+        default=None,
+        description="What it starts from: a built-in template, or one of your own or a shared one, by id or"
+        " name. Default: the language's own.",
+    )
     cpu_limit: float | None = Field(
         default=None,
         gt=0,
@@ -126,7 +132,8 @@ class VM(Answer):
     created_at: datetime
     started_at: datetime | None
     stopped_at: datetime | None
-    template: str
+    template: str = Field(description="What it was made from: a built-in template or, by name, a user's.")
+    template_id: int | None = Field(default=None, description="Of a user's template; it may be gone by now.")
     backend: str
     isolation: str = Field(description="namespaces, container, gvisor or microvm.")
     network: str

@@ -22,6 +22,7 @@ from vmpool.client._async.forwarding import forwarding
 from vmpool.client._async.handle import AsyncVMHandle
 from vmpool.client._async.jobs import AsyncJobs
 from vmpool.client._async.secrets import AsyncSecrets
+from vmpool.client._async.templates import AsyncTemplates
 from vmpool.client._async.webhooks import AsyncWebhooks
 from vmpool.client.batch import Arrival
 from vmpool.client.forwards import Forward, Problem, silence
@@ -81,7 +82,7 @@ class AsyncClient:
 
     `admin` is what administrators do, `executions` what is done with those that run, `contexts` are kernels
     that remember, `events` what changes, `webhooks` where that is sent, `jobs` many runs of the same work,
-    `secrets` what executions may be given.  Creating, executing
+    `secrets` what executions may be given, `templates` what VMs start from.  Creating, executing
     and taking a snapshot carry an idempotency key, so a broken connection never makes two of them.
     Connections are opened at the first call and closed by `aclose` or the end of a `with` block.  Everything
     raises `vmpool.client.errors.ClientError`.
@@ -106,6 +107,7 @@ class AsyncClient:
         self.jobs = AsyncJobs(self)
         self.contexts = AsyncContexts(self._connection)
         self.secrets = AsyncSecrets(self._connection)
+        self.templates = AsyncTemplates(self._connection)
 
     async def __aenter__(self) -> Self:
         return self
@@ -125,8 +127,10 @@ class AsyncClient:
 
     # --- VMs ---
 
-    async def create_vm(self, name: str, language: str, **options: Unpack[VMOptions]) -> AsyncVMHandle:
-        """Make a VM and wait until it runs."""
+    async def create_vm(
+        self, name: str, language: str | None = None, **options: Unpack[VMOptions]
+    ) -> AsyncVMHandle:
+        """Make a VM and wait until it runs.  language: default: that of the `template`."""
         body = given(name=name, language=language, **options)
         wait = LONGEST_RUN + GRACE if options.get("packages") else MACHINE
         call = Call("POST", "/api/vms/create", body, idempotency_key=fresh_key(), wait=wait)

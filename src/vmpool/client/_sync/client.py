@@ -22,6 +22,7 @@ from vmpool.client._sync.forwarding import forwarding
 from vmpool.client._sync.handle import VMHandle
 from vmpool.client._sync.jobs import Jobs
 from vmpool.client._sync.secrets import Secrets
+from vmpool.client._sync.templates import Templates
 from vmpool.client._sync.webhooks import Webhooks
 from vmpool.client.batch import Arrival
 from vmpool.client.forwards import Forward, Problem, silence
@@ -81,7 +82,7 @@ class Client:
 
     `admin` is what administrators do, `executions` what is done with those that run, `contexts` are kernels
     that remember, `events` what changes, `webhooks` where that is sent, `jobs` many runs of the same work,
-    `secrets` what executions may be given.  Creating, executing
+    `secrets` what executions may be given, `templates` what VMs start from.  Creating, executing
     and taking a snapshot carry an idempotency key, so a broken connection never makes two of them.
     Connections are opened at the first call and closed by `close` or the end of a `with` block.  Everything
     raises `vmpool.client.errors.ClientError`.
@@ -104,6 +105,7 @@ class Client:
         self.jobs = Jobs(self)
         self.contexts = Contexts(self._connection)
         self.secrets = Secrets(self._connection)
+        self.templates = Templates(self._connection)
 
     def __enter__(self) -> Self:
         return self
@@ -123,8 +125,8 @@ class Client:
 
     # --- VMs ---
 
-    def create_vm(self, name: str, language: str, **options: Unpack[VMOptions]) -> VMHandle:
-        """Make a VM and wait until it runs."""
+    def create_vm(self, name: str, language: str | None = None, **options: Unpack[VMOptions]) -> VMHandle:
+        """Make a VM and wait until it runs.  language: default: that of the `template`."""
         body = given(name=name, language=language, **options)
         wait = LONGEST_RUN + GRACE if options.get("packages") else MACHINE
         call = Call("POST", "/api/vms/create", body, idempotency_key=fresh_key(), wait=wait)
