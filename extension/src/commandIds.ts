@@ -19,6 +19,7 @@ export const COMMANDS = [
   "vmpool.deleteSnapshot",
   "vmpool.cancelExecution",
   "vmpool.showExecution",
+  "vmpool.refreshFiles",
   "vmpool.startServer",
   "vmpool.chooseServer",
   "vmpool.signIn",

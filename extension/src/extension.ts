@@ -13,7 +13,7 @@ export function activate(context: vscode.ExtensionContext): Core {
   const connection = new Connection(context.secrets, pool, log);
   const endpoint = async () => (await connection.client()).endpoint;
   const forwards = new Forwards(endpoint, (said) => log.warn(said));
-  const core: Core = { connection, pool, runs: new Runs(), forwards, log, context };
+  const core: Core = { connection, pool, runs: new Runs(), forwards, selection: { nodes: [] }, log, context };
   context.subscriptions.push(log, pool, connection, core.runs, forwards, ...FEATURES.map((feature) => feature(core)));
   setImmediate(() => void connection.connect());
   return core;

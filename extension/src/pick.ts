@@ -10,6 +10,9 @@ interface VMItem extends vscode.QuickPickItem {
   readonly vm: VM;
 }
 
+/** What a key that is pressed in the tree gives its command, in place of what is marked there. */
+const BY_KEY = "selection";
+
 export interface Wanted {
   /** What is asked, for example "Start which VM?". */
   readonly title: string;
@@ -21,6 +24,7 @@ export interface Wanted {
 
 /** The VM a command was given by the tree, as a node, or by a caller, as its id or name; undefined: none was. */
 export function givenVM(core: Core, given: unknown): VM | undefined {
+  if (given === BY_KEY) return core.selection.nodes.map(({ vm }) => core.pool.vm(vm.id)).find((vm) => vm !== undefined);
   if (isNode(given)) return core.pool.vm(given.vm.id) ?? given.vm;
   if (typeof given !== "number" && typeof given !== "string") return undefined;
   return core.pool.vms?.find((vm) => vm.id === given || vm.name === given);
@@ -29,7 +33,8 @@ export function givenVM(core: Core, given: unknown): VM | undefined {
 /** The VMs of a command: all chosen nodes of the tree where there are several. */
 export function givenVMs(core: Core, given: readonly unknown[]): VM[] {
   const [one, several] = given;
-  const nodes = Array.isArray(several) && several.length > 0 ? (several as unknown[]) : [one];
+  const marked = one === BY_KEY ? core.selection.nodes : several;
+  const nodes = Array.isArray(marked) && marked.length > 0 ? (marked as unknown[]) : [one];
   const found = nodes.map((node) => givenVM(core, node)).filter((vm) => vm !== undefined);
   return [...new Map(found.map((vm) => [vm.id, vm])).values()];
 }

@@ -1,5 +1,6 @@
 /** The tree of VMs in its view: what stands below what, and when it is drawn again. */
 import * as vscode from "vscode";
+import { command } from "../commands";
 import type { Core, Feature } from "../core";
 import { words } from "../api/problem";
 import type { VM } from "../api/types";
@@ -7,21 +8,27 @@ import type { Connection } from "../connection";
 import type { Subscription } from "../emitter";
 import type { Change, Pool } from "../pool/pool";
 import { HOME } from "../vmUri";
+import { FileLists } from "./fileLists";
 import { itemOf } from "./items";
-import { GROUPS, idOf } from "./nodes";
+import { GROUPS, idOf, isNode } from "./nodes";
 import type { Group, Node } from "./nodes";
 
 export const VIEW = "vmpool.vms";
 
 export const treeView: Feature = (core) => {
   const tree = new Tree(core);
-  const view = vscode.window.createTreeView(VIEW, { treeDataProvider: tree, showCollapseAll: true });
-  return vscode.Disposable.from(view, tree, new Attention(core, view));
+  const view = vscode.window.createTreeView(VIEW, { treeDataProvider: tree, showCollapseAll: true, canSelectMany: true });
+  const marked = view.onDidChangeSelection(({ selection }) => (core.selection.nodes = selection));
+  const refresh = command(core, "vmpool.refreshFiles", (given) => {
+    if (isNode(given)) tree.refreshFiles(given);
+  });
+  return vscode.Disposable.from(view, marked, tree, refresh, new Attention(core, view));
 };
 
 export class Tree implements vscode.TreeDataProvider<Node>, vscode.Disposable {
   private readonly changes = new vscode.EventEmitter<Node | undefined>();
   readonly onDidChangeTreeData = this.changes.event;
+  private readonly lists = new FileLists();
   private readonly subscriptions: readonly Subscription[];
   /** The very nodes the editor was given: it knows them by identity when one is to be drawn again. */
   private readonly given = new Map<number, Node & { kind: "vm" }>();
@@ -30,6 +37,7 @@ export class Tree implements vscode.TreeDataProvider<Node>, vscode.Disposable {
     this.subscriptions = [
       core.pool.onDidChange((change) => this.follow(change)),
       core.forwards.onDidChange((vmId) => this.follow(new Set([vmId]))),
+      core.pool.onDidHear((event) => this.lists.hear(event)),
     ];
   }
 
@@ -68,6 +76,12 @@ export class Tree implements vscode.TreeDataProvider<Node>, vscode.Disposable {
       return [{ kind: "note", vm, id: idOf(node), text: words(error) }];
     }
     return [];
+  }
+
+  /** Look at a VM's files again. */
+  refreshFiles(node: Node): void {
+    this.lists.forget(node.vm.id);
+    this.changes.fire(this.given.get(node.vm.id));
   }
 
   dispose(): void {
@@ -110,14 +124,18 @@ export class Tree implements vscode.TreeDataProvider<Node>, vscode.Disposable {
 
   private async files(vm: VM, path: string): Promise<Node[]> {
     const client = await this.core.connection.client();
-    const found = await client.all("/api/vms/{vm_id}/files/list", { path: { vm_id: vm.id }, query: { path } }, 1000);
-    const nodes = found.map((info): Node => ({ kind: "file", vm, path: `${path}/${info.name}`, info }));
-    return orNote(vm, nodes.sort(byKindAndName), "Empty");
+    const found = await this.lists.of(client, vm.id, path);
+    return orNote(
+      vm,
+      found.map((info): Node => ({ kind: "file", vm, path: `${path}/${info.name}`, info })),
+      "Empty",
+    );
   }
 
   private follow(change: Change): void {
     const vms = this.core.pool.vms ?? [];
     const same = vms.length === this.given.size && vms.every((vm) => this.given.has(vm.id));
+    if (change === "all") this.lists.clear();
     if (change === "all" || !same) {
       this.changes.fire(undefined);
       return;
@@ -185,10 +203,4 @@ function has(vm: VM, group: Group): boolean {
 
 function orNote(vm: VM, nodes: Node[], text: string): Node[] {
   return nodes.length > 0 ? nodes : [{ kind: "note", vm, id: text, text }];
-}
-
-function byKindAndName(one: Node, other: Node): number {
-  if (one.kind !== "file" || other.kind !== "file") return 0;
-  const difference = Number(other.info.kind === "directory") - Number(one.info.kind === "directory");
-  return difference || one.info.name.localeCompare(other.info.name);
 }
