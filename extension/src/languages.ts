@@ -25,7 +25,10 @@ const EDITOR_IDS: Readonly<Record<string, string>> = {
 };
 
 export function described(template: string): { readonly label: string; readonly detail: string } {
-  return Object.hasOwn(SAID, template) ? (SAID[template] ?? { label: template, detail: "" }) : { label: template, detail: "" };
+  const [, name = template, version = ""] = /^([a-z]+?)(\d[\d.]*)$/.exec(template) ?? [];
+  const said = Object.hasOwn(SAID, name) ? SAID[name] : undefined;
+  if (!said) return { label: template, detail: "" };
+  return version === "" ? said : { label: `${said.label} ${version}`, detail: said.detail };
 }
 
 /** The pool's language of a document; null where the pool has none. */

@@ -62,7 +62,8 @@ describe("names, languages and sizes", () => {
     expect(languageOf("python")).toBe("python");
     expect(languageOf("markdown")).toBeNull();
     expect(languageOf("constructor")).toBeNull();
-    expect(described("python3.12").label).toBe("python3.12");
+    expect(described("python3.12").label).toBe("Python 3.12");
+    expect(described("my-own-2").label).toBe("my-own-2");
   });
 
   it("reads a size", () => {
