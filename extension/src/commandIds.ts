@@ -19,6 +19,8 @@ export const COMMANDS = [
   "vmpool.deleteSnapshot",
   "vmpool.cancelExecution",
   "vmpool.showExecution",
+  "vmpool.saveTemplate",
+  "vmpool.deleteTemplate",
   "vmpool.refreshFiles",
   "vmpool.startServer",
   "vmpool.chooseServer",

@@ -10,40 +10,59 @@ import { cores, megabytes } from "./views/labels";
 
 type Named = Pick<CreateVM, "name"> & Partial<Size>;
 
-interface TemplateItem extends vscode.QuickPickItem {
-  readonly template: string;
+/** What a VM starts from: a language's own template, or one of the user's, which knows its language. */
+type Start = { readonly language: string } | { readonly template: string };
+
+interface StartItem extends vscode.QuickPickItem {
+  readonly start?: Start;
 }
 
 /** given: as much of the body as a caller has; what it has is not asked.  Throws AbortError where it is left. */
 export async function askForVM(core: Core, given: unknown): Promise<CreateVM> {
   const known = typeof given === "object" && given !== null ? (given as Partial<CreateVM>) : {};
   const taken = (await core.pool.loaded()).map((vm) => vm.name);
-  const language = known.language ?? (await askTemplate(core));
-  if (known.name !== undefined) return { ...known, language, name: known.name };
-  return { ...known, language, ...(await askName(language, taken)) };
+  const start = known.language || known.template ? {} : await askStart(core);
+  const body = { ...known, ...start };
+  if (known.name !== undefined) return { ...body, name: known.name };
+  return { ...body, ...(await askName(body.template ?? body.language ?? "vm", taken)) };
 }
 
-/** The templates of this server, that of the open document first. */
-async function askTemplate(core: Core): Promise<string> {
+/** The user's templates where there are any, then this server's: that of the open document first. */
+async function askStart(core: Core): Promise<Start> {
+  const client = await core.connection.client();
+  const own = await client.all("/api/templates");
+  const kept = own.map(({ name, language, description }): StartItem => {
+    const start = { template: name };
+    return { start, label: `$(package) ${name}`, description: described(language).label, detail: description };
+  });
+  const languages = languageItems(core);
+  const items: StartItem[] = kept.length === 0 ? languages : [...languages, separator("Templates"), ...kept];
+  const title = "Create VM (1 of 2): what it starts from";
+  const chosen = await vscode.window.showQuickPick(items, { title, matchOnDescription: true, matchOnDetail: true });
+  if (!chosen?.start) throw cancelled();
+  return chosen.start;
+}
+
+function languageItems(core: Core): StartItem[] {
   const templates = core.pool.status?.backend.templates ?? [];
   const ready = core.pool.status?.warm_pool.ready ?? {};
   const preferred = languageOf(vscode.window.activeTextEditor?.document.languageId ?? "") ?? "python";
-  const items = [...templates]
+  return [...templates]
     .sort((one, other) => Number(other === preferred) - Number(one === preferred))
-    .map((template): TemplateItem => {
-      const { label, detail } = described(template);
-      const waits = (ready[template] ?? 0) > 0 ? "$(zap) ready at once" : "";
-      return { template, label, description: [detail, waits].filter(Boolean).join(" · ") };
+    .map((language): StartItem => {
+      const { label, detail } = described(language);
+      const waits = (ready[language] ?? 0) > 0 ? "$(zap) ready at once" : "";
+      return { start: { language }, label, description: [detail, waits].filter(Boolean).join(" · ") };
     });
-  const title = "Create VM (1 of 2): for which language?";
-  const chosen = await vscode.window.showQuickPick(items, { title, matchOnDescription: true });
-  if (!chosen) throw cancelled();
-  return chosen.template;
+}
+
+function separator(label: string): StartItem {
+  return { label, kind: vscode.QuickPickItemKind.Separator };
 }
 
 /** The name, and by a button beside it the limits: who wants none but the usual ones is not asked. */
-async function askName(language: string, taken: readonly string[]): Promise<Named> {
-  let name = freeName(language, taken);
+async function askName(template: string, taken: readonly string[]): Promise<Named> {
+  let name = freeName(template, taken);
   let size: Size | null = null;
   for (;;) {
     const { asks, value } = await nameBox(name, size, taken);

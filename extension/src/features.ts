@@ -10,12 +10,14 @@ import { treeView } from "./views/treeView";
 import { statusBar } from "./views/statusBar";
 import { lifecycleCommands } from "./vmLifecycle";
 import { vmCommands } from "./vmCommands";
+import { templateCommands } from "./vmTemplates";
 
 export const FEATURES: readonly Feature[] = [
   connectionCommands,
   outputChannel,
   vmCommands,
   lifecycleCommands,
+  templateCommands,
   treeView,
   statusBar,
   terminals,

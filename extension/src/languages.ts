@@ -37,8 +37,9 @@ export function languageOf(editorId: string): string | null {
   return Object.hasOwn(SAID, language) ? language : null;
 }
 
-/** A name that none of these has: the language and a number. */
-export function freeName(language: string, taken: readonly string[]): string {
+/** A name that none of these has: the template's, as far as VMs may have it, and a number. */
+export function freeName(template: string, taken: readonly string[]): string {
+  const language = template.replaceAll(/[^a-z0-9]+/g, "-").slice(0, 50).replace(/-$/, "") || "vm";
   for (let number = 1; ; number += 1) {
     const name = `${language}-${number}`;
     if (!taken.includes(name)) return name;
@@ -52,4 +53,16 @@ export function nameProblem(name: string, taken: readonly string[]): string | un
   if (name.startsWith("-") || name.endsWith("-")) return "A letter or digit comes first and last.";
   if (/^[0-9]+$/.test(name)) return "At least one letter: digits alone are ids.";
   return taken.includes(name) ? `There is a VM “${name}” already.` : undefined;
+}
+
+/** What is wrong with the name of a template; undefined: nothing. */
+export function templateNameProblem(name: string): string | undefined {
+  if (/^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$/.test(name)) return undefined;
+  return "1 to 63 small letters, digits, dots, underscores and hyphens; a letter or digit comes first and last.";
+}
+
+/** A template's name for what is kept of a VM at this moment. */
+export function keptName(vm: string, now: Date): string {
+  const [date = "", time = ""] = now.toISOString().split(/[T.]/);
+  return `${vm.slice(0, 40).replace(/-$/, "")}-${date.replaceAll("-", "")}-${time.replaceAll(":", "")}`;
 }

@@ -10,6 +10,7 @@ import { askForVM } from "./createForm";
 import { givenVM, givenVMs, targetVM, targetVMs } from "./pick";
 import { chooseCode } from "./run/chooseCode";
 import { showStatus } from "./status/show";
+import { keepFiles } from "./vmTemplates";
 import { vmDescription, vmIcon } from "./views/labels";
 
 export const vmCommands: Feature = (core) =>
@@ -101,27 +102,18 @@ async function deleteVMs(core: Core, given: readonly unknown[]): Promise<void> {
   const names = vms.map((vm) => vm.name).join(", ");
   const detail =
     "Files, snapshots and what runs go with it and cannot be brought back." +
-    (vms.length === 1 ? " A copy, stopped, takes no memory and keeps the files." : "");
+    (vms.length === 1 ? " Its files kept as a template stay: a new VM can start from them." : "");
   const answer = await vscode.window.showWarningMessage(
     vms.length === 1 ? `Delete the VM “${names}”?` : `Delete these ${vms.length} VMs: ${names}?`,
     { modal: true, detail },
     "Delete",
-    ...(vms.length === 1 ? ["Keep a Copy First"] : []),
+    ...(vms.length === 1 ? ["Keep Its Files First"] : []),
   );
   if (answer === undefined) throw cancelled();
   const [only] = vms;
-  if (answer === "Keep a Copy First" && only) await keepCopy(core, only);
+  if (answer === "Keep Its Files First" && only) await keepFiles(core, only);
   await forEach(core, "Deleting", vms, async (client, vm, signal) => {
     await client.request("delete", "/api/vms/{vm_id}", { path: at(vm), signal });
-  });
-}
-
-/** Snapshots go with their VM, so what is kept is a copy, which takes no memory once it is stopped. */
-async function keepCopy(core: Core, vm: VM): Promise<void> {
-  const client = await core.connection.client();
-  await withProgress(`Keeping a copy of ${vm.name}…`, async (signal) => {
-    const copies = await client.request("post", "/api/vms/{vm_id}/fork", { path: at(vm), body: { count: 1 }, signal });
-    for (const copy of copies) await client.request("post", "/api/vms/{vm_id}/stop", { path: at(copy), signal });
   });
 }
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Execution, VM, VMStatus } from "../src/api/types";
 import { sizeOf } from "../src/sizes";
-import { described, freeName, languageOf, nameProblem } from "../src/languages";
+import { described, freeName, keptName, languageOf, nameProblem, templateNameProblem } from "../src/languages";
 import { LineMixer } from "../src/run/lines";
 import { executionDescription, executionIcon, executionLabel, vmDescription, vmIcon, vmTooltip } from "../src/views/labels";
 
@@ -48,6 +48,13 @@ describe("what the tree reads", () => {
 describe("names, languages and sizes", () => {
   it("finds a name that is free", () => {
     expect(freeName("python", ["python-1", "python-3"])).toBe("python-2");
+    for (const template of ["python3.11", "my_own.", "...", "x".repeat(63)]) {
+      expect(nameProblem(freeName(template, []), []), template).toBeUndefined();
+    }
+    const kept = keptName("a".repeat(39) + "-b", new Date("2026-11-27T10:42:33.5Z"));
+    expect(kept).toBe(`${"a".repeat(39)}-20261127-104233`);
+    expect(templateNameProblem(kept)).toBeUndefined();
+    for (const name of ["", "A", "-a", "a-", "a b", "a".repeat(64)]) expect(templateNameProblem(name), name).toBeTruthy();
   });
 
   it("says what is wrong with a name", () => {

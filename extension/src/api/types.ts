@@ -13,6 +13,7 @@ export type FileInfo = Whole<Schemas["FileInfo"]>;
 export type Share = Whole<Schemas["Share"]>;
 export type PoolStatus = Whole<Schemas["PoolStatus"]>;
 export type PoolEvent = Whole<Schemas["Event"]>;
+export type Template = Whole<Schemas["Template"]>;
 export type Session = Whole<Schemas["Session"]>;
 export type BatchError = Whole<Schemas["BatchError"]>;
 export type CodeContext = Whole<Schemas["CodeContext"]>;

@@ -8,6 +8,7 @@ import type { Connection } from "../connection";
 import type { Subscription } from "../emitter";
 import type { Change, Pool } from "../pool/pool";
 import { HOME } from "../vmUri";
+import { Dropping } from "./dropping";
 import { FileLists } from "./fileLists";
 import { itemOf } from "./items";
 import { GROUPS, idOf, isNode } from "./nodes";
@@ -17,7 +18,12 @@ export const VIEW = "vmpool.vms";
 
 export const treeView: Feature = (core) => {
   const tree = new Tree(core);
-  const view = vscode.window.createTreeView(VIEW, { treeDataProvider: tree, showCollapseAll: true, canSelectMany: true });
+  const view = vscode.window.createTreeView(VIEW, {
+    treeDataProvider: tree,
+    dragAndDropController: new Dropping(core, (node) => tree.refreshFiles(node)),
+    showCollapseAll: true,
+    canSelectMany: true,
+  });
   const marked = view.onDidChangeSelection(({ selection }) => (core.selection.nodes = selection));
   const refresh = command(core, "vmpool.refreshFiles", (given) => {
     if (isNode(given)) tree.refreshFiles(given);
