@@ -6,6 +6,7 @@ import { files } from "./files";
 import { ports } from "./ports";
 import { outputChannel } from "./run/outputChannel";
 import { terminals } from "./terminal";
+import { testing } from "./testing";
 import { treeView } from "./views/treeView";
 import { statusBar } from "./views/statusBar";
 import { lifecycleCommands } from "./vmLifecycle";
@@ -24,4 +25,5 @@ export const FEATURES: readonly Feature[] = [
   execution,
   files,
   ports,
+  testing,
 ];

@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
+import { quoted } from "../src/shellWord";
 import { PoolError, Unreachable } from "../src/api/problem";
-import { failureOf, foundLines, nameOf, quoted } from "../src/files/failures";
+import { failureOf, foundLines, nameOf } from "../src/files/failures";
 
 const said = (code: string, reason?: string) => new PoolError(409, code, "no", "", false, reason === undefined ? {} : { reason });
 

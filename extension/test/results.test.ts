@@ -1,6 +1,7 @@
-import { expect, test } from "vitest";
-import { fromPanel } from "../src/results/messages";
-import { LONGEST_PART, appended, begun, ended, formOf, grouped, tableOf } from "../src/results/model";
+import { expect, test, vi } from "vitest";
+import { fromPanel, type ToPanel } from "../src/results/messages";
+import { LONGEST_PART, MOST_ENTRIES, appended, begun, ended, formOf, grouped, tableOf } from "../src/results/model";
+import { Results } from "../src/results/results";
 
 test("output of one stream goes on, another one begins anew", () => {
   let entry = begun(1, "x", 0, ["a", "b"]);
@@ -56,4 +57,38 @@ test("what the panel says is not believed", () => {
   for (const wrong of [null, 1, "ready", {}, { type: "cancel" }, { type: "cancel", id: "3" }, { type: "copy" }, { type: "eval", text: "x" }]) {
     expect(fromPanel(wrong)).toBeNull();
   }
+});
+
+test("output is gathered for the panel, and ended entries are forgotten when asked", () => {
+  vi.useFakeTimers();
+  const results = new Results();
+  const told: ToPanel[] = [];
+  results.onDidChange((message) => told.push(message));
+  const stopped: string[] = [];
+  const one = results.begin("one", ["a"], () => stopped.push("one"));
+  const two = results.begin("two", ["a"], () => stopped.push("two"));
+  one.add(0, [{ kind: "text", stream: "stdout", text: "x" }]);
+  one.add(0, [{ kind: "text", stream: "stdout", text: "y" }]);
+  expect(told.map(({ type }) => type)).toEqual(["begun", "begun"]);
+  vi.advanceTimersByTime(60);
+  expect(told.filter(({ type }) => type === "output")).toHaveLength(1);
+  one.add(0, [{ kind: "text", stream: "stdout", text: "z" }]);
+  one.end(0, "exit 0", true);
+  expect(told.slice(-2).map(({ type }) => type)).toEqual(["output", "ended"]);
+  expect(results.entries[0]?.parts[0]?.items).toEqual([{ kind: "text", stream: "stdout", text: "xyz" }]);
+  results.cancel(2);
+  expect(stopped).toEqual(["two"]);
+  results.clear();
+  expect(results.entries.map((entry) => entry.title)).toEqual(["two"]);
+  two.end(0, "cancelled", false);
+  results.dispose();
+  vi.useRealTimers();
+});
+
+test("only so many entries are kept", () => {
+  const results = new Results();
+  for (let number = 0; number < MOST_ENTRIES + 3; number++) results.begin(String(number), ["a"], () => undefined);
+  expect(results.entries).toHaveLength(MOST_ENTRIES);
+  expect(results.entries[0]?.title).toBe("3");
+  results.dispose();
 });

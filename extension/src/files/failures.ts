@@ -66,8 +66,3 @@ export function foundLines(output: string, most: number): Line[] {
   }
   return found;
 }
-
-/** A word for a shell, whatever is in it. */
-export function quoted(word: string): string {
-  return `'${word.replaceAll("'", "'\\''")}'`;
-}

@@ -6,7 +6,8 @@ import { withProgress } from "../commands";
 import type { Core } from "../core";
 import { targetVM } from "../pick";
 import { HOME, placeOf, vmUri } from "../vmUri";
-import { foundLines, quoted, type Line } from "./failures";
+import { quoted } from "../shellWord";
+import { foundLines, type Line } from "./failures";
 
 const MOST = 1_000;
 const SECONDS = 60;

@@ -24,7 +24,7 @@ export class VMTerminal implements vscode.Pseudoterminal {
   /** client: asked again at each connection, since key and server may be others by then. */
   constructor(
     private readonly client: () => Promise<PoolClient>,
-    private readonly vm: Pick<VM, "id" | "name">,
+    readonly vm: VM,
   ) {}
 
   open(dimensions: vscode.TerminalDimensions | undefined): void {
