@@ -22,6 +22,7 @@ struct execution;
 struct warm;
 struct network;
 struct transfer;
+struct changes;
 
 struct agent {
   struct loop loop;
@@ -39,6 +40,7 @@ struct agent {
   struct chunk_pool chunks;
   struct link warms;
   struct network *network; /* NULL before it is first needed */
+  size_t watching; /* connections that changes are told over */
   const char *home;
   uint64_t boot_id;
   uint64_t started_us;
@@ -68,6 +70,9 @@ struct link *connection_starved(struct connection *connection);
 /* Whether it carries what may send at any time: executions, network channels. */
 bool connection_is_used(const struct connection *connection);
 struct transfer *connection_transfer(struct connection *connection);
+/* What changes are told over it; ended with the connection, or before. */
+void connection_set_changes(struct connection *connection, struct changes *changes);
+void connection_end_changes(struct connection *connection);
 /* Let more be on its way out, as far as the system allows. */
 void connection_widen(struct connection *connection, int bytes);
 void connection_greet(struct connection *connection);

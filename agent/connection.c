@@ -1,4 +1,5 @@
 /* One host connection: frames in, frames out, never more in memory than the bounds below. */
+#include "changes.h"
 #include "network.h"
 #include "transfer.h"
 
@@ -29,6 +30,7 @@ struct connection {
   struct link attached;
   struct link starved; /* channels */
   struct transfer transfer;
+  struct changes *changes; /* NULL, or what is told over it */
   bool greeted;
   bool closing; /* after what is queued has been sent */
   bool awake;   /* something may be to be sent */
@@ -62,11 +64,20 @@ struct link *connection_starved(struct connection *connection) {
 bool connection_is_used(const struct connection *connection) {
   const struct network *network = connection->agent->network;
   return connection->attached.next != &connection->attached || connection->starved.next != &connection->starved ||
-         (network != NULL && network->host == connection);
+         (network != NULL && network->host == connection) || connection->changes != NULL;
 }
 
 struct transfer *connection_transfer(struct connection *connection) {
   return &connection->transfer;
+}
+
+void connection_set_changes(struct connection *connection, struct changes *changes) {
+  connection->changes = changes;
+}
+
+void connection_end_changes(struct connection *connection) {
+  changes_end(connection->changes);
+  connection->changes = NULL;
 }
 
 void connection_widen(struct connection *connection, int bytes) {
@@ -117,6 +128,7 @@ static void close_connection(struct connection *connection) {
   executions_detach(connection);
   network_detach(connection);
   transfer_end(&connection->transfer);
+  connection_end_changes(connection);
   watch_close(&agent->loop, &connection->watch);
   list_remove(&connection->order);
   agent->connection_count--;
@@ -213,6 +225,9 @@ static bool send_file(struct connection *connection) {
 static void flush(struct connection *connection) {
   connection->awake = false;
   connection->due_us = 0;
+  if (connection->changes != NULL && connection_has_room(connection)) {
+    changes_step(connection->changes);
+  }
   bool alive = !connection->out.failed && !connection->in.failed;
   for (bool more = true; alive && more;) {
     gather(connection);
@@ -235,6 +250,10 @@ static void flush(struct connection *connection) {
     list_each(at, next, &connection->starved) {
       channel_resume(at);
     }
+  }
+  if (connection->changes != NULL && connection_has_room(connection) && !changes_wait(connection->changes)) {
+    close_connection(connection);
+    return;
   }
   bool sending = connection->transfer.state == TRANSFER_OUT;
   uint32_t events = queued(connection) != 0 || sending ? EPOLLOUT : 0;

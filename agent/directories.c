@@ -50,8 +50,7 @@ void files_stat(struct connection *connection, const struct frame *frame) {
   message_end(out, begun);
 }
 
-/* -1 with errno ENOTDIR only where the path itself is something else. */
-static int open_directory(int home, const char *path, int flags) {
+int files_open_directory(int home, const char *path, int flags) {
   cleanup_fd int fd = openat(home, path, O_PATH | O_CLOEXEC | flags);
   struct stat status;
   if (fd < 0) {
@@ -116,7 +115,7 @@ void files_list(struct connection *connection, const struct frame *frame) {
     return;
   }
   cleanup_fd int home = files_home(connection_agent(connection));
-  cleanup_fd int fd = open_directory(home, request.path, 0);
+  cleanup_fd int fd = files_open_directory(home, request.path, 0);
   cleanup_directory DIR *directory = fd < 0 ? NULL : fdopendir(fd);
   if (directory == NULL) {
     bool other = fd < 0 && errno == ENOTDIR;

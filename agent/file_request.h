@@ -18,7 +18,7 @@ enum slot {
   SLOT_MTIME,
   SLOT_TRUNCATE,
   SLOT_PARENTS,
-  SLOT_FLAG, /* follow, existing, replace, tree: each message has one at most */
+  SLOT_FLAG, /* follow, existing, replace, tree, recursive: each message has one at most */
   SLOTS,
 };
 

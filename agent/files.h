@@ -22,6 +22,9 @@ int files_set_time(int fd, const struct file_request *request);
 struct timespec files_time(const struct file_request *request);
 uint64_t files_mtime_ns(const struct stat *status);
 
+/* -1 with errno ENOTDIR only where the path itself is something else. */
+int files_open_directory(int home, const char *path, int flags);
+
 void files_reply_error(struct connection *connection, uint64_t channel, int error);
 void files_reply_bad(struct connection *connection, uint64_t channel, const char *what);
 void files_reply_done(struct connection *connection, uint64_t channel);

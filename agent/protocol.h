@@ -2,7 +2,7 @@
 #pragma once
 
 enum {
-  GENERATION = 4,
+  GENERATION = 5,
   FRAME_HEADER_BYTES = 24,
   FRAME_MAX_PAYLOAD_BYTES = 1048576,
   WINDOW_BYTES = 262144,
@@ -63,6 +63,9 @@ enum message {
   MESSAGE_FILE_READY = 48,
   MESSAGE_FILE_PIECE = 49,
   MESSAGE_RESIZE = 50,
+  MESSAGE_FILE_WATCH = 51,
+  MESSAGE_FILE_WATCHING = 52,
+  MESSAGE_FILE_CHANGED = 53,
 };
 
 enum hello_field { HELLO_GENERATION = 1 };
@@ -211,5 +214,11 @@ enum file_put_field {
 };
 
 enum file_ready_field { FILE_READY_SIZE = 1 };
+
+enum file_watch_field { FILE_WATCH_PATH = 1, FILE_WATCH_RECURSIVE = 2 };
+
+enum file_watching_field { FILE_WATCHING_DIRECTORIES = 1 };
+
+enum file_changed_field { FILE_CHANGED_CHANGE = 1, FILE_CHANGED_LOST = 2, FILE_CHANGED_UNWATCHED = 3 };
 
 enum resize_field { RESIZE_EXECUTION = 1, RESIZE_TERMINAL = 2 };

@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include "changes.h"
 #include "network.h"
 #include "transfer.h"
 #include "tree.h"
@@ -135,6 +136,9 @@ bool request_answer(struct connection *connection, const struct frame *frame) {
       break;
     case MESSAGE_FILE_REMOVE:
       files_remove(connection, frame);
+      break;
+    case MESSAGE_FILE_WATCH:
+      changes_begin(connection, frame);
       break;
     case MESSAGE_FILE_GET:
       transfer_get(connection, frame);

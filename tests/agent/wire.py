@@ -107,6 +107,8 @@ class Wire:
             Message.FILE_STAT: Message.FILE_STATUS,
             Message.FILE_LIST: Message.FILE_LISTED,
             Message.FILE_REMOVE: Message.FILE_REMOVED,
+            Message.FILE_GET: Message.FILE_COMING,
+            Message.FILE_WATCH: Message.FILE_WATCHING,
         }.get(message, Message.DONE)
         return self.expect(reply, self._request)
 

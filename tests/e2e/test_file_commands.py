@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Site
+from tests.e2e.conftest import VM, Site
 from vmpool import Client
 
 NAMES = ("plain.txt", "two words.txt", "ünïcödé.txt", os.fsdecode(b"no-\xff-text"))
@@ -101,3 +102,22 @@ def test_the_sdk_does_the_same(box: Site, project: Path, tmp_path: Path) -> None
         assert {one.name for one in vm.files.list(".")} >= {"old.txt", "out.txt", "work"}
         vm.files.remove("work", recursive=True)
         assert "work" not in {one.name for one in vm.files.list(".")}
+
+
+def test_what_changes_is_shown(box: Site) -> None:
+    box.done("execute", "a", "mkdir -p work/in")
+    with subprocess.Popen(
+        [VM, "watch", "a:work"], env=box.env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as watching:
+        assert watching.stderr is not None and watching.stdout is not None
+        assert "watching a:work" in watching.stderr.readline()
+        box.done("execute", "a", "cd work; echo x > in/new; mv in/new old")
+        shown = [watching.stdout.readline().split() for _ in range(3)]
+        assert shown[:2] == [["created", "in/new"], ["changed", "in/new"]]
+        assert shown[2][:2] in (
+            ["moved", "in/new"],
+            ["removed", "in/new"],
+        )  # both halves come together, mostly
+        box.done("execute", "a", "rm -r work")
+        assert "removed     ./" in watching.stdout.read()
+        assert watching.wait(30) == 0

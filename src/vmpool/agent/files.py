@@ -16,6 +16,7 @@ from vmpool.agent.link import AgentLink, Dial
 from vmpool.agent.messages import Message
 from vmpool.agent.question import Question
 from vmpool.agent.transfer import FileStream, IncomingFile, OutgoingFile
+from vmpool.agent.watching import FileWatch
 from vmpool.errors import AgentTooOld, AgentUnreachable, InvalidRequest
 
 LONGEST_PATH = 4095
@@ -180,6 +181,13 @@ class AgentFiles:
         except BaseException:
             await stream.aclose()
             raise
+
+    async def watch(self, path: bytes, *, recursive: bool) -> FileWatch:
+        """What changes in a directory (recursive: and below it); close what this answers.
+
+        AgentRefused `not_a_directory`, `too_many_watches`; AgentTooOld.
+        """
+        return await FileWatch.open(await self._dial(), checked(path), recursive=recursive)
 
     async def put(
         self,

@@ -12,7 +12,7 @@ from enum import IntEnum
 from types import MappingProxyType
 from typing import Literal
 
-GENERATION = 4
+GENERATION = 5
 """The newest generation this host speaks; HELLO settles on the lower of both sides'."""
 HEADER_BYTES = 24
 MAX_PAYLOAD_BYTES = 1 << 20
@@ -86,6 +86,9 @@ class Message(IntEnum):
     FILE_READY = 48
     FILE_PIECE = 49
     RESIZE = 50
+    FILE_WATCH = 51
+    FILE_WATCHING = 52
+    FILE_CHANGED = 53
 
 
 class Reason:
@@ -110,6 +113,7 @@ class Reason:
     NOT_EMPTY = "not_empty"
     NOT_A_DIRECTORY = "not_a_directory"
     CROSS_DEVICE = "cross_device"
+    TOO_MANY_WATCHES = "too_many_watches"
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,11 +322,23 @@ FIELDS: Mapping[Message, Mapping[str, Field]] = MappingProxyType(
             "execution": _field(1, "u64"),
             "terminal": _field(2, "u64"),
         },
+        Message.FILE_WATCH: {
+            "path": _field(1, "path"),
+            "recursive": _field(2, "u64"),
+        },
+        Message.FILE_WATCHING: {
+            "directories": _field(1, "u64"),
+        },
+        Message.FILE_CHANGED: {
+            "change": _many(1),
+            "lost": _field(2, "u64"),
+            "unwatched": _field(3, "u64"),
+        },
     }
 )
 """Fields of every message but the raw ones (OUTPUT, STDIN, CHANNEL_DATA, FILE_PIECE): theirs is bytes."""
 
-_FIRSTS = ((2, Message.LISTEN), (3, Message.FILE_STAT), (4, Message.RESIZE))
+_FIRSTS = ((2, Message.LISTEN), (3, Message.FILE_STAT), (4, Message.RESIZE), (5, Message.FILE_WATCH))
 SINCE: Mapping[Message, int] = MappingProxyType(
     {message: max((since for since, first in _FIRSTS if message >= first), default=1) for message in Message}
 )

@@ -43,15 +43,15 @@ class FileStream:
         self._held = bytearray()
 
     @classmethod
-    async def open(cls, stream: ByteStream) -> FileStream:
-        """Say HELLO.  AgentTooOld, AgentUnreachable; the stream is closed then."""
+    async def open(cls, stream: ByteStream, since: int = SINCE[Message.FILE_GET]) -> FileStream:
+        """Say HELLO.  AgentTooOld before generation `since`, AgentUnreachable; the stream is closed then."""
         opened = cls(stream)
         try:
             fields = await opened.ask(
                 Message.HELLO, pack(Message.HELLO, generation=GENERATION), Message.HELLO_OK
             )
-            if fields.u64("generation") < SINCE[Message.FILE_GET]:
-                raise AgentTooOld(SINCE[Message.FILE_GET], fields.u64("generation"))
+            if fields.u64("generation") < since:
+                raise AgentTooOld(since, fields.u64("generation"))
         except BaseException:
             await opened.aclose()
             raise
@@ -68,10 +68,10 @@ class FileStream:
             await self.send(encode(message, _CHANNEL, payload))
             return await self.answer(expected)
 
-    async def answer(self, expected: Message) -> Fields:
-        """The next frame, which must be this one."""
+    async def answer(self, expected: Message, stall: float | None = STALL_SECONDS) -> Fields:
+        """The next frame, which must be this one.  stall: seconds nothing may come for; None: for ever."""
         with _unreachable():
-            frame = await self._frame()
+            frame = await self._frame(stall)
             if frame.type == Message.FAILED:
                 fields = unpack(Message.FAILED, frame.payload)
                 raise AgentRefused(fields.text("reason"), fields.text("message"), fields.u64("errno") or None)
@@ -79,22 +79,22 @@ class FileStream:
                 raise ProtocolError(f"message {frame.type} where {expected.name} should come")
             return unpack(expected, frame.payload)
 
-    async def _frame(self) -> Frame:
-        header = await self._exactly(HEADER_BYTES)
+    async def _frame(self, stall: float | None) -> Frame:
+        header = await self._exactly(HEADER_BYTES, stall)
         length = int.from_bytes(header[:4], "little")
         if length > MAX_PAYLOAD_BYTES:
             raise ProtocolError(f"a frame announces {length} bytes")
-        return Frame(header[4], _CHANNEL, await self._exactly(length))
+        return Frame(header[4], _CHANNEL, await self._exactly(length, STALL_SECONDS))
 
-    async def _exactly(self, count: int) -> bytes:
+    async def _exactly(self, count: int, stall: float | None) -> bytes:
         while len(self._held) < count:
-            self._held += await self._receive(PIECE_BYTES)
+            self._held += await self._receive(PIECE_BYTES, stall)
         found = bytes(self._held[:count])
         del self._held[:count]
         return found
 
-    async def _receive(self, most: int) -> bytes:
-        with anyio.fail_after(STALL_SECONDS):
+    async def _receive(self, most: int, stall: float | None = STALL_SECONDS) -> bytes:
+        with anyio.fail_after(stall):
             return await self._stream.receive(most)
 
     async def bare(self, most: int) -> bytes:

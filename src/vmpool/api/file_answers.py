@@ -12,8 +12,9 @@ from starlette.requests import Request
 
 from vmpool.agent.file_values import FileStatus
 from vmpool.agent.files import LONGEST_PATH
+from vmpool.agent.watching import Change
 from vmpool.api.answers import stamp
-from vmpool.api.schemas.files import FileInfo, RefusedFile, UnpackedTree
+from vmpool.api.schemas.files import FileChange, FileInfo, RefusedFile, UnpackedTree
 from vmpool.errors import InvalidRequest
 from vmpool.pool.files import version_of
 from vmpool.pool.unpacking import Unpacked
@@ -87,6 +88,19 @@ def info(path: bytes, of: FileStatus) -> FileInfo:
         version=version_of(of),
         target=_text(of.target) if of.is_link else None,
         encoded_target=quote_from_bytes(of.target) if of.is_link else None,
+    )
+
+
+def change(of: Change) -> FileChange:
+    """One change of what is watched."""
+    moved = of.moved_from
+    return FileChange(
+        kind=of.kind.value,
+        path=_text(of.path),
+        encoded_path=quote_from_bytes(of.path),
+        directory=of.is_directory,
+        moved_from=None if moved is None else _text(moved),
+        encoded_moved_from=None if moved is None else quote_from_bytes(moved),
     )
 
 

@@ -41,6 +41,7 @@ NEEDED: Mapping[str, Scope] = MappingProxyType(
         "read_file": Scope.READ,
         "stat_file": Scope.READ,
         "list_files": Scope.READ,
+        "watch_files": Scope.READ,
         "download_tree": Scope.READ,
         "list_contexts": Scope.READ,
         "get_context": Scope.READ,

@@ -13,6 +13,7 @@ from vmpool.api import (
     contexts,
     errors,
     executions,
+    file_changes,
     files,
     happenings,
     health,
@@ -39,6 +40,7 @@ from vmpool.api.ports import routes as ports
 from vmpool.api.ports.hosts import ShareHosts
 from vmpool.api.ports.site import ShareSite
 from vmpool.api.record import Recorder
+from vmpool.api.schemas.files import FileChange
 from vmpool.api.scopes import NEEDED
 from vmpool.api.services import Services
 from vmpool.api.shortcut import ExecuteShortcut
@@ -117,6 +119,7 @@ def routes() -> FastAPI:
         templates.router,
         network.router,
         files.router,
+        file_changes.router,
         ports.router,
         keys.router,
         users.router,
@@ -131,6 +134,10 @@ def routes() -> FastAPI:
     return app
 
 
+_OF_EVENTS = (FileChange,)
+"""What only events carry, which FastAPI does not look at."""
+
+
 class _Documented(FastAPI):
     """An application whose OpenAPI document names the scope that each operation needs."""
 
@@ -138,6 +145,9 @@ class _Documented(FastAPI):
         made_before = self.openapi_schema is not None
         document = super().openapi()
         if not made_before:
+            document["components"]["schemas"] |= {
+                model.__name__: model.model_json_schema() for model in _OF_EVENTS
+            }
             for methods in document["paths"].values():
                 for operation in methods.values():
                     for requirement in operation.get("security", ()):

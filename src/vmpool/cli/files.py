@@ -1,8 +1,10 @@
-"""Commands over the files of a VM: cp, ls, rm, sync."""
+"""Commands over the files of a VM: cp, ls, rm, sync, watch."""
 
 from __future__ import annotations
 
 import posixpath
+import sys
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +16,7 @@ from vmpool.cli.arguments import JSONOption
 
 if TYPE_CHECKING:
     from vmpool.client import Client
-    from vmpool.client.models import FileInfo, RefusedFile
+    from vmpool.client.models import FileChange, FileInfo, RefusedFile
 
 RemoteArgument = Annotated[
     str, typer.Argument(metavar="ID:PATH", help="A path in a VM; relative ones begin at its home directory.")
@@ -30,6 +32,7 @@ def register(app: typer.Typer) -> None:
     app.command()(ls)
     app.command()(rm)
     app.command()(sync)
+    app.command()(watch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +196,46 @@ def sync(
     render.say(
         f"{done.sent} sent ({render.size(done.bytes)}), {done.removed} removed, {done.unchanged} unchanged"
     )
+
+
+def watch(
+    path: JustArgument,
+    recursive: Annotated[
+        bool, typer.Option("--recursive/--flat", help="Also what lies below the directory.")
+    ] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
+) -> None:
+    """Show what changes in a directory of a VM, or of one file, as it happens; Ctrl-C ends.
+
+    \b
+    vm watch test-vm
+    vm watch test-vm:project --json
+    """
+    from vmpool.client import Client
+
+    where = remote(path) or Remote(path, "")
+    with (
+        Client() as client,
+        closing(client.files(where.vm).watch(where.named, recursive=recursive)) as changes,
+    ):
+        for change in changes:
+            if as_json:
+                render.say(change.model_dump_json(exclude_none=True))
+            elif change.kind == "watching":
+                render.note(f"watching {path}; Ctrl-C ends")
+            else:
+                render.say(_change(change))
+            sys.stdout.flush()
+    render.note(f"{path} is gone")
+
+
+def _change(change: FileChange) -> str:
+    if change.kind == "lost":
+        return "lost        some changes went by unseen: look anew"
+    name = render.printable(change.path or ".") + ("/" if change.directory else "")
+    if change.moved_from is not None:
+        name = f"{render.printable(change.moved_from)} -> {name}"
+    return f"{change.kind:<10}  {name}"
 
 
 def _remote_only(text: str) -> Remote:

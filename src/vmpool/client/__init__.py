@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from vmpool.client.models import CodeContext as CodeContext
     from vmpool.client.models import Event as Event
     from vmpool.client.models import Execution as Execution
+    from vmpool.client.models import FileChange as FileChange
     from vmpool.client.models import FileInfo as FileInfo
     from vmpool.client.models import LogEntry as LogEntry
     from vmpool.client.models import Network as Network
@@ -65,6 +66,7 @@ _EXPORTS = {
         "CellResult",
         "CodeContext",
         "Execution",
+        "FileChange",
         "FileInfo",
         "LogEntry",
         "Network",

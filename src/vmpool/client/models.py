@@ -513,6 +513,32 @@ class Secret(Answer):
     updated_at: datetime
 
 
+class FileChange(Answer):
+    """One change of what is watched in a VM.
+
+    kind: "watching" (the first: look at what is there now), "created", "changed", "attributes", "removed",
+    "moved" or "lost" (changes went by unseen, look anew).  path: relative to what is watched, for people,
+    empty for that itself; `raw_path` is exact.  moved_from: where it was.
+    """
+
+    kind: str
+    path: str = ""
+    encoded_path: str = ""
+    directory: bool = False
+    moved_from: str | None = None
+    encoded_moved_from: str | None = None
+
+    @property
+    def raw_path(self) -> bytes:
+        """The path as the VM has it."""
+        return unquote_to_bytes(self.encoded_path)
+
+    @property
+    def raw_moved_from(self) -> bytes:
+        """Where it was, as the VM has it; empty for what was not moved."""
+        return unquote_to_bytes(self.encoded_moved_from or "")
+
+
 class FileInfo(Answer):
     """What is known of a file, directory or link in a VM.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import anyio
 from vmpool.agent.file_values import Entry, FileStatus
 from vmpool.agent.files import AgentFiles, Incoming, Outgoing
 from vmpool.agent.messages import Reason
+from vmpool.agent.watching import Change, ChangeKind, FileWatch
 from vmpool.domain import VM, VMState
 from vmpool.errors import (
     AgentRefused,
@@ -34,6 +36,7 @@ _CALLERS = frozenset(
         Reason.NOT_EMPTY,
         Reason.CROSS_DEVICE,
         Reason.NOT_SUPPORTED,
+        Reason.TOO_MANY_WATCHES,
     }
 )
 """What the caller can do something about; anything else is a fault of the machine."""
@@ -202,6 +205,21 @@ class VMFiles:
                 await outgoing.aclose()
             return await agent.stat(path, follow=True)
 
+    async def watch(self, path: bytes, *, recursive: bool) -> Watch:
+        """What changes in a directory (recursive: and below it), or of one file; close what this answers.
+
+        A file is watched where it lies, so that one that is replaced, as editors do, goes on being watched.
+        """
+        agent = self.agent
+        with refusals(path):
+            try:
+                return Watch(await agent.watch(path, recursive=recursive))
+            except AgentRefused as refused:
+                if refused.reason != Reason.NOT_A_DIRECTORY:
+                    raise
+            directory, name = posixpath.split(path.rstrip(b"/"))
+            return Watch(await agent.watch(directory or b".", recursive=False), name)
+
     async def _fill(self, outgoing: Outgoing, content: AsyncIterator[bytes]) -> None:
         again = anyio.current_time() + USED_EVERY
         async for piece in content:
@@ -210,6 +228,29 @@ class VMFiles:
                 self.used()
                 again = anyio.current_time() + USED_EVERY
         await outgoing.finish()
+
+
+class Watch:
+    """Changes of a directory or (only) of one file in it, to be closed."""
+
+    def __init__(self, watch: FileWatch, only: bytes | None = None) -> None:
+        self._watch = watch
+        self._only = only
+        self.directories = watch.directories
+
+    async def changes(self) -> AsyncIterator[Change]:
+        """What happens, in order, until what is watched is gone."""
+        async for found in self._watch.changes():
+            for change in found:
+                if self._only is None or change.kind is ChangeKind.LOST or self._is_about(change):
+                    yield change
+
+    def _is_about(self, change: Change) -> bool:
+        return self._only in (change.path, change.moved_from) or change.path == b""
+
+    async def aclose(self) -> None:
+        """Watch no more."""
+        await self._watch.aclose()
 
 
 async def _present(agent: AgentFiles, path: bytes) -> FileStatus | None:

@@ -36,7 +36,7 @@ FURTHER = (
         "install",
     ),
     *("executions", "attach", "wait", "cancel", "signal"),
-    *("cp", "ls", "rm", "sync"),
+    *("cp", "ls", "rm", "sync", "watch"),
 )
 GROUPS = {
     "secret": ("delete", "list", "set"),

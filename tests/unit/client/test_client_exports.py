@@ -54,6 +54,7 @@ PUBLIC_OF_CLIENT = {
     "Event",
     "Execution",
     "ExecutionHandle",
+    "FileChange",
     "FileInfo",
     "Forward",
     "LogEntry",

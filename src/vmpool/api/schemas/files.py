@@ -25,6 +25,21 @@ class FileInfo(Answer):
     encoded_target: str | None = Field(default=None, description="The same percent-encoded, exactly.")
 
 
+class FileChange(Answer):
+    """One change of what is watched."""
+
+    kind: Literal["created", "changed", "attributes", "removed", "moved", "lost"] = Field(
+        description="`lost`: changes went by unseen, look anew."
+    )
+    path: str = Field(
+        description="Relative to what is watched, for people; empty for that itself and for `lost`."
+    )
+    encoded_path: str = Field(description="The same percent-encoded, exactly.")
+    directory: bool = Field(description="Whether it is a directory.")
+    moved_from: str | None = Field(default=None, description="Where it was, for people.")
+    encoded_moved_from: str | None = Field(default=None, description="The same percent-encoded, exactly.")
+
+
 class RefusedFile(Answer):
     """An entry of an archive that was left out."""
 

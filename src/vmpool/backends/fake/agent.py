@@ -191,6 +191,7 @@ class _Session:
             except (*STREAM_ERRORS, ProtocolError):
                 tasks.cancel_scope.cancel()
             finally:
+                self._files.close()
                 self.stream.cut()
 
     async def _write(self) -> None:

@@ -6,13 +6,14 @@ import errno
 import os
 import posixpath
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from vmpool.agent.codec import Fields, Frame, pack, unpack
 from vmpool.agent.file_values import FileStatus, packed_entry, signed, unsigned
 from vmpool.agent.messages import Message, Reason
-from vmpool.backends.fake.files import File, Files
+from vmpool.agent.watching import Mask, packed_record
+from vmpool.backends.fake.files import File, Files, Heard, Told
 
 MESSAGES = frozenset(message for message in Message if message.name.startswith("FILE_"))
 _MAX_READ = 512 << 10
@@ -46,6 +47,7 @@ class FileVerbs:
         self._fail = fail
         self._send = send
         self._put: _Put | None = None
+        self._heard: list[Heard] = []
 
     def handle(self, frame: Frame) -> None:
         """Answer one of MESSAGES."""
@@ -65,6 +67,9 @@ class FileVerbs:
         match message:
             case Message.FILE_READ:
                 self._reply(frame, Message.FILE_DATA, self._read(path, fields))
+                return
+            case Message.FILE_WATCH:
+                self._watch(frame, path, recursive=bool(fields.u64("recursive")))
                 return
             case Message.FILE_STAT:
                 self._reply(frame, Message.FILE_STATUS, _numbers(Message.FILE_STATUS, self._status(path)))
@@ -95,6 +100,37 @@ class FileVerbs:
                 to = files.resolve(os.fsdecode(fields.raw("to")))
                 files.move(path, to, replace=bool(fields.u64("replace")))
         self._reply(frame, Message.DONE, b"")
+
+    def _watch(self, frame: Frame, root: str, *, recursive: bool) -> None:
+        files = self._files
+        if root in files.files:
+            raise NotADirectoryError(errno.ENOTDIR, "Not a directory", root)
+        files.names(root)  # that there is one
+        below = root.rstrip("/") + "/"
+
+        def heard(cookie: int, changes: Sequence[Told]) -> None:
+            if (Mask.DELETE | Mask.ISDIR, root) in changes:
+                self._tell(frame, 0, [(Mask.DELETE_SELF, "")])
+                self._fail(frame, Reason.GONE, "what was watched is gone", errno.ENOENT)
+                return
+            inner = [(mask, path[len(below) :]) for mask, path in changes if path.startswith(below)]
+            self._tell(frame, cookie, [one for one in inner if recursive or "/" not in one[1]])
+
+        files.hearing.append(heard)
+        self._heard.append(heard)
+        directories = sum(
+            name == root or (recursive and name.startswith(below)) for name in files.directories
+        )
+        self._reply(frame, Message.FILE_WATCHING, pack(Message.FILE_WATCHING, directories=directories))
+
+    def _tell(self, frame: Frame, cookie: int, changes: Sequence[Told]) -> None:
+        records = [packed_record(mask, cookie, os.fsencode(path)) for mask, path in changes]
+        self._reply(frame, Message.FILE_CHANGED, pack(Message.FILE_CHANGED, change=records))
+
+    def close(self) -> None:
+        """The connection is no more."""
+        for heard in self._heard:
+            self._files.hearing.remove(heard)
 
     def _status(self, path: str) -> FileStatus:
         if path in self._files.directories:
@@ -141,7 +177,7 @@ class FileVerbs:
             file = replace(file, mode=fields.u64("mode") & 0o7777)
         if "mtime_ns" in fields:
             file = replace(file, mtime_ns=signed(fields.u64("mtime_ns")))
-        self._files.files[path] = file
+        self._files.store(path, file)
 
     def _remove(self, path: str, *, tree: bool) -> None:
         if path in self._files.directories and not tree and self._files.names(path):
@@ -158,7 +194,7 @@ class FileVerbs:
         whole = before[:offset].ljust(offset, b"\0") + data + after
         files.write(path, whole, mode=mode, parents=bool(fields.u64("parents")))
         if "mtime_ns" in fields:
-            self._files.files[path] = File(whole, mode, signed(fields.u64("mtime_ns")))
+            files.store(path, File(whole, mode, signed(fields.u64("mtime_ns"))))
 
     def _get(self, frame: Frame, path: str, fields: Fields) -> None:
         file, offset = self._files.read(path), fields.u64("offset")

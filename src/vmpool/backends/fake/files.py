@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import posixpath
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+
+from vmpool.agent.watching import Mask
 
 WRITABLE = ("/home/user", "/tmp")
 _DIRECTORIES = frozenset({"/", "/home", "/home/user", "/tmp", "/etc"})
+
+
+Told = tuple[Mask, str]
+"""What happened, and to which path."""
+Heard = Callable[[int, Sequence[Told]], None]
+"""Hears what happened at once, with the cookie of a move."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +34,8 @@ class Files:
 
     files: dict[str, File] = field(default_factory=dict)
     directories: set[str] = field(default_factory=lambda: set(_DIRECTORIES))
+    hearing: list[Heard] = field(default_factory=list)
+    moves: int = 0
 
     def copy(self) -> Files:
         """An independent copy, as a snapshot keeps it; the files themselves never change."""
@@ -56,7 +67,19 @@ class Files:
             if not parents:
                 raise FileNotFoundError(2, "No such file or directory", path)
             self.make_directory(parent, parents=True)
-        self.files[path] = File(data, mode)
+        self.store(path, File(data, mode))
+
+    def store(self, path: str, file: File) -> None:
+        """A file as it is now, wherever that is."""
+        is_new = path not in self.files
+        self.files[path] = file
+        if is_new:
+            self._tell((Mask.CREATE, path))
+        self._tell((Mask.CLOSE_WRITE, path))
+
+    def _tell(self, *changes: Told, cookie: int = 0) -> None:
+        for heard in self.hearing:
+            heard(cookie, changes)
 
     def make_directory(self, path: str, *, parents: bool = False) -> None:
         self._writable(path)
@@ -69,7 +92,10 @@ class Files:
             if above in self.files:
                 raise NotADirectoryError(20, "Not a directory", above)
             missing.append(above)
-        self.directories.update(missing)
+        for made in reversed(missing):
+            if made not in self.directories:
+                self.directories.add(made)
+                self._tell((Mask.CREATE | Mask.ISDIR, made))
 
     def remove(self, path: str, *, tree: bool = False) -> None:
         self._writable(path)
@@ -81,8 +107,10 @@ class Files:
                 name for name in self.directories if name != path and not name.startswith(prefix)
             }
             self.files = {name: file for name, file in self.files.items() if not name.startswith(prefix)}
+            self._tell((Mask.DELETE | Mask.ISDIR, path))
         elif path in self.files:
             del self.files[path]
+            self._tell((Mask.DELETE, path))
         else:
             raise FileNotFoundError(2, "No such file or directory", path)
 
@@ -99,6 +127,12 @@ class Files:
             if not replace:
                 raise FileExistsError(17, "File exists", to)
             self.remove(to)
+        self._rename(path, to)
+        kind = Mask.ISDIR if to in self.directories else Mask(0)
+        self.moves += 1
+        self._tell((Mask.MOVED_FROM | kind, path), (Mask.MOVED_TO | kind, to), cookie=self.moves)
+
+    def _rename(self, path: str, to: str) -> None:
         if path in self.files:
             self.files[to] = self.files.pop(path)
             return

@@ -8,15 +8,18 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
 from functools import partial
 from pathlib import Path
 
+import httpx
+
 from vmpool.client import local_files
 from vmpool.client._async.connection import AsyncConnection
 from vmpool.client._async.waiting import apart
 from vmpool.client.errors import FileRefused, InfrastructureFailure, PathNotFound, ServerUnreachable
 from vmpool.client.local_files import PIECE_BYTES, Known
-from vmpool.client.models import FileInfo, Synced, UnpackedTree
+from vmpool.client.models import FileChange, FileInfo, Synced, UnpackedTree
 from vmpool.client.paths import RemotePath, below, files_path, raw
+from vmpool.client.sse import Decoder
 from vmpool.client.unpacker import Unpacker
-from vmpool.client.wire import BYTES, MACHINE, TAR, Call, value
+from vmpool.client.wire import BYTES, MACHINE, TAR, Call, data_of, value
 
 Progress = Callable[[int, int | None], None]
 """Hears how many bytes have gone, and of how many where that is known."""
@@ -127,6 +130,28 @@ class AsyncFiles:
         """Remove a file, a link or an empty directory; recursive: a directory with all it holds."""
         gone = files_path(self._vm, "files", path=path, recursive=recursive)
         await self._connection.send(Call("DELETE", gone, wait=MACHINE))
+
+    async def watch(
+        self, path: RemotePath = ".", *, recursive: bool = True
+    ) -> AsyncGenerator[FileChange, None]:
+        """What changes in a directory, or of one file, as it happens, until that or the VM is gone.
+
+        recursive: also what lies below it.  The first is of the kind "watching".  Links are not followed.
+
+        Put `contextlib.aclosing` around it where you leave the loop early.
+        """
+        where = files_path(self._vm, "files", "watch", path=path, recursive=recursive)
+        async with self._connection.stream(Call("GET", where, wait=None)) as answer:
+            decoder = Decoder()
+            async for chunk in answer.aiter_bytes():
+                for event in decoder.feed(chunk):
+                    if event.name == "watching":
+                        yield FileChange(kind="watching")
+                    elif event.name == "change":
+                        yield value(FileChange, data_of(event))
+                    elif event.name == "end":
+                        return
+            raise httpx.RemoteProtocolError("the stream of changes was cut: watch again, and look anew")
 
     # --- between here and there
 

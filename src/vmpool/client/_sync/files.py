@@ -8,15 +8,18 @@ from collections.abc import Callable, Collection, Generator, Iterator
 from functools import partial
 from pathlib import Path
 
+import httpx
+
 from vmpool.client import local_files
 from vmpool.client._sync.connection import Connection
 from vmpool.client._sync.waiting import apart
 from vmpool.client.errors import FileRefused, InfrastructureFailure, PathNotFound, ServerUnreachable
 from vmpool.client.local_files import PIECE_BYTES, Known
-from vmpool.client.models import FileInfo, Synced, UnpackedTree
+from vmpool.client.models import FileChange, FileInfo, Synced, UnpackedTree
 from vmpool.client.paths import RemotePath, below, files_path, raw
+from vmpool.client.sse import Decoder
 from vmpool.client.unpacker import Unpacker
-from vmpool.client.wire import BYTES, MACHINE, TAR, Call, value
+from vmpool.client.wire import BYTES, MACHINE, TAR, Call, data_of, value
 
 Progress = Callable[[int, int | None], None]
 """Hears how many bytes have gone, and of how many where that is known."""
@@ -125,6 +128,26 @@ class Files:
         """Remove a file, a link or an empty directory; recursive: a directory with all it holds."""
         gone = files_path(self._vm, "files", path=path, recursive=recursive)
         self._connection.send(Call("DELETE", gone, wait=MACHINE))
+
+    def watch(self, path: RemotePath = ".", *, recursive: bool = True) -> Generator[FileChange, None, None]:
+        """What changes in a directory, or of one file, as it happens, until that or the VM is gone.
+
+        recursive: also what lies below it.  The first is of the kind "watching".  Links are not followed.
+
+        Put `contextlib.closing` around it where you leave the loop early.
+        """
+        where = files_path(self._vm, "files", "watch", path=path, recursive=recursive)
+        with self._connection.stream(Call("GET", where, wait=None)) as answer:
+            decoder = Decoder()
+            for chunk in answer.iter_bytes():
+                for event in decoder.feed(chunk):
+                    if event.name == "watching":
+                        yield FileChange(kind="watching")
+                    elif event.name == "change":
+                        yield value(FileChange, data_of(event))
+                    elif event.name == "end":
+                        return
+            raise httpx.RemoteProtocolError("the stream of changes was cut: watch again, and look anew")
 
     # --- between here and there
 
