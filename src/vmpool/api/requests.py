@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass, field, replace
 
 from vmpool import domain
-from vmpool.api.schemas import ChangeLimits, CreateVM, ExecuteRequest, NetworkPolicy, Runnable
-from vmpool.domain import DEFAULT_TIMEOUT, ExecutionRequest, Limits
+from vmpool.api.schemas import ChangeLimits, CreateVM, ExecuteRequest, NetworkPolicy, ProcessLimits, Runnable
+from vmpool.domain import DEFAULT_TIMEOUT, NO_LIMITS, ExecutionRequest, Limits
 from vmpool.pool.requests import LimitsRequest, VMRequest
 
 TERMINAL_LINGER = 600.0
@@ -70,6 +70,7 @@ class Defaults:
             secrets=tuple(body.secrets),
             packages=tuple(body.packages),
             manager=body.manager,
+            limits=NO_LIMITS if body.limits is None else process_limits(body.limits),
         )
 
     def special_execution(self, body: ExecuteRequest) -> ExecutionRequest:
@@ -88,6 +89,11 @@ class Defaults:
             terminal=None if size is None else domain.TerminalSize(size.columns, size.rows),
             linger=linger,
         )
+
+
+def process_limits(body: ProcessLimits) -> domain.ProcessLimits:
+    """Limits that are asked for the processes of an execution."""
+    return domain.ProcessLimits(body.cpu_seconds, body.memory, body.file_size, body.open_files)
 
 
 def network_policy(body: NetworkPolicy) -> domain.NetworkPolicy:

@@ -9,7 +9,7 @@ import stat
 import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -30,7 +30,7 @@ from vmpool.client.languages import SUFFIXES
 
 if TYPE_CHECKING:
     from vmpool.client.models import BatchError, Execution
-    from vmpool.client.options import RunOptions
+    from vmpool.client.options import ProcessLimits, RunOptions
 
 CodeArgument = Annotated[
     str | None,
@@ -44,7 +44,22 @@ SecretOption = Annotated[
     list[str] | None,
     typer.Option("--secret", metavar="NAME", help="One of your secrets as a variable; may be repeated."),
 ]
+LimitOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--limit",
+        metavar="NAME=N",
+        help="Of each of its processes: cpu_seconds, memory (MB), file_size (MB), open_files.",
+    ),
+]
 StdinOption = Annotated[bool, typer.Option("--stdin", help="Pass standard input to the program.")]
+
+_LIMITS: tuple[Literal["cpu_seconds", "memory", "file_size", "open_files"], ...] = (
+    "cpu_seconds",
+    "memory",
+    "file_size",
+    "open_files",
+)
 
 RUN_TTL = 900
 """Seconds after which a VM of `vm run` is deleted even if this process is gone: the longest run and a bit."""
@@ -70,6 +85,7 @@ def execute(
     cwd: Annotated[str | None, typer.Option(help="Default: /home/user.", show_default=False)] = None,
     stdin: StdinOption = False,
     secret: SecretOption = None,
+    limit: LimitOption = None,
     background: Annotated[
         bool, typer.Option("--background", "-b", help="Begin it, print its id and leave it running.")
     ] = False,
@@ -92,6 +108,7 @@ def execute(
     vm execute test-vm --file program.py --timeout 10
     vm execute test-vm --command "ls -l"
     vm execute test-vm --secret API_TOKEN --file deploy.py
+    vm execute test-vm --limit cpu_seconds=5 --limit memory=64 --file program.py
     echo 21 | vm execute test-vm --stdin "print(int(input()) * 2)"
     vm execute test-vm --background --command "python3 -m http.server 8000"
     """
@@ -102,6 +119,7 @@ def execute(
     options = _options(command, language, timeout, env, stdin and not streamed)
     options["cwd"] = cwd
     options["secrets"] = secret
+    options["limits"] = process_limits(limit)
     with Client() as client:
         if background:
             begun = client.begin(vm, text, **options)
@@ -361,6 +379,23 @@ def _options(
         "env": pairs(env, "--env"),
         "stdin": _standard_input("'--stdin'") if stdin else None,
     }
+
+
+def process_limits(given: list[str] | None) -> ProcessLimits | None:
+    """What `--limit NAME=N` says, which may come several times."""
+    found = pairs(given, "--limit")
+    if not found:
+        return None
+    for name, value in found.items():
+        if name not in _LIMITS:
+            raise typer.BadParameter(f"'{name}' is none of {', '.join(_LIMITS)}", param_hint="'--limit'")
+        if not value.isdecimal():
+            raise typer.BadParameter(f"'{value}' is not a whole number", param_hint="'--limit'")
+    limits: ProcessLimits = {}
+    for name in _LIMITS:
+        if name in found:
+            limits[name] = int(found[name])
+    return limits
 
 
 @contextlib.contextmanager

@@ -68,6 +68,19 @@ class UserChanges(TypedDict, total=False):
     max_vms: int | None
 
 
+class ProcessLimits(TypedDict, total=False):
+    """Limits of each process of an execution, below those of its VM.
+
+    cpu_seconds: of computing.  memory: MB of data and heap.  file_size: MB of a file that is written.
+    open_files: at once.
+    """
+
+    cpu_seconds: int
+    memory: int
+    file_size: int
+    open_files: int
+
+
 class RunOptions(TypedDict, total=False):
     """Optional arguments of running code.
 
@@ -75,7 +88,7 @@ class RunOptions(TypedDict, total=False):
     seconds after which the program is ended.  env: variables beside the VM's own.  stdin: text on standard
     input, which then ends.  cwd: a path in the VM, relative to /home/user.  secrets: names of those
     it gets as variables.  packages: to be installed, instead of code.  manager: what installs them; default:
-    the package manager of the VM's language.
+    the package manager of the VM's language.  limits: of each process it runs.
     """
 
     command: str | None
@@ -87,6 +100,7 @@ class RunOptions(TypedDict, total=False):
     secrets: Sequence[str] | None
     packages: Sequence[str] | None
     manager: str | None
+    limits: ProcessLimits | None
 
 
 class Terminal(TypedDict):

@@ -12,7 +12,9 @@ from vmpool.domain.limits import (
     MAX_EXECUTION_TIME,
     MAX_TOTAL_VMS,
     MAX_VMS_PER_USER,
+    NO_LIMITS,
     Limits,
+    ProcessLimits,
 )
 from vmpool.domain.network import NetworkEntry, NetworkMode, NetworkPolicy, NetworkVerdict
 from vmpool.domain.snapshot import Snapshot, SnapshotState
@@ -29,6 +31,7 @@ __all__ = [
     "MAX_EXECUTION_TIME",
     "MAX_TOTAL_VMS",
     "MAX_VMS_PER_USER",
+    "NO_LIMITS",
     "VM",
     "ApiKey",
     "Census",
@@ -45,6 +48,7 @@ __all__ = [
     "NewVM",
     "Outcome",
     "Principal",
+    "ProcessLimits",
     "Scope",
     "Snapshot",
     "SnapshotState",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from vmpool.domain.limits import DEFAULT_TIMEOUT
+from vmpool.domain.limits import DEFAULT_TIMEOUT, NO_LIMITS, ProcessLimits
 
 
 class ExecutionState(StrEnum):
@@ -36,7 +36,7 @@ class ExecutionRequest:
     terminal: it has one instead of pipes, which needs `stdin_open`.  linger: seconds it goes on in the
     background while nobody reads its output; None: for ever.  packages: to be installed, instead of code and
     command, by `manager` (None: that of the VM's language).  argv: set by the pool alone, runs instead of
-    `command`, which then only says so.
+    `command`, which then only says so.  limits: of each of its processes.
     """
 
     code: str | None = None
@@ -54,6 +54,7 @@ class ExecutionRequest:
     packages: tuple[str, ...] = ()
     manager: str | None = None
     argv: tuple[str, ...] = ()
+    limits: ProcessLimits = NO_LIMITS
 
 
 @dataclass(frozen=True, slots=True)

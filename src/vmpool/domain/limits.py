@@ -33,6 +33,25 @@ MAX_EXECUTIONS_IN_FLIGHT = 32
 """Executions that may run at once in one VM."""
 
 
+@dataclass(frozen=True, slots=True)
+class ProcessLimits:
+    """Limits of each process of one execution, below those of its VM: setrlimit(2).  None: the VM's alone.
+
+    cpu_seconds: of computing; SIGXCPU, and SIGKILL a second later.  memory: MB of data and heap; to ask for
+    more fails.  file_size: MB of a file it writes; SIGXFSZ.  open_files: descriptors at once, at most
+    OPEN_FILES_HARD.
+    """
+
+    cpu_seconds: int | None = None
+    memory: int | None = None
+    file_size: int | None = None
+    open_files: int | None = None
+
+
+NO_LIMITS = ProcessLimits()
+"""Those of the VM alone."""
+
+
 def tmpfs_options(megabytes: int, mode: str) -> str:
     """Options of a tmpfs that is bounded in bytes and in files."""
     return f"size={megabytes}m,nr_inodes={megabytes * TMPFS_INODES_PER_MB},mode={mode}"

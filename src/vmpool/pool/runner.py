@@ -12,7 +12,13 @@ from typing import Literal
 from vmpool.agent.base import ProcessSpec
 from vmpool.domain import VM, ExecutionRequest, Language, language_named
 from vmpool.domain.language import VM_PATH, Warm
-from vmpool.domain.limits import CORE_BYTES, OPEN_FILES_HARD, OPEN_FILES_SOFT
+from vmpool.domain.limits import (
+    CORE_BYTES,
+    NO_LIMITS,
+    OPEN_FILES_HARD,
+    OPEN_FILES_SOFT,
+    ProcessLimits,
+)
 from vmpool.pool.build_cache import cached_build
 
 HOME = "/home/user"
@@ -56,12 +62,33 @@ TERMINAL_ENV: Mapping[str, str] = MappingProxyType({"TERM": "xterm-256color"})
 """The kind every terminal of today can be taken for."""
 NO_TERMINAL: Mapping[str, str] = MappingProxyType({})
 
+MEGABYTE = 1 << 20
+
 RLIMITS: Mapping[int, tuple[int, int]] = MappingProxyType(
     {
         resource.RLIMIT_CORE: (CORE_BYTES, CORE_BYTES),
         resource.RLIMIT_NOFILE: (OPEN_FILES_SOFT, OPEN_FILES_HARD),
     }
 )
+
+
+def rlimits(limits: ProcessLimits) -> Mapping[int, tuple[int, int]]:
+    """What setrlimit(2) is to be told of each process: resource number to (soft, hard)."""
+    if limits is NO_LIMITS:
+        return RLIMITS
+    asked = {
+        resource.RLIMIT_CPU: (limits.cpu_seconds, 1, 1),
+        resource.RLIMIT_DATA: (limits.memory, MEGABYTE, 0),
+        resource.RLIMIT_FSIZE: (limits.file_size, MEGABYTE, 0),
+        resource.RLIMIT_NOFILE: (limits.open_files, 1, 0),
+    }
+    own = {
+        number: (most * unit, most * unit + grace)
+        for number, (most, unit, grace) in asked.items()
+        if most is not None
+    }
+    return {**RLIMITS, **own}
+
 
 SHELL = "/bin/sh"
 _PLACEHOLDER = re.compile(r"\{(?:source|scratch|memory)\}")
@@ -118,7 +145,7 @@ def process_spec(vm: VM, request: ExecutionRequest, execution_id: int) -> Proces
             stdin=stdin,
             timeout=timeout,
             background=request.background,
-            rlimits=RLIMITS,
+            rlimits=rlimits(request.limits),
             terminal=request.terminal,
         )
     language = language_named(request.language or vm.language)
@@ -139,7 +166,7 @@ def process_spec(vm: VM, request: ExecutionRequest, execution_id: int) -> Proces
         timeout=timeout,
         background=request.background,
         warm=language.name if can_be_warm(language, request) else None,
-        rlimits=RLIMITS,
+        rlimits=rlimits(request.limits),
         terminal=request.terminal,
     )
 

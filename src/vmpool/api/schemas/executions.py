@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 from vmpool.api.schemas.base import LARGEST, Answer, Id, Packages, Request, ShortText, Variables
 from vmpool.api.schemas.errors import Problem
 from vmpool.domain import ExecutionState
+from vmpool.domain.limits import OPEN_FILES_HARD
 from vmpool.domain.secret import MAX_SECRETS
 from vmpool.errors import InvalidRequest
 
@@ -32,6 +33,23 @@ class TerminalSize(Request):
 
     columns: Annotated[int, Field(ge=1, le=MAX_TERMINAL)] = 80
     rows: Annotated[int, Field(ge=1, le=MAX_TERMINAL)] = 24
+
+
+class ProcessLimits(Request):
+    """Limits of each process of an execution, below those of its VM."""
+
+    cpu_seconds: Annotated[int, Field(ge=1, le=LARGEST)] | None = Field(
+        default=None, description="Seconds of computing; then SIGXCPU, and SIGKILL a second later."
+    )
+    memory: Annotated[int, Field(ge=1, le=LARGEST)] | None = Field(
+        default=None, description="MB of data and heap; to ask for more fails."
+    )
+    file_size: Annotated[int, Field(ge=0, le=LARGEST)] | None = Field(
+        default=None, description="MB of a file that is written; SIGXFSZ past it."
+    )
+    open_files: Annotated[int, Field(ge=16, le=OPEN_FILES_HARD)] | None = Field(
+        default=None, description="Files open at once."
+    )
 
 
 class Runnable(Request):
@@ -63,6 +81,10 @@ class Runnable(Request):
     secrets: Annotated[
         list[Annotated[str, StringConstraints(min_length=1, max_length=64)]], Field(max_length=MAX_SECRETS)
     ] = Field(default=[], description="Names of your secrets that it gets as variables.")
+
+    limits: ProcessLimits | None = Field(
+        default=None, description="Of each process it runs, and of its build, below the VM's own."
+    )
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Self:
