@@ -3,7 +3,7 @@ import * as vscode from "vscode";
 import { cancelled } from "./api/problem";
 import { command, report, withProgress } from "./commands";
 import { address, isExposed } from "./connection/choose";
-import { CannotStart, startServer } from "./connection/local";
+import { CannotStart, commandPlaces, startServer } from "./connection/local";
 import { NotConnected } from "./connection";
 import type { ConnectionState } from "./connection";
 import type { Core, Feature } from "./core";
@@ -38,9 +38,11 @@ async function autostart(core: Core): Promise<void> {
 }
 
 async function start(core: Core): Promise<void> {
-  const program = settings().get<string>("command", "vm");
+  const { isTrusted, workspaceFolders = [] } = vscode.workspace;
+  const local = workspaceFolders.filter(({ uri }) => isTrusted && uri.scheme === "file").map(({ uri }) => uri.fsPath);
+  const places = commandPlaces(settings().get<string>("command", "vm"), local);
   try {
-    await withProgress("Starting the pool's server…", (signal) => startServer(program, signal));
+    await withProgress("Starting the pool's server…", (signal) => startServer(places, signal));
   } catch (error) {
     if (!(error instanceof CannotStart) || !error.missing) throw error;
     core.log.error(error.message);

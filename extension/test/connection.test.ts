@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { address, choose, isExposed } from "../src/connection/choose";
 import type { Known } from "../src/connection/choose";
-import { CannotStart, localServer, startServer, stateDirectory } from "../src/connection/local";
+import { CannotStart, commandPlaces, localServer, startServer, stateDirectory } from "../src/connection/local";
 
 const LOCAL = { url: "http://127.0.0.1:8321", key: "vmp_owner" };
 const NOTHING: Known = {
@@ -87,15 +87,26 @@ describe("this machine's own server", () => {
     expect(await localServer(directory)).toMatchObject({ authority: "PEM", anyName: true });
   });
 
+  it("is started by the command of a workspace's virtual environment, of the search path, or of the user", () => {
+    expect(commandPlaces("vm", ["/w"], "/home/me")).toEqual([
+      "/w/.venv/bin/vm",
+      "/w/venv/bin/vm",
+      "vm",
+      "/home/me/.local/bin/vm",
+    ]);
+    expect(commandPlaces("/opt/vm", ["/w"], "/home/me")).toEqual(["/opt/vm"]);
+  });
+
   it("says what to install where there is no command, and what the command said", async () => {
     const { signal } = new AbortController();
-    await expect(startServer(join(directory, "none"), signal)).rejects.toMatchObject({ missing: true });
+    const none = join(directory, "none");
+    await expect(startServer([none], signal)).rejects.toMatchObject({ missing: true });
     const failing = join(directory, "vm");
     writeFileSync(failing, "#!/bin/sh\necho 'vm: the disk is full' >&2; exit 125\n");
     chmodSync(failing, 0o755);
-    await expect(startServer(failing, signal)).rejects.toThrow(/the disk is full/);
-    await expect(startServer(failing, signal)).rejects.toBeInstanceOf(CannotStart);
+    await expect(startServer([none, failing], signal)).rejects.toThrow(/the disk is full/);
+    await expect(startServer([none, failing], signal)).rejects.toBeInstanceOf(CannotStart);
     writeFileSync(failing, '#!/bin/sh\n[ "$*" = "serve --detach" ]\n');
-    await startServer(failing, signal);
+    await startServer([none, failing], signal);
   });
 });

@@ -47,27 +47,41 @@ export class CannotStart extends Error {
 const START_TIMEOUT = 90_000;
 
 /**
+ * Where the `vm` program may be, best first.
+ *
+ * setting: as the user named it.  folders: of a workspace that is trusted; one may have it in its virtual environment.
+ */
+export function commandPlaces(setting: string, folders: readonly string[], home: string = homedir()): readonly string[] {
+  if (setting !== "vm") return [setting];
+  const environments = folders.flatMap((folder) => [join(folder, ".venv", "bin", "vm"), join(folder, "venv", "bin", "vm")]);
+  return [...environments, "vm", join(home, ".local", "bin", "vm")];
+}
+
+/**
  * Start this machine's own server; it goes on when the editor is closed.
  *
- * command: the `vm` program.  Throws CannotStart with the end of what it said.
+ * places: of the `vm` program; the first that is there is taken.  Throws CannotStart with the end of what it said.
  */
-export function startServer(command: string, signal: AbortSignal): Promise<void> {
+export async function startServer(places: readonly string[], signal: AbortSignal): Promise<void> {
+  for (const place of places) {
+    if (await hasStarted(place, signal)) return;
+  }
+  const named = places.length === 1 ? `“${places[0] ?? ""}”` : "“vm”";
+  const why = `There is no command ${named} on this machine. Install the server with: pip install 'vmpool[server]'`;
+  throw new CannotStart(why, true);
+}
+
+/** false: no such program is there. */
+function hasStarted(command: string, signal: AbortSignal): Promise<boolean> {
   return new Promise((resolve, reject) => {
     execFile(command, ["serve", "--detach"], { signal, timeout: START_TIMEOUT }, (error, stdout, stderr) => {
-      if (error === null) {
-        resolve();
-        return;
+      if (error === null) resolve(true);
+      else if (signal.aborted) reject(cancelled());
+      else if ((error as NodeJS.ErrnoException).code === "ENOENT") resolve(false);
+      else {
+        const said = (stderr || stdout).trim().split("\n").slice(-8).join("\n");
+        reject(new CannotStart(`The server did not start: ${said || error.message}`, false));
       }
-      if (signal.aborted) {
-        reject(cancelled());
-        return;
-      }
-      const missing = (error as NodeJS.ErrnoException).code === "ENOENT";
-      const said = (stderr || stdout).trim().split("\n").slice(-8).join("\n");
-      const why = missing
-        ? `There is no command “${command}” on this machine. Install the server with: pip install 'vmpool[server]'`
-        : `The server did not start: ${said || error.message}`;
-      reject(new CannotStart(why, missing));
     });
   });
 }
