@@ -54,6 +54,9 @@ test("a list of objects is a table", () => {
 
 test("what the panel says is not believed", () => {
   expect(fromPanel({ type: "cancel", id: 3 })).toEqual({ type: "cancel", id: 3 });
+  const link = { path: "a.py", line: 1, column: 1, start: 0, length: 1 };
+  expect(fromPanel({ type: "open", id: 1, place: 0, link })).toEqual({ type: "open", id: 1, place: 0, link });
+  expect(fromPanel({ type: "open", id: 1, place: 0, link: { ...link, line: "1" } })).toBeNull();
   for (const wrong of [null, 1, "ready", {}, { type: "cancel" }, { type: "cancel", id: "3" }, { type: "copy" }, { type: "eval", text: "x" }]) {
     expect(fromPanel(wrong)).toBeNull();
   }

@@ -4,6 +4,8 @@ import type { CellOutput, VM } from "../api/types";
 import type { Core } from "../core";
 import type { Diagnostics } from "../problems/diagnostics";
 import { findingsOf } from "../problems/parsers";
+import type { Origin } from "../problems/places";
+import { openPlace } from "../results";
 import type { Item } from "../results/model";
 import type { Report, Results } from "../results/results";
 import type { Code } from "./code";
@@ -19,12 +21,19 @@ export interface CellParts {
 export async function runCell(core: Core, parts: CellParts, code: Code, vms: readonly VM[]): Promise<boolean> {
   const client = await core.connection.client();
   const stopping = new AbortController();
-  const report = parts.results.begin(code.title, vms.map((vm) => vm.name), () => stopping.abort());
+  /** Where the cells of each VM's kernel stand, once it has told. */
+  const known = new Map<number, ReadonlyMap<number, Origin>>();
+  const report = parts.results.begin(code.title, vms.map((vm) => vm.name), () => stopping.abort(), (place, link) => {
+    const vm = vms[place];
+    if (vm) void openPlace(vm, { uri: code.uri, origin: code.origin, cells: known.get(place) ?? new Map() }, link);
+  });
   parts.diagnostics.clear(code.uri);
   const ends = await Promise.all(
     vms.map(async (vm, place) => {
       try {
-        return await inOne(client, parts, code, vm, place, report, stopping.signal);
+        const { ok, cells } = await inOne(client, parts, code, vm, place, report, stopping.signal);
+        known.set(place, cells);
+        return ok;
       } catch (error) {
         report.add(place, [{ kind: "error", text: words(error) }]);
         report.end(place, "no result", false);
@@ -43,7 +52,7 @@ async function inOne(
   place: number,
   report: Report,
   signal: AbortSignal,
-): Promise<boolean> {
+): Promise<{ readonly ok: boolean; readonly cells: ReadonlyMap<number, Origin> }> {
   let said = "";
   const cell = { code: code.text, language: code.language, origin: code.origin };
   const { result, cells } = await parts.kernels.run(
@@ -59,7 +68,7 @@ async function inOne(
   );
   report.end(place, cellEnding(result), result.state === "ok");
   parts.diagnostics.add(vm, { uri: code.uri, origin: code.origin, cells }, findingsOf(code.language, said));
-  return result.state === "ok";
+  return { ok: result.state === "ok", cells };
 }
 
 function itemOf(output: CellOutput): Item {

@@ -3,11 +3,13 @@ import * as vscode from "vscode";
 import type { VM } from "../api/types";
 import { vmUri } from "../vmUri";
 import type { Finding, Place, Related, Severity } from "./finding";
+import type { PlaceLink } from "./links";
 import { inDocument, meaningOf, type Origin } from "./places";
 
 /** What was run, and where. */
 export interface Ran {
-  readonly uri: string;
+  /** The document's; null: the code was typed. */
+  readonly uri: string | null;
   readonly origin: Origin;
   /** Where earlier cells of the same kernel stand, by their numbers. */
   readonly cells?: ReadonlyMap<number, Origin>;
@@ -79,15 +81,21 @@ function related(vm: Pick<VM, "name">, ran: Ran, finding: Finding, shown: Place)
   });
 }
 
+/** What a place in a program's output leads to: an address that opens at its line; null where it leads nowhere. */
+export function linkTo(vm: Pick<VM, "name">, ran: Ran, place: PlaceLink): vscode.Uri | null {
+  const found = located(vm, ran, { file: place.path, line: place.line, column: place.column });
+  if (!found) return null;
+  const { line, character } = found.range.start;
+  return found.uri.with({ fragment: `${line + 1},${character + 1}` });
+}
+
 function located(vm: Pick<VM, "name">, ran: Ran, place: Place): { uri: vscode.Uri; range: vscode.Range } | null {
   const meaning = meaningOf(place.file, ran.cwd);
   switch (meaning.kind) {
     case "source":
-      return { uri: vscode.Uri.parse(ran.uri), range: rangeIn(ran.uri, ran.origin, place) };
-    case "cell": {
-      const origin = ran.cells?.get(meaning.number);
-      return origin ? { uri: vscode.Uri.parse(ran.uri), range: rangeIn(ran.uri, origin, place) } : null;
-    }
+      return inSource(ran.uri, ran.origin, place);
+    case "cell":
+      return inSource(ran.uri, ran.cells?.get(meaning.number), place);
     case "vm": {
       const at = inDocument({ line: 0, character: 0 }, place.line, place.column);
       return { uri: vmUri(vm, meaning.path), range: new vscode.Range(at.line, at.character ?? 0, at.line, at.character ?? 0) };
@@ -95,6 +103,10 @@ function located(vm: Pick<VM, "name">, ran: Ran, place: Place): { uri: vscode.Ur
     case "nothing":
       return null;
   }
+}
+
+function inSource(uri: string | null, origin: Origin | undefined, place: Place): { uri: vscode.Uri; range: vscode.Range } | null {
+  return uri === null || origin === undefined ? null : { uri: vscode.Uri.parse(uri), range: rangeIn(uri, origin, place) };
 }
 
 /** The range in the document: what is marked, the word that stands there, or the whole line. */

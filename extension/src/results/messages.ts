@@ -1,4 +1,5 @@
 /** What the results panel and the editor say to one another. */
+import type { PlaceLink } from "../problems/links";
 import type { Entry, Item } from "./model";
 
 export type ToPanel =
@@ -11,12 +12,14 @@ export type FromPanel =
   | { readonly type: "ready" }
   | { readonly type: "cancel"; readonly id: number }
   | { readonly type: "clear" }
-  | { readonly type: "copy"; readonly text: string };
+  | { readonly type: "copy"; readonly text: string }
+  /** A place in the output of one VM was pressed. */
+  | { readonly type: "open"; readonly id: number; readonly place: number; readonly link: PlaceLink };
 
 /** A message of the panel; null for what is none: a page is not believed. */
 export function fromPanel(value: unknown): FromPanel | null {
   if (typeof value !== "object" || value === null) return null;
-  const { type, id, text } = value as { type?: unknown; id?: unknown; text?: unknown };
+  const { type, id, text, place, link } = value as Readonly<Record<string, unknown>>;
   switch (type) {
     case "ready":
     case "clear":
@@ -25,9 +28,17 @@ export function fromPanel(value: unknown): FromPanel | null {
       return typeof id === "number" ? { type, id } : null;
     case "copy":
       return typeof text === "string" ? { type, text } : null;
+    case "open":
+      return typeof id === "number" && typeof place === "number" && isLink(link) ? { type, id, place, link } : null;
     default:
       return null;
   }
+}
+
+function isLink(value: unknown): value is PlaceLink {
+  if (typeof value !== "object" || value === null) return false;
+  const { path, line, column } = value as Readonly<Record<string, unknown>>;
+  return typeof path === "string" && Number.isInteger(line) && Number.isInteger(column);
 }
 
 /** Fails to compile where a kind of message is not handled. */

@@ -53,6 +53,9 @@ export class ResultsPanel {
       case "clear":
         this.results.clear();
         break;
+      case "open":
+        this.results.open(message.id, message.place, message.link);
+        break;
       case "copy":
         void vscode.env.clipboard.writeText(message.text);
         break;

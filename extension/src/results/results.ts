@@ -1,10 +1,15 @@
 /** The results of this editor's runs, kept for the panel whether it is open or not. */
 import { Emitter } from "../emitter";
+import type { PlaceLink } from "../problems/links";
 import type { ToPanel } from "./messages";
 import { MOST_ENTRIES, appended, begun, ended, type Entry, type Item } from "./model";
 
 /** Milliseconds for which output is gathered before the panel is told of it. */
 const GATHERED = 50;
+
+/** Opens a place in the output of the VM that stands at `place` among the run's. */
+export type Open = (place: number, link: PlaceLink) => void;
+const nowhere: Open = () => undefined;
 
 /** What a run tells of itself. */
 export interface Report {
@@ -15,6 +20,7 @@ export interface Report {
 export class Results {
   private entriesNow: readonly Entry[] = [];
   private readonly cancels = new Map<number, () => void>();
+  private readonly opens = new Map<number, Open>();
   private readonly gathered: { id: number; place: number; items: Item[] }[] = [];
   private timer: ReturnType<typeof setTimeout> | null = null;
   private lastId = 0;
@@ -27,10 +33,11 @@ export class Results {
     return this.entriesNow;
   }
 
-  begin(title: string, vms: readonly string[], cancel: () => void): Report {
+  begin(title: string, vms: readonly string[], cancel: () => void, open: Open = nowhere): Report {
     const id = (this.lastId += 1);
     const entry = begun(id, title, Date.now(), vms);
     this.cancels.set(id, cancel);
+    this.opens.set(id, open);
     const waiting = this.entriesNow.length - MOST_ENTRIES + 1;
     this.entriesNow = [...(waiting > 0 ? this.entriesNow.slice(waiting) : this.entriesNow), entry];
     this.changes.fire({ type: "begun", entry });
@@ -46,6 +53,11 @@ export class Results {
 
   cancel(id: number): void {
     this.cancels.get(id)?.();
+  }
+
+  /** Show what a place in the output of one VM means. */
+  open(id: number, place: number, link: PlaceLink): void {
+    this.opens.get(id)?.(place, link);
   }
 
   /** Forget those that have ended. */

@@ -5,7 +5,7 @@ import { command } from "../commands";
 import type { Core, Feature } from "../core";
 import { targetVM } from "../pick";
 import { HOME, vmUri } from "../vmUri";
-import { placesIn, type PlaceLink } from "./links";
+import { placesIn, type PlaceLink } from "../problems/links";
 import { VMTerminal } from "./pseudoterminal";
 
 export const terminals: Feature = (core) =>

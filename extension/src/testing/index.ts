@@ -136,7 +136,8 @@ function tellOne(made: vscode.TestRun, folder: vscode.WorkspaceFolder, item: vsc
 
 function messageOf(folder: vscode.WorkspaceFolder, item: vscode.TestItem, result: Result): vscode.TestMessage {
   const parameters = /\[.*$/s.exec(result.name)?.[0];
-  const message = new vscode.TestMessage([parameters, result.message, result.text].filter(Boolean).join("\n"));
+  const said = parameters === undefined ? result.message : `${parameters}: ${result.message}`;
+  const message = new vscode.TestMessage([said, result.text].filter(Boolean).join("\n"));
   const place = placeOf(result.text);
   if (place) {
     const uri = vscode.Uri.joinPath(folder.uri, place.file);

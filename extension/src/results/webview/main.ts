@@ -2,7 +2,11 @@
 import "./results.css";
 import { unhandled, type FromPanel, type ToPanel } from "../messages";
 import { appended, ended, grouped, type Entry, type Group, type Item } from "../model";
+import { placesIn, type PlaceLink } from "../../problems/links";
 import { element, valueElement } from "./value";
+
+/** Characters in which places are looked for. */
+const LINKED = 50_000;
 
 declare function acquireVsCodeApi(): { postMessage(message: FromPanel): void };
 
@@ -104,20 +108,40 @@ function groupElement(entry: Entry, group: Group): HTMLElement {
   const copied = button("Copy", () => editor.postMessage({ type: "copy", text: part.items.map(plain).join("") }));
   copied.ariaLabel = `Copy the output of ${entry.title} in ${names}`;
   who.append(copied);
-  const made = element("div", `group ${state}`, who, ...part.items.map(itemElement));
+  const place = entry.parts.findIndex(({ vm }) => vm === group.vms[0]);
+  const opened = (link: PlaceLink) => editor.postMessage({ type: "open", id: entry.id, place, link });
+  const made = element("div", `group ${state}`, who, ...part.items.map((item) => itemElement(item, opened)));
   if (part.cut) made.append(element("p", "note", "There was more output than is shown here."));
   return made;
 }
 
-function itemElement(item: Item): HTMLElement {
+function itemElement(item: Item, opened: (link: PlaceLink) => void): HTMLElement {
   switch (item.kind) {
     case "text":
-      return element("pre", item.stream, item.text);
+      return element("pre", item.stream, ...linked(item.text, opened));
     case "error":
-      return element("pre", "error", item.text);
+      return element("pre", "error", ...linked(item.text, opened));
     case "data":
       return valueElement(item.data);
   }
+}
+
+/** Text whose places in files are buttons.  Far into a long text there are none: nobody reads it all. */
+function linked(text: string, opened: (link: PlaceLink) => void): (Node | string)[] {
+  const parts: (Node | string)[] = [];
+  let written = 0;
+  let from = 0;
+  for (const line of text.slice(0, LINKED).split("\n")) {
+    for (const link of placesIn(line)) {
+      const start = from + link.start;
+      const pressed = button(text.slice(start, start + link.length), () => opened(link));
+      pressed.className = "link";
+      parts.push(text.slice(written, start), pressed);
+      written = start + link.length;
+    }
+    from += line.length + 1;
+  }
+  return [...parts, text.slice(written)];
 }
 
 function plain(item: Item): string {

@@ -1,4 +1,4 @@
-/** Places in a VM's files that its terminal shows: `/home/user/a.py:3:1`, `File "a.py", line 3`. */
+/** Places in files, in what programs write: `/home/user/a.py:3:1`, `File "a.py", line 3`. */
 
 export interface PlaceLink {
   /** Where it stands in the line. */
