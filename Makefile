@@ -15,7 +15,7 @@ BACKEND ?= bubblewrap
 PIP     := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: web web-check web-test extension extension-check extension-test help demo test test-user check format fuzz soak crowd agent bench bench-peers constraints real-work bless clean
+.PHONY: web web-check web-test extension extension-check extension-test workbench help demo test test-user check format fuzz soak crowd agent bench bench-peers constraints real-work bless clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ extension-check: extension/node_modules/.installed ## types and lint of the exte
 
 extension-test: extension ## the extension's unit tests and the size of what was built
 	cd extension && npm test --silent
+
+workbench: ## install the editor in which the extension is tested, into the user's cache
+	@extension/workbench/install
 
 agent: ## build the guest agent and the launcher with the system's compiler
 	$(MAKE) -C agent

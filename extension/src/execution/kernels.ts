@@ -3,6 +3,7 @@ import type { PoolClient } from "../api/client";
 import { PoolError } from "../api/problem";
 import type { CellOutput, CellResult, VM } from "../api/types";
 import type { Origin } from "../problems/places";
+import { duration } from "../views/labels";
 
 /** The languages that have kernels. */
 export const KERNELS: ReadonlySet<string> = new Set(["python", "nodejs", "bash"]);
@@ -128,7 +129,7 @@ const ANEW: CellOutput = {
 export function cellEnding(result: CellResult): string {
   switch (result.state) {
     case "ok":
-      return `done in ${result.execution_time.toFixed(2)} s`;
+      return `done in ${duration(result.execution_time)}`;
     case "error":
       return "failed";
     case "interrupted":

@@ -43,6 +43,7 @@ export function itemOf(node: Node, figures: VMStatus | undefined): vscode.TreeIt
       const item = made(executionLabel(execution), None, executionIcon(execution), `execution.${execution.state}`);
       item.description = executionDescription(execution);
       item.tooltip = `${execution.language}, ${new Date(execution.executed_at).toLocaleString()}\n\n${execution.code.slice(0, 2000)}`;
+      item.accessibilityInformation = { label: `${executionLabel(execution)}, ${item.description}`, role: "treeitem" };
       item.command = { command: "vmpool.showExecution", title: "Show Output", arguments: [node] };
       return item;
     }

@@ -38,7 +38,7 @@ export class Card {
     const limit = vm.memoryLimit * 2 ** 20;
     this.memory.set(vm.samples.map((sample) => sample.memory), limit, ` of ${megabytes(vm.memoryLimit)}`, bytes);
     const facts = [vm.language, `disk ${vm.diskBytes === null ? "" : `${bytes(vm.diskBytes)} of `}${megabytes(vm.diskLimit)}`];
-    if (vm.processes !== null) facts.push(`${vm.processes} processes`);
+    if (vm.processes !== null) facts.push(`${vm.processes} ${vm.processes === 1 ? "process" : "processes"}`);
     if (vm.executions > 0) facts.push(`runs ${vm.executions}`);
     setText(this.facts, facts.join(" · "));
     this.buttons.start.hidden = runs || !(vm.state === "stopped" || vm.state === "error");

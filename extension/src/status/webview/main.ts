@@ -66,7 +66,7 @@ function hear(message: ToPanel): void {
 function drawPool(pool: PoolView): void {
   setText(
     use,
-    `${pool.vms} of ${pool.mostVMs} VMs · ${pool.executions} executions in flight · ` +
+    `${pool.vms} of ${pool.mostVMs} VMs · ${pool.executions} ${pool.executions === 1 ? "execution" : "executions"} in flight · ` +
       `pool: ${pool.totalVMs} of ${pool.mostTotalVMs} VMs · ${pool.backend}, vmpool ${pool.version}`,
   );
   const running = vms.filter((vm) => vm.state === "running");
