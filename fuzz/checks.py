@@ -11,6 +11,8 @@ from ipaddress import ip_address
 
 import h11
 
+from fuzz.cutting import pieces
+from fuzz.snapshot_checks import snapshot_file, snapshot_layer
 from vmpool.agent.codec import Decoder, Frame, ProtocolError, encode, unpack
 from vmpool.agent.messages import FIELDS, HEADER_BYTES, MAX_PAYLOAD_BYTES, Message
 from vmpool.network.destinations import LONGEST_NAME, Destination
@@ -27,18 +29,6 @@ from vmpool.network.http import (
 from vmpool.network.socks import BadHandshake, Handshake
 
 KNOWN = frozenset(FIELDS)
-
-
-def pieces(data: bytes) -> tuple[bytes, list[bytes]]:
-    """The bytes after the first two, and the same cut up as those two say."""
-    sizes, rest = data[:2] or b"\0", data[2:]
-    cut: list[bytes] = []
-    at = turn = 0
-    while at < len(rest):
-        size = 1 + sizes[turn % len(sizes)]
-        cut.append(rest[at : at + size])
-        at, turn = at + size, turn + 1
-    return rest, cut
 
 
 # -- frames of the agent
@@ -243,4 +233,6 @@ CHECKS: dict[str, Callable[[bytes], None]] = {
     "request": request,
     "response": response,
     "socks": socks,
+    "snapshot": snapshot_file,
+    "layer": snapshot_layer,
 }

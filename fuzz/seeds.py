@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import tarfile
+
 from vmpool.agent.codec import encode, pack
 from vmpool.agent.messages import FIELDS, Message
+from vmpool.snapshot_file import Layer, Manifest, Writer
+from vmpool.tar import END, Entry, Kind, header, padding
 
 CUT = b"\x07\x00"
 """How an input is cut up, before it (see `fuzz.checks`)."""
@@ -64,4 +68,46 @@ def socks() -> list[bytes]:
     ]
 
 
-SEEDS = {"codec": codec, "request": request, "response": response, "socks": socks}
+def layer() -> list[bytes]:
+    """A VM's files of every kind, and what is refused."""
+    entries = [
+        Entry(b"top/", Kind.DIRECTORY, 0, 0o755, attributes={"trusted.overlay.opaque": b"y"}),
+        Entry(b"top/" + b"long" * 60, Kind.FILE, 5, 0o644, 10**18 + 5, attributes={"user.a": b"b"}),
+        Entry(b"top/link", Kind.LINK, target=b"/etc"),
+        Entry(b"top/second", Kind.SECOND_NAME, target=b"top/link"),
+        Entry(b"top/gone", Kind.OTHER, type=tarfile.CHRTYPE),
+        Entry(b"top/pipe", Kind.OTHER, type=tarfile.FIFOTYPE),
+    ]
+    refused = [
+        Entry(b"../x", Kind.FILE),
+        Entry(b"/x", Kind.FILE),
+        Entry(b"top/link/x", Kind.FILE),
+        Entry(b"su", Kind.FILE, mode=0o4755, owner=(0, 0)),
+        Entry(b"disk", Kind.OTHER, type=tarfile.BLKTYPE, device=(8, 0)),
+        Entry(b"x", Kind.FILE, attributes={"security.capability": b"\1"}),
+    ]
+    good = b"".join(header(one) + b"x" * one.size + padding(one.size) for one in entries)
+    return [CUT + good + END, *(CUT + good + header(one) + END for one in refused)]
+
+
+def snapshot() -> list[bytes]:
+    """A whole file, and one that is cut short."""
+    layers = [one[len(CUT) :] for one in layer()[:2]]
+    sizes = tuple(map(len, layers))
+    manifest = Manifest("a", "box", "fake", "python", "python", 1024, 9, "2026-01-01T00:00:00Z", "0", sizes)
+    writer = Writer(manifest)
+    text = writer.begin()
+    for number, content in enumerate(layers, 1):
+        text += writer.layer(Layer(number, len(content))) + writer.content(content)
+    text += writer.end()
+    return [CUT + text, CUT + text[:2000]]
+
+
+SEEDS = {
+    "codec": codec,
+    "request": request,
+    "response": response,
+    "socks": socks,
+    "snapshot": snapshot,
+    "layer": layer,
+}

@@ -6,10 +6,12 @@ import sys
 
 import atheris
 
+PARSERS = ["vmpool.agent", "vmpool.network", "vmpool.snapshot_file", "vmpool.tar", "h11"]
+
 
 def main(name: str, options: list[str]) -> None:
     """Run it until libFuzzer ends the process."""
-    with atheris.instrument_imports(include=["vmpool.agent", "vmpool.network", "h11"]):
+    with atheris.instrument_imports(include=PARSERS):
         from fuzz.checks import CHECKS
     check = CHECKS[name]
     atheris.instrument_func(check)

@@ -27,7 +27,7 @@ WORDS = tuple(
         (
             (
                 r"\bAsync(Administration|Client|Connection|ContextHandle|Contexts|Events|ExecutionHandle"
-                r"|Executions|Files|Jobs|Secrets|Templates|VMHandle|Webhooks|BaseTransport|Iterator)\b"
+                r"|Executions|Files|Jobs|Secrets|Snapshots|Templates|VMHandle|Webhooks|BaseTransport|Iterator)\b"
             ),
             r"\1",
         ),

@@ -6,6 +6,7 @@
     ├── InvalidRequest              422  a field is wrong; `field` names it
     │   ├── IdempotencyMismatch     422  same Idempotency-Key, another body
     │   ├── RangeNotSatisfiable     416  bytes past the end of an output
+    │   ├── SnapshotFileRefused     422  what was sent is no snapshot, damaged, or has what none may have
     │   └── Unsupported             422  this host or backend has no such capability
     │       ├── IsolationUnavailable 422 this server has no such wall; `offered` lists what it has
     │       └── LimitsNotHard       422  hard limits were demanded; `soft` lists those this host cannot hold
@@ -27,6 +28,7 @@
     │   ├── ContextDead             409  its kernel has ended, and with it all it remembered
     │   ├── SnapshotMismatch        409  the snapshot stands on another base
     │   ├── SnapshotTooLarge        409  the VM's files, holes counted as data, are more than its disk
+    │   ├── SnapshotDamaged         409  its stored files are not what was kept
     │   ├── FileRefused             409  the VM's kernel refused it; `reason` says why
     │   ├── FileChanged             412  the file is not as the caller last saw it
     │   ├── TooManyWebhooks         409  the user's limit of webhooks
@@ -100,6 +102,15 @@ class IdempotencyMismatch(InvalidRequest):
 
     def __init__(self) -> None:
         super().__init__("Idempotency-Key", "was used before with another request; send a fresh key")
+
+
+class SnapshotFileRefused(InvalidRequest):
+    """The file is no snapshot, is cut short or damaged, or holds what none may hold; nothing was kept."""
+
+    code: ClassVar[str] = "snapshot_file_refused"
+
+    def __init__(self, problem: str) -> None:
+        super().__init__("file", f"{problem}. Nothing is kept of it; export the snapshot again")
 
 
 class Unsupported(InvalidRequest):
@@ -418,6 +429,15 @@ class SnapshotTooLarge(Conflict):
             size=size,
             limit=limit,
         )
+
+
+class SnapshotDamaged(Conflict):
+    """What is stored of the snapshot is not what was kept; nothing was changed.  Take another one."""
+
+    code: ClassVar[str] = "snapshot_damaged"
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"the snapshot is damaged: {problem}; nothing was changed. Use another snapshot")
 
 
 class FileRefused(Conflict):

@@ -7,7 +7,7 @@ a header is bounded before it is kept, and `place` says where an entry may go.
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
@@ -41,7 +41,10 @@ class Refused(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry as the archive has it.  size: bytes of content that follow.  target: where a link leads."""
+    """One entry as the archive has it.  size: bytes of content that follow.  target: where a link leads.
+
+    owner: ids of user and group.  attributes: extended ones.  type, device: of what is of an other kind.
+    """
 
     name: bytes
     kind: Kind
@@ -49,6 +52,10 @@ class Entry:
     mode: int = 0o644
     mtime_ns: int = 0
     target: bytes = b""
+    owner: tuple[int, int] = (1000, 1000)
+    attributes: Mapping[str, bytes] = field(default_factory=dict)
+    type: bytes = b""
+    device: tuple[int, int] = (0, 0)
 
 
 # --- where an entry may go
@@ -131,14 +138,20 @@ def header(entry: Entry) -> bytes:
     info.size = entry.size
     info.mode = entry.mode & 0o7777
     info.uname = info.gname = "user"
-    info.uid = info.gid = 1000
+    info.uid, info.gid = entry.owner
     info.linkname = entry.target.decode("utf-8", "surrogateescape")
-    info.type = _TYPES[entry.kind]
+    info.type = entry.type if entry.kind is Kind.OTHER else _TYPES[entry.kind]
+    info.devmajor, info.devminor = entry.device
+    known = {
+        _ATTRIBUTE + name: value.decode("utf-8", "surrogateescape")
+        for name, value in entry.attributes.items()
+    }
     seconds, rest = divmod(entry.mtime_ns, 1_000_000_000)
     info.mtime = max(0, seconds)
     if rest or seconds < 0:
         sign, (whole, part) = ("-", divmod(-entry.mtime_ns, 10**9)) if seconds < 0 else ("", (seconds, rest))
-        info.pax_headers = {"mtime": f"{sign}{whole}.{part:09}"}
+        known["mtime"] = f"{sign}{whole}.{part:09}"
+    info.pax_headers = known
     return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
 
 
@@ -147,6 +160,7 @@ def padding(size: int) -> bytes:
     return bytes(-size % BLOCK)
 
 
+_ATTRIBUTE: Final = "SCHILY.xattr."
 _TYPES = {
     Kind.FILE: tarfile.REGTYPE,
     Kind.DIRECTORY: tarfile.DIRTYPE,
@@ -261,6 +275,17 @@ class Reader:
             mode=info.mode & 0o7777,
             mtime_ns=_time(known["mtime"]) if "mtime" in known else _bounded(int(info.mtime)),
             target=known.get("linkpath", info.linkname.encode("utf-8", "surrogateescape")),
+            owner=(
+                _number(known["uid"]) if "uid" in known else info.uid,
+                _number(known["gid"]) if "gid" in known else info.gid,
+            ),
+            attributes={
+                key.removeprefix(_ATTRIBUTE): value
+                for key, value in known.items()
+                if key.startswith(_ATTRIBUTE)
+            },
+            type=info.type if kind is Kind.OTHER else b"",
+            device=(info.devmajor, info.devminor) if kind is Kind.OTHER else (0, 0),
         )
 
 

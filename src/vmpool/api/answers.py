@@ -175,7 +175,17 @@ def accepted(of: domain.Execution) -> Response:
 
 def snapshot(of: domain.Snapshot) -> Snapshot:
     """The files of a VM at one moment."""
-    return Snapshot(id=of.id, vm_id=of.vm_id, name=of.name, size=of.size, created_at=stamp(of.created_at))
+    return Snapshot(
+        id=of.id,
+        vm_id=of.vm_id,
+        name=of.name,
+        size=of.size,
+        created_at=stamp(of.created_at),
+        parent_id=of.parent_id,
+        backend=of.backend,
+        base=of.base,
+        sealed=of.seal is not None,
+    )
 
 
 def template(of: TemplateValue) -> Template:

@@ -22,12 +22,16 @@ AGAIN_AFTER = 1.0
 """Seconds after which a refused request may come again: most bodies are gone by then."""
 
 
-_STREAMED = re.compile(r"/api/vms/[^/]+/(files|tree)")
+_STREAMED = {
+    "PUT": re.compile(r"/api/vms/[^/]+/(files|tree)"),
+    "POST": re.compile(r"/api/vms/[^/]+/snapshots/import"),
+}
 
 
 def is_streamed(scope: Scope) -> bool:
     """Whether the request's body is passed on as it comes: it lies nowhere, and its route bounds it."""
-    return scope["method"] == "PUT" and _STREAMED.fullmatch(scope["path"]) is not None
+    paths = _STREAMED.get(scope["method"])
+    return paths is not None and paths.fullmatch(scope["path"]) is not None
 
 
 class Bodies:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response, StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.requests import Request
+from starlette.responses import Response
 
 from vmpool.api import answers
 from vmpool.api.auth import KEY_NEEDED, Caller
@@ -28,6 +26,7 @@ from vmpool.api.ranges import MEDIA_TYPE, part
 from vmpool.api.schemas.base import LARGEST_ID, Id
 from vmpool.api.schemas.files import FileInfo, UnpackedTree
 from vmpool.api.services import Services
+from vmpool.api.streaming import Streamed, body_of
 from vmpool.api.vms import VMReference
 from vmpool.domain import Principal
 from vmpool.errors import FileRefused, RangeNotSatisfiable
@@ -103,7 +102,7 @@ async def read_file(
     if found is not None:
         headers["Content-Range"] = f"bytes {start}-{start + incoming.length - 1}/{incoming.status.size}"
     answer = Response(None, 200 if found is None else 206, headers, MEDIA_TYPE)
-    return _Streamed(files.pieces(incoming), answer, incoming.aclose)
+    return Streamed(files.pieces(incoming), answer, incoming.aclose)
 
 
 @router.put(
@@ -144,7 +143,7 @@ async def write_file(
     _check_length(request, files)
     status = await files.put(
         path,
-        _content_of(request),
+        body_of(request),
         offset=offset,
         condition=condition,
         mode=bits(mode),
@@ -266,7 +265,7 @@ async def download_tree(
 ) -> Response:
     """Directories, files and links.  An answer that ends without the two empty blocks has been cut."""
     pieces = await archive(await _files(request, caller, vm_id), path)
-    return _Streamed(pieces, Response(None, 200, None, TAR))
+    return Streamed(pieces, Response(None, 200, None, TAR))
 
 
 @router.put(
@@ -288,7 +287,7 @@ async def upload_tree(
     """
     files = await _files(request, caller, vm_id)
     _check_length(request, files)
-    return unpacked(await unpack(files, path, _content_of(request), _room(files)))
+    return unpacked(await unpack(files, path, body_of(request), _room(files)))
 
 
 def _room(files: VMFiles) -> int:
@@ -302,38 +301,7 @@ def _check_length(request: Request, files: VMFiles) -> None:
         raise HTTPException(413, f"the body is longer than the VM's disk of {_room(files)} bytes")
 
 
-async def _content_of(request: Request) -> AsyncIterator[bytes]:
-    """The body as it comes; 400 where it ends early."""
-    try:
-        async for piece in request.stream():
-            if piece:
-                yield piece
-    except ClientDisconnect as error:
-        raise HTTPException(400, "the body ended before it was complete") from error
-
-
 def _with_cursor(query: str, cursor: int) -> str:
     """The query, exactly as it was, for the page that begins at `cursor`."""
     kept = [part for part in query.split("&") if part and part.partition("=")[0] != "cursor"]
     return "&".join((*kept, f"cursor={cursor}"))
-
-
-class _Streamed(StreamingResponse):
-    """Sends pieces and then closes what they came from, whatever happens."""
-
-    def __init__(
-        self,
-        pieces: AsyncIterator[bytes],
-        answer: Response,
-        aclose: Callable[[], Awaitable[None]] | None = None,
-    ) -> None:
-        super().__init__(pieces, answer.status_code)
-        self.raw_headers = [header for header in answer.raw_headers if header != (b"content-length", b"0")]
-        self._aclose = aclose
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            if self._aclose is not None:
-                await self._aclose()

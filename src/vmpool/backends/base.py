@@ -27,7 +27,8 @@ destroyed exactly like one's own.
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, Self, runtime_checkable
@@ -36,6 +37,7 @@ from anyio.abc import ByteStream
 
 from vmpool.domain import Limits
 from vmpool.errors import InvalidRequest
+from vmpool.snapshot_file import Layer
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -239,6 +241,48 @@ class SupportsSnapshot(Protocol):
 
     async def list_snapshots(self) -> list[StoredSnapshot]:
         """Every snapshot of this pool, also those nobody remembers."""
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotContent:
+    """A snapshot on its way out.
+
+    template, base: what it was taken of, and stands on.  disk: MB of the VM's disk.  layers: bytes of each,
+    the lowest first.  pieces: a Layer before each layer's content, in any order of layers.
+    """
+
+    template: str
+    base: str
+    disk: int
+    layers: tuple[int, ...]
+    pieces: AsyncIterator[Layer | bytes]
+
+
+@runtime_checkable
+class SupportsSnapshotFiles(SupportsSnapshot, Protocol):
+    """Keeps snapshots that can be proved whole, taken elsewhere and brought in."""
+
+    async def seal_snapshot(self, reference: str) -> str:
+        """What `verify_snapshot` is to compare the snapshot's files with later; SnapshotNotFound."""
+
+    async def verify_snapshot(self, reference: str, seal: str) -> None:
+        """SnapshotDamaged unless every file is what it was when the snapshot was sealed."""
+
+    def export_snapshot(self, reference: str) -> AbstractAsyncContextManager[SnapshotContent]:
+        """Its files, for as long as the block lasts.
+
+        SnapshotNotFound, SnapshotDamaged, SnapshotTooLarge where holes in files would be too many zeros.
+        """
+
+    async def import_snapshot(
+        self, reference: str, spec: MachineSpec, base: str, pieces: AsyncIterator[Layer | bytes]
+    ) -> StoredSnapshot:
+        """Keep what comes as a snapshot, from which `create` can make a machine of `spec`.
+
+        base: what it says it stands on; SnapshotMismatch where a machine made now would stand on another.
+        pieces: as of `SnapshotContent`; an error that comes out of it is let out.  What may not be in a VM is
+        SnapshotFileRefused, more than the machine's disk SnapshotTooLarge; then nothing is left.
+        """
 
 
 @runtime_checkable

@@ -10,7 +10,7 @@ import struct
 from pathlib import Path
 
 _CONFIGURE, _GET_FREE, _GET_STATUS = 0x4C0A, 0x4C82, 0x4C05
-_AUTOCLEAR = 4
+_READ_ONLY, _AUTOCLEAR = 1, 4
 _ATTEMPTS = 64
 _MAJOR = 7
 _DETAILS = struct.Struct("5Q 4I 64s 64s 32s 2Q")
@@ -37,8 +37,17 @@ def attach(image: Path) -> tuple[int, str]:
         os.close(file)
 
 
-def _configure(file: int, name: str) -> tuple[int, str]:
-    details = _DETAILS.pack(*(0,) * 8, _AUTOCLEAR, os.fsencode(name)[:63], b"", b"", 0, 0)
+def attach_read_only(image: Path) -> tuple[int, str]:
+    """The same for an image that nothing writes to; each call has a device of its own."""
+    file = os.open(image, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return _configure(file, str(image), _READ_ONLY)
+    finally:
+        os.close(file)
+
+
+def _configure(file: int, name: str, flags: int = 0) -> tuple[int, str]:
+    details = _DETAILS.pack(*(0,) * 8, _AUTOCLEAR | flags, os.fsencode(name)[:63], b"", b"", 0, 0)
     wanted = _CONFIGURATION.pack(file, 0, details)
     control = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
     try:

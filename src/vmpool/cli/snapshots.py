@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from vmpool.cli import render
 from vmpool.cli.arguments import JSONOption, QuietOption, VMArgument
@@ -12,10 +14,32 @@ from vmpool.cli.arguments import JSONOption, QuietOption, VMArgument
 if TYPE_CHECKING:
     from vmpool.client import Client
 
+SnapshotArgument = Annotated[str, typer.Argument(metavar="SNAPSHOT", help="The snapshot's id or name.")]
+
+
+class _TakenByDefault(TyperGroup):
+    """`vm snapshot ID` is `vm snapshot take ID`: what is no command here is a VM."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in (*self.commands, "-h", "--help"):
+            args = ["take", *args]
+        return super().parse_args(ctx, args)
+
+
+snapshot_app = typer.Typer(
+    cls=_TakenByDefault,
+    no_args_is_help=True,
+    help="Keep a VM's files as they are now: vm snapshot ID [NAME]; export and import what was kept.",
+)
+
 
 def register(app: typer.Typer) -> None:
     """Add these commands to `app`."""
-    app.command()(snapshot)
+    snapshot_app.command("take")(snapshot)
+    snapshot_app.command("show")(show)
+    snapshot_app.command("export")(export)
+    snapshot_app.command("import")(import_)
+    app.add_typer(snapshot_app, name="snapshot")
     app.command()(snapshots)
     app.command()(restore)
     app.command()(fork)
@@ -43,6 +67,79 @@ def snapshot(
         render.say(f"snapshot {made.id} '{made.name}' of VM {made.vm_id}, {render.size(made.size)}")
 
 
+def show(vm: VMArgument, snapshot: SnapshotArgument, as_json: JSONOption = False) -> None:
+    """Show what is known of a snapshot."""
+    from vmpool.client import Client
+
+    with Client() as client:
+        found = client.snapshots.get(vm, snapshot_id(client, vm, snapshot))
+    if as_json:
+        render.show_json(found)
+        return
+    facts = (
+        ("id", str(found.id)),
+        ("name", found.name),
+        ("VM", str(found.vm_id)),
+        ("size", render.size(found.size)),
+        ("created", render.ago(found.created_at)),
+        ("after", "" if found.parent_id is None else str(found.parent_id)),
+        ("stands on", f"{found.backend} {found.base}"),
+        ("sealed", "yes" if found.sealed else "no"),
+    )
+    render.table(("", ""), facts)
+
+
+def export(
+    vm: VMArgument,
+    snapshot: SnapshotArgument,
+    target: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="Where to. Default: snapshot-ID.tar here.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace a file that is there.")] = False,
+) -> None:
+    """Write a snapshot to one file, which is there whole or not at all.
+
+    \b
+    vm snapshot export test-vm before-upgrade before-upgrade.tar
+    """
+    from vmpool.client import Client
+
+    with Client() as client:
+        number = snapshot_id(client, vm, snapshot)
+        file = target or Path(f"snapshot-{number}.tar")
+        if file.is_dir():
+            file /= f"snapshot-{number}.tar"
+        if file.exists() and not force:
+            raise typer.BadParameter(f"{file} is there already; --force replaces it", param_hint="'FILE'")
+        with render.transfer(f"exporting {snapshot}") as progress:
+            client.snapshots.export_to(vm, number, file, progress=progress)
+    render.say(f"{file}: {render.size(file.stat().st_size)}")
+
+
+def import_(
+    vm: VMArgument,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="What was exported.", exists=True, dir_okay=False)
+    ],
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Default: the one it had.")] = None,
+    as_json: JSONOption = False,
+) -> None:
+    """Keep an exported snapshot as one of a VM, whose files stay as they are.
+
+    \b
+    vm snapshot import test-vm before-upgrade.tar
+    vm restore test-vm before-upgrade
+    """
+    from vmpool.client import Client
+
+    with Client() as client, render.transfer(f"importing {file}") as progress:
+        made = client.snapshots.import_from(vm, file, name, progress=progress)
+    if as_json:
+        render.show_json(made)
+    else:
+        render.say(f"snapshot {made.id} '{made.name}' of VM {made.vm_id}, {render.size(made.size)}")
+
+
 def snapshots(vm: VMArgument, as_json: JSONOption = False) -> None:
     """List a VM's snapshots, newest first."""
     from vmpool.client import Client
@@ -60,7 +157,7 @@ def snapshots(vm: VMArgument, as_json: JSONOption = False) -> None:
 
 def restore(
     vm: VMArgument,
-    snapshot: Annotated[str, typer.Argument(metavar="SNAPSHOT", help="The snapshot's id or name.")],
+    snapshot: SnapshotArgument,
     as_json: JSONOption = False,
 ) -> None:
     """Put a VM's files back to what a snapshot kept.

@@ -10,7 +10,7 @@
     ├── UnexpectedAnswer        something answered that is not a vmpool server
     └── APIError                the server answered with an error
         ├── InvalidRequest           422  IdempotencyMismatch · Unsupported · IsolationUnavailable
-        │                                 RangeNotSatisfiable (416)
+        │                                 RangeNotSatisfiable (416) · SnapshotFileRefused
         ├── Unauthenticated          401  ShareInvalid
         ├── Forbidden                403
         ├── NotFound                 404  VMNotFound · ExecutionNotFound · SnapshotNotFound
@@ -18,7 +18,7 @@
         │                                 ContextNotFound
         ├── Conflict                 409  NameTaken · IllegalTransition · VMNotRunning · ExecutionEnded
         │                                 SnapshotMismatch · FileRefused · FileChanged (412) · DiskFull (507)
-        │                                 ContextDead
+        │                                 ContextDead · SnapshotDamaged
         ├── LimitReached             429  QuotaExceeded · TooManyExecutions · TooManyConnections
         │                                 TooManyContexts · TooManyCells
         ├── PoolFull                 503
@@ -139,6 +139,12 @@ class InvalidRequest(APIError):
         """The name of the wrong field, where the server named one."""
         value = self.context.get("field")
         return value if isinstance(value, str) else None
+
+
+class SnapshotFileRefused(InvalidRequest):
+    """The file is no snapshot, is cut short or damaged, or holds what none may hold."""
+
+    wire_code = "snapshot_file_refused"
 
 
 class IdempotencyMismatch(InvalidRequest):
@@ -343,6 +349,12 @@ class SnapshotTooLarge(Conflict):
     """The VM's files, holes counted as data, are more than its disk."""
 
     wire_code = "snapshot_too_large"
+
+
+class SnapshotDamaged(Conflict):
+    """What is stored of the snapshot is not what was kept; nothing was changed."""
+
+    wire_code = "snapshot_damaged"
 
 
 class FileRefused(Conflict):

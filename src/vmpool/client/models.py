@@ -202,13 +202,21 @@ class BatchError(Answer):
 
 
 class Snapshot(Answer):
-    """The files of a VM at one moment.  size: bytes."""
+    """The files of a VM at one moment.  size: bytes.
+
+    parent_id: the snapshot it came after.  base: what it stands on.  sealed: its files are compared with what
+    was kept before it is restored.
+    """
 
     id: int
     vm_id: int
     name: str
     size: int
     created_at: datetime
+    parent_id: int | None = None
+    backend: str = ""
+    base: str = ""
+    sealed: bool = False
 
 
 class Template(Answer):

@@ -18,7 +18,11 @@ class SnapshotState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """`reference` is the backend's own name for it; `base` what it stood on; `size` is bytes."""
+    """`reference` is the backend's own name for it; `base` what it stood on; `size` is bytes.
+
+    seal: what the backend compares it with before it is restored; None for one kept before there were any.
+    parent_id: the snapshot it came after: the VM's last one before it, or the one the VM was restored to.
+    """
 
     id: int
     vm_id: int
@@ -30,3 +34,5 @@ class Snapshot:
     base: str
     created_at: datetime
     state: SnapshotState = SnapshotState.READY
+    seal: str | None = None
+    parent_id: int | None = None

@@ -102,8 +102,8 @@ class Journal:
         kind = f"execution.{execution.state}"
         self._note(Change(user_id, kind, self._clock(), execution.vm_id, execution.id, facts=facts))
 
-    def snapshot(self, snapshot: Snapshot, *, deleted: bool = False) -> None:
-        """A snapshot is there, or no more."""
+    def snapshot(self, snapshot: Snapshot, *, deleted: bool = False, imported: bool = False) -> None:
+        """A snapshot is there, or no more.  imported: it came as a file."""
         kind = SNAPSHOT_DELETED if deleted else SNAPSHOT_READY
         self._note(
             Change(
@@ -112,7 +112,7 @@ class Journal:
                 self._clock(),
                 snapshot.vm_id,
                 snapshot_id=snapshot.id,
-                facts={"name": storable(snapshot.name)},
+                facts={"name": storable(snapshot.name), **({"imported": True} if imported else {})},
             )
         )
 

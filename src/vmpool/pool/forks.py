@@ -36,7 +36,7 @@ class Forks:
         making a VM raise; then none is left.
         """
         names = self._names(vm, number, names)
-        snapshot = await self._snapshots.take(vm, None)
+        snapshot = await self._snapshots.take(vm, None, sealed=False)
         origin = Origin(vm.template_id, vm.made_from, forked_from=vm.id)
         made: dict[int, VM] = {}
         failures: list[VMPoolError] = []

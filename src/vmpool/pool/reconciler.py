@@ -308,6 +308,8 @@ class Reconciler:
         self._strange_snapshots = strange - self._strange_snapshots
 
     async def _unsettled(self, row: Snapshot) -> bool:
+        if row.id in self._snapshots.incoming:
+            return False
         if row.state is SnapshotState.KEPT:
             return not await self._snapshots.needed(row)
         return row.state is not SnapshotState.READY or self._context.registry.get(row.vm_id) is None

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import anyio
 
-from vmpool.backends.base import Machine, MachineKey, MachineSpec, SupportsSnapshot
+from vmpool.backends.base import (
+    Machine,
+    MachineKey,
+    MachineSpec,
+    SupportsSnapshot,
+    SupportsSnapshotFiles,
+)
 from vmpool.domain import VM, Snapshot, SnapshotState, VMState
 from vmpool.errors import (
     BackendFailed,
@@ -22,6 +28,14 @@ RESTORABLE = (VMState.RUNNING, VMState.STOPPED, VMState.ERROR)
 MAX_NAME = 255
 
 
+def check_snapshot_name(name: str | None) -> None:
+    """InvalidRequest for what no snapshot can be called."""
+    if name is not None and not (1 <= len(name) <= MAX_NAME and name.isprintable()):
+        raise InvalidRequest("name", f"must be 1 to {MAX_NAME} printable characters")
+    if name is not None and name.isdecimal():
+        raise InvalidRequest("name", f"'{name}' must not be all digits: it would read as an id")
+
+
 class Snapshots:
     """Snapshot, list, delete, restore."""
 
@@ -29,6 +43,8 @@ class Snapshots:
         self._context = context
         self._lifecycle = lifecycle
         self._executions = executions
+        self.incoming: set[int] = set()
+        """Ids of snapshots that come in as files: they are worked on without their VM being held."""
 
     def powers(self) -> SupportsSnapshot:
         """The backend as one that keeps snapshots; Unsupported where it is not."""
@@ -37,13 +53,13 @@ class Snapshots:
             raise Unsupported("snapshot", backend.name)
         return backend
 
-    async def take(self, vm: VM, name: str | None) -> Snapshot:
-        """Keep the files of a running, paused or stopped VM.  name: unique among its snapshots (Conflict)."""
+    async def take(self, vm: VM, name: str | None, *, sealed: bool = True) -> Snapshot:
+        """Keep the files of a running, paused or stopped VM.  name: unique among its snapshots (Conflict).
+
+        sealed: note what it is to be compared with before it is restored, at the cost of reading it once.
+        """
         backend = self.powers()
-        if name is not None and not (1 <= len(name) <= MAX_NAME and name.isprintable()):
-            raise InvalidRequest("name", f"must be 1 to {MAX_NAME} printable characters")
-        if name is not None and name.isdecimal():
-            raise InvalidRequest("name", f"'{name}' must not be all digits: it would read as an id")
+        check_snapshot_name(name)
         rows = self._context.store.snapshots
         async with self._lifecycle.verb(vm) as vm:
             if vm.state not in (VMState.RUNNING, VMState.PAUSED, VMState.STOPPED):
@@ -51,13 +67,27 @@ class Snapshots:
             snapshot = await rows.begin(vm, name)
             try:
                 stored = await backend.snapshot(key_of(vm), snapshot.reference)
-                snapshot = await rows.complete(snapshot.id, base=stored.base, size=stored.size)
+                seal = await self.seal(snapshot) if sealed else None
+                snapshot = await rows.complete(snapshot.id, base=stored.base, size=stored.size, seal=seal)
                 self._context.journal.snapshot(snapshot)
                 return snapshot
             except BaseException:
                 with anyio.move_on_after(self._context.settings.cleanup_timeout, shield=True):
                     await self.give_up(snapshot)
                 raise
+
+    async def seal(self, snapshot: Snapshot) -> str | None:
+        """What the backend compares it with later; None where it cannot."""
+        backend = self._context.backend
+        if not isinstance(backend, SupportsSnapshotFiles):
+            return None
+        return await backend.seal_snapshot(snapshot.reference)
+
+    async def verify(self, snapshot: Snapshot) -> None:
+        """SnapshotDamaged unless its files are what was kept.  One that has no seal is taken as it is."""
+        backend = self._context.backend
+        if snapshot.seal is not None and isinstance(backend, SupportsSnapshotFiles):
+            await backend.verify_snapshot(snapshot.reference, snapshot.seal)
 
     async def give_up(self, snapshot: Snapshot) -> None:
         """Remove it, now or later."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
 from pathlib import Path
@@ -59,6 +59,7 @@ from vmpool.pool.resizing import Resizing
 from vmpool.pool.secrets import Secrets
 from vmpool.pool.settings import PoolSettings
 from vmpool.pool.shares import Link, Shares
+from vmpool.pool.snapshot_files import Export, SnapshotFiles
 from vmpool.pool.snapshots import Snapshots
 from vmpool.pool.spool import Spool, Stream
 from vmpool.pool.status import PoolStatus, Status, UserUse, VMStatus
@@ -162,6 +163,7 @@ class VMPoolManager:
             )
             self._snapshots = Snapshots(context, self._lifecycle, self._executions)
             self.templates = Templates(context, self._lifecycle, self._snapshots)
+            self._snapshot_files = SnapshotFiles(context, self._snapshots)
             self._forks = Forks(context, self._lifecycle, self._snapshots)
             self._resizing = Resizing(context, self._lifecycle)
             self.streams = Streams(context, self._executions, self.get_execution)
@@ -420,10 +422,35 @@ class VMPoolManager:
         return await self._store.snapshots.list(vm.id, limit=limit, before_id=before_id)
 
     async def restore(self, user_id: int, reference: Reference, snapshot_id: int | str) -> VM:
-        """Put the VM's files back; it runs afterwards.  SnapshotNotFound, SnapshotMismatch."""
+        """Put the VM's files back; it runs afterwards.
+
+        SnapshotNotFound, SnapshotMismatch, and SnapshotDamaged, after which the VM is as it was.
+        """
         vm = self._standing(user_id, reference)
         snapshot = await self._store.snapshots.get(user_id, vm.id, snapshot_id)
+        await self._snapshots.verify(snapshot)
         return await self._snapshots.restore(await self._pausing.awake(vm), snapshot)
+
+    async def get_snapshot(self, user_id: int, reference: Reference, snapshot_id: int | str) -> Snapshot:
+        """One of the VM's snapshots; SnapshotNotFound."""
+        vm = self._context.registry.find(user_id, reference)
+        return await self._store.snapshots.get(user_id, vm.id, snapshot_id)
+
+    async def export_snapshot(self, user_id: int, reference: Reference, snapshot_id: int | str) -> Export:
+        """A snapshot as one file, to be read or closed; SnapshotNotFound, SnapshotDamaged, Unsupported."""
+        vm = self._standing(user_id, reference)
+        snapshot = await self._store.snapshots.get(user_id, vm.id, snapshot_id)
+        return await self._snapshot_files.export(vm, snapshot)
+
+    async def import_snapshot(
+        self, user_id: int, reference: Reference, name: str | None, content: AsyncIterator[bytes]
+    ) -> Snapshot:
+        """Keep what an export gave as a snapshot of this VM.
+
+        name: None for the one it had, or another where that is taken.  SnapshotFileRefused, SnapshotMismatch,
+        SnapshotTooLarge, Conflict, Unsupported; then nothing is kept.
+        """
+        return await self._snapshot_files.take_in(self._standing(user_id, reference), name, content)
 
     async def delete_snapshot(self, user_id: int, reference: Reference, snapshot_id: int | str) -> None:
         """Remove a snapshot; the VM stays as it is."""

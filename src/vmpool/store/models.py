@@ -231,7 +231,12 @@ class VMExecution(Base):
 
 
 class SnapshotRow(Base):
-    """A kept state of a VM's files.  `reference` is what the backend knows it by."""
+    """A kept state of a VM's files.  `reference` is what the backend knows it by.
+
+    seal: what the backend compares it with before it is restored; null for one kept before there were any.
+    parent_id: the snapshot it came after.  generation: the VM's when it was kept, 0 for one that came as a
+    file.
+    """
 
     __tablename__ = "snapshots"
     __table_args__ = (
@@ -255,6 +260,9 @@ class SnapshotRow(Base):
     reference: Mapped[str]
     base: Mapped[str]
     created_at: Mapped[datetime]
+    seal: Mapped[str | None]
+    parent_id: Mapped[int | None] = mapped_column(BigInteger)
+    generation: Mapped[int] = mapped_column(default=0, server_default="0")
 
 
 class TemplateRow(Base):

@@ -24,10 +24,11 @@ class Snapshots:
         self._database = database
         self._clock = clock
 
-    async def begin(self, vm: VM, name: str | None = None) -> Snapshot:
+    async def begin(self, vm: VM, name: str | None = None, *, foreign: bool = False) -> Snapshot:
         """Announce a snapshot of this VM as PENDING; its `reference` is what the backend is to call it.
 
-        name: unique among the VM's snapshots (Conflict); default `snapshot-<id>`.
+        name: unique among the VM's snapshots (Conflict); default `snapshot-<id>`.  foreign: it is not of the
+        VM's own files, but comes as a file.
         """
 
         def work(connection: Connection) -> Snapshot:
@@ -41,6 +42,8 @@ class Snapshots:
                 "reference": "",
                 "base": "",
                 "created_at": self._clock(),
+                "parent_id": None if foreign else _parent(connection, vm),
+                "generation": 0 if foreign else vm.generation,
             }
             try:
                 number = connection.execute(
@@ -63,15 +66,15 @@ class Snapshots:
 
         return await self._database.write(work)
 
-    async def complete(self, snapshot_id: int, *, base: str, size: int) -> Snapshot:
-        """The backend has it: READY, with what it stands on and its size in bytes.
+    async def complete(self, snapshot_id: int, *, base: str, size: int, seal: str | None = None) -> Snapshot:
+        """The backend has it: READY, with what it stands on, its size in bytes and its seal.
 
         SnapshotNotFound where it is no longer PENDING.
         """
         statement = (
             update(SnapshotRow)
             .where(SnapshotRow.id == snapshot_id, SnapshotRow.state == SnapshotState.PENDING.value)
-            .values(state=SnapshotState.READY.value, base=base, size=size)
+            .values(state=SnapshotState.READY.value, base=base, size=size, seal=seal)
             .returning(SnapshotRow)
         )
         return await self._database.write(lambda connection: _one(connection, statement, snapshot_id))
@@ -114,7 +117,7 @@ class Snapshots:
             .values(values)
             .returning(SnapshotRow)
         )
-        return await self._database.write(lambda connection: _one(connection, statement, snapshot_id))
+        return await self._database.write(lambda connection: _taken_out(connection, statement, snapshot_id))
 
     async def at(self, snapshot_id: int) -> Snapshot:
         """One in whatever state; SnapshotNotFound."""
@@ -122,14 +125,18 @@ class Snapshots:
         return await self._database.read(lambda connection: _one(connection, statement, snapshot_id))
 
     async def begin_delete(self, snapshot_id: int) -> Snapshot:
-        """Announce that the backend is about to be told to remove it; from now on `get` does not find it."""
+        """Announce that the backend is about to be told to remove it; from now on `get` does not find it.
+
+        What came after it comes after the one before it.
+        """
         statement = (
             update(SnapshotRow)
             .where(SnapshotRow.id == snapshot_id)
             .values(state=SnapshotState.DELETING.value)
             .returning(SnapshotRow)
         )
-        return await self._database.write(lambda connection: _one(connection, statement, snapshot_id))
+
+        return await self._database.write(lambda connection: _taken_out(connection, statement, snapshot_id))
 
     async def delete(self, snapshot_id: int) -> None:
         """Remove the row, the backend having none (any more); an absent one is a success."""
@@ -151,6 +158,27 @@ class Snapshots:
             statement = statement.where(SnapshotRow.id < before_id)
         statement = statement.order_by(SnapshotRow.id.desc()).limit(limit)
         return await self._database.read(lambda connection: _all(connection, statement))
+
+
+def _taken_out(connection: Connection, statement: Executable, snapshot_id: int) -> Snapshot:
+    """The snapshot that goes from its VM's list; what came after it comes after the one before it."""
+    gone = _one(connection, statement, snapshot_id)
+    connection.execute(
+        update(SnapshotRow)
+        .where(SnapshotRow.vm_id == gone.vm_id, SnapshotRow.parent_id == snapshot_id)
+        .values(parent_id=gone.parent_id)
+    )
+    return gone
+
+
+def _parent(connection: Connection, vm: VM) -> int | None:
+    """The VM's last snapshot since its files were made, or the one they were made from."""
+    ready = select(SnapshotRow.id).where(
+        SnapshotRow.vm_id == vm.id, SnapshotRow.state == SnapshotState.READY.value
+    )
+    latest = ready.where(SnapshotRow.generation == vm.generation).order_by(SnapshotRow.id.desc()).limit(1)
+    source = ready.where(SnapshotRow.id == vm.restored_from)
+    return connection.scalar(latest) or connection.scalar(source)
 
 
 def _free_name(connection: Connection, vm_id: int, reference: str) -> str:
@@ -182,4 +210,6 @@ def _snapshot(row: Row[Any]) -> Snapshot:
         base=row.base,
         created_at=row.created_at,
         state=SnapshotState(row.state),
+        seal=row.seal,
+        parent_id=row.parent_id,
     )

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import tarfile
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fuzz.checks import CHECKS, pieces
+from fuzz.checks import CHECKS
+from fuzz.cutting import pieces
 from fuzz.seeds import CUT, SEEDS
+from vmpool.backends.trees import vetting
 from vmpool.network import http, socks
+from vmpool.tar import END, Entry, Kind, header
 
 FOUND = {
     "socks": [
@@ -51,3 +56,10 @@ def test_an_answer_that_depends_on_the_cut_would_be_found(monkeypatch: pytest.Mo
     monkeypatch.setattr(socks.Handshake, "_greeting", lambda handshake: bytes([len(handshake._seen)]))
     with pytest.raises(AssertionError):
         CHECKS["socks"](b"\0\0" + b"\x05\x01\x00\x05\x01")
+
+
+def test_a_device_that_is_let_through_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vetting, "_check_other", lambda entry, overlay: None)
+    device = Entry(b"disk", Kind.OTHER, type=tarfile.BLKTYPE, device=(8, 0))
+    with pytest.raises(AssertionError):
+        CHECKS["layer"](CUT + header(device) + END)

@@ -25,6 +25,14 @@ class Snapshot(Answer):
     name: str
     size: int = Field(description="Bytes.")
     created_at: datetime
+    parent_id: int | None = Field(
+        default=None, description="The snapshot it came after. None: the first, or one that came as a file."
+    )
+    backend: str = Field(default="", description="The backend that keeps it.")
+    base: str = Field(default="", description="What it stands on: it is restored on the same only.")
+    sealed: bool = Field(
+        default=False, description="Whether its files are compared with what was kept before it is restored."
+    )
 
 
 class ForkRequest(Request):

@@ -6,7 +6,7 @@ import builtins
 import os
 import subprocess
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -24,10 +24,19 @@ from vmpool.backends.base import (
     MachineKey,
     MachineSpec,
     MachineState,
+    SnapshotContent,
     StoredSnapshot,
     Usage,
 )
-from vmpool.backends.bubblewrap import launching, pausing, recovery, resizing, snapshots, spares
+from vmpool.backends.bubblewrap import (
+    launching,
+    pausing,
+    recovery,
+    resizing,
+    snapshot_files,
+    snapshots,
+    spares,
+)
 from vmpool.backends.bubblewrap.host import Grade, Host
 from vmpool.backends.bubblewrap.layout import Layout
 from vmpool.backends.bubblewrap.machines import ISOLATION, Machines
@@ -40,6 +49,7 @@ from vmpool.errors import (
     TemplateNotFound,
     Unsupported,
 )
+from vmpool.snapshot_file import Layer
 
 T = TypeVar("T")
 THREADS = 32
@@ -255,6 +265,29 @@ class BubblewrapBackend(Backend):
     async def list_snapshots(self) -> builtins.list[StoredSnapshot]:
         """See `SupportsSnapshot`."""
         return await self._run(snapshots.present, self._machines)
+
+    async def seal_snapshot(self, reference: str) -> str:
+        """See `SupportsSnapshotFiles`: SHA-256 over every part of the kept disk that is not zeros."""
+        return await self._run(snapshots.seal, self._machines, reference)
+
+    async def verify_snapshot(self, reference: str, seal: str) -> None:
+        """See `SupportsSnapshotFiles`."""
+        await self._run(snapshots.verify, self._machines, reference, seal)
+
+    def export_snapshot(self, reference: str) -> AbstractAsyncContextManager[SnapshotContent]:
+        """See `SupportsSnapshotFiles`."""
+        return snapshot_files.exported(self._machines, reference)
+
+    async def import_snapshot(
+        self, reference: str, spec: MachineSpec, base: str, pieces: AsyncIterator[Layer | bytes]
+    ) -> StoredSnapshot:
+        """See `SupportsSnapshotFiles`: unpacked into an empty disk of the machine's size."""
+        if self._machines.host.in_memory:
+            raise Unsupported("snapshot", self.name, "the VM's files are in memory")
+        try:
+            return await snapshot_files.import_snapshot(self._machines, reference, spec, base, pieces)
+        except (OSError, subprocess.SubprocessError) as failed:
+            raise BackendFailed(f"the host refused: {failed}") from failed
 
     async def resize(self, key: MachineKey, spec: MachineSpec) -> Machine:
         """See `SupportsResize`."""

@@ -64,7 +64,8 @@ def copy_snapshots(home: Path, references: Iterable[str], target: Path) -> list[
 def put_back(home: Path) -> None:
     """Make what was copied below `home` what the backend expects: trees unpacked, disks whole.
 
-    A disk that was copied while it was mounted is checked, since nothing will unmount it.
+    A machine's disk that was copied while it was mounted is checked, since nothing will unmount it.  A
+    snapshot's stays as it is, down to the byte: it was written out when it was kept, and is sealed.
     """
     layout = Layout(home)
     directories = (layout.vms, layout.snapshots)
@@ -75,7 +76,7 @@ def put_back(home: Path) -> None:
             tree.mkdir()
             launching.as_root(_programs(), *TAR, "--extract", "--file", str(packed), "--directory", str(tree))
             packed.unlink()
-        if image.exists() and disks.was_left_mounted(image):
+        if directory.parent == layout.vms and image.exists() and disks.was_left_mounted(image):
             disks.repair(image)
 
 

@@ -4,28 +4,38 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from tempfile import mkdtemp
 
 from vmpool.backends import disks
 from vmpool.backends.base import MachineKey, StoredSnapshot
-from vmpool.backends.bubblewrap import launching
+from vmpool.backends.bubblewrap import launching, seals
 from vmpool.backends.bubblewrap.layout import Record, read_record, write_record
 from vmpool.backends.bubblewrap.machines import Machines
 from vmpool.backends.bubblewrap.stillness import still, write_out
-from vmpool.errors import BackendFailed, InvalidRequest, SnapshotMismatch, SnapshotNotFound, Unsupported
+from vmpool.errors import (
+    BackendFailed,
+    InvalidRequest,
+    SnapshotDamaged,
+    SnapshotMismatch,
+    SnapshotNotFound,
+    Unsupported,
+)
 
 REFERENCE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 RECORD, SIZE = "record.json", "size"
 
 
-def _directory(machines: Machines, reference: str) -> Path:
+def directory_of(machines: Machines, reference: str) -> Path:
+    """Where the snapshot is, or would be; InvalidRequest for what cannot be a reference."""
     if not REFERENCE.fullmatch(reference):
         raise InvalidRequest("snapshot", f"'{reference}' is not a snapshot's reference")
     return machines.layout.snapshots / reference
 
 
-def _stored(directory: Path) -> StoredSnapshot | None:
+def stored_in(directory: Path) -> StoredSnapshot | None:
+    """The snapshot in this directory; None where there is none."""
     record = read_record(directory / RECORD)
     if record is None:
         return None
@@ -40,7 +50,7 @@ def starting_point(machines: Machines, record: Record) -> tuple[Record, Path | N
     reference = record.spec.snapshot
     if reference is None:
         return record, None
-    directory = _directory(machines, reference)
+    directory = directory_of(machines, reference)
     kept = read_record(directory / RECORD)
     if kept is None:
         raise SnapshotNotFound(reference)
@@ -59,8 +69,8 @@ def starting_point(machines: Machines, record: Record) -> tuple[Record, Path | N
 
 def take(machines: Machines, key: MachineKey, reference: str) -> StoredSnapshot:
     """Copy the VM's disk while nothing in it runs; a snapshot of this name that exists is the answer."""
-    directory = _directory(machines, reference)
-    existing = _stored(directory)
+    directory = directory_of(machines, reference)
+    existing = stored_in(directory)
     if existing is not None:
         return existing
     paths = machines.layout.vm(key)
@@ -84,20 +94,41 @@ def take(machines: Machines, key: MachineKey, reference: str) -> StoredSnapshot:
         building.rename(directory)
     finally:
         machines.remove_tree(building)
-    stored = _stored(directory)
+    stored = stored_in(directory)
     if stored is None:
         raise BackendFailed(f"snapshot '{reference}' was removed while it was taken")
     return stored
 
 
+def seal(machines: Machines, reference: str) -> str:
+    """What `verify` compares with; SnapshotNotFound."""
+    directory = directory_of(machines, reference)
+    record = read_record(directory / RECORD)
+    if record is None:
+        raise SnapshotNotFound(reference)
+    return sha256(seals.seal(directory, record, machines.host.programs).encode()).hexdigest()
+
+
+def verify(machines: Machines, reference: str, expected: str) -> None:
+    """SnapshotDamaged unless the snapshot is what it was when `seal` answered `expected`."""
+    try:
+        found = seal(machines, reference)
+    except SnapshotNotFound:
+        raise SnapshotDamaged("its record is gone or cannot be read") from None
+    except (OSError, BackendFailed) as error:
+        raise SnapshotDamaged("a part of it is gone or cannot be read") from error
+    if found != expected:
+        raise SnapshotDamaged("its files are not what was kept")
+
+
 def delete(machines: Machines, reference: str) -> None:
     """Remove it; the record goes first, so that half a snapshot is never one."""
-    directory = _directory(machines, reference)
+    directory = directory_of(machines, reference)
     (directory / RECORD).unlink(missing_ok=True)
     machines.remove_tree(directory)
 
 
 def present(machines: Machines) -> list[StoredSnapshot]:
     """Every snapshot, by reference."""
-    stored = (_stored(entry) for entry in sorted(machines.layout.snapshots.iterdir()))
+    stored = (stored_in(entry) for entry in sorted(machines.layout.snapshots.iterdir()))
     return [snapshot for snapshot in stored if snapshot is not None]

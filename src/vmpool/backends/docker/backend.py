@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import builtins
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Self
@@ -19,6 +20,7 @@ from vmpool.backends.base import (
     MachineKey,
     MachineSpec,
     MachineState,
+    SnapshotContent,
     StoredSnapshot,
     Usage,
 )
@@ -45,10 +47,12 @@ from vmpool.backends.docker.local import NoSocket, NotLocal, dial_local, usage_l
 from vmpool.backends.docker.machines import init_of, labels_of, layer_size, state_of, usage_from_stats
 from vmpool.backends.docker.making import CLEANUP_SECONDS, Making
 from vmpool.backends.docker.resizing import change
+from vmpool.backends.docker.snapshot_files import SnapshotFiles
 from vmpool.backends.docker.sources import Sources
 from vmpool.backends.docker.spec import LABEL_SNAPSHOT, checked_pool_id, snapshot_image
 from vmpool.backends.docker.storage import Storage, limit_of, storage_of
 from vmpool.errors import AgentUnreachable, BackendFailed, BackendUnreachable, Unsupported
+from vmpool.snapshot_file import Layer
 
 ENGINE_SECONDS = 60
 """How long one engine call that must not be cut in half may take."""
@@ -114,6 +118,9 @@ class DockerBackend(Backend):
                 self._claims,
                 self._disks,
                 Sources(self._client, self._pool_id, self._prefix, agent),
+            )
+            self._snapshot_files = SnapshotFiles(
+                self._client, self._pool_id, self._prefix, self._images, self._engine.podman
             )
             self._stack = stack.pop_all()
         return self
@@ -256,6 +263,30 @@ class DockerBackend(Backend):
         """By the pool's label."""
         with docker_errors("list the snapshots"):
             return await snapshots.listed(self._client, self._pool_id)
+
+    async def seal_snapshot(self, reference: str) -> str:
+        """See `SupportsSnapshotFiles`."""
+        with docker_errors(f"look at snapshot {reference}"):
+            return await self._snapshot_files.seal(reference)
+
+    async def verify_snapshot(self, reference: str, seal: str) -> None:
+        """See `SupportsSnapshotFiles`: the engine compares every layer with its checksum."""
+        with docker_errors(f"verify snapshot {reference}"):
+            await self._snapshot_files.verify(reference, seal)
+
+    @asynccontextmanager
+    async def export_snapshot(self, reference: str) -> AsyncIterator[SnapshotContent]:
+        """See `SupportsSnapshotFiles`."""
+        with docker_errors(f"export snapshot {reference}"):
+            async with self._snapshot_files.export(reference) as content:
+                yield content
+
+    async def import_snapshot(
+        self, reference: str, spec: MachineSpec, base: str, pieces: AsyncIterator[Layer | bytes]
+    ) -> StoredSnapshot:
+        """See `SupportsSnapshotFiles`."""
+        with docker_errors(f"import snapshot {reference}"):
+            return await self._snapshot_files.take_in(reference, spec, base, pieces)
 
     async def resize(self, key: MachineKey, spec: MachineSpec) -> Machine:
         """See `SupportsResize`: the engine's own update, and the disk of a container that does not run."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Self, TypeVar
 
@@ -15,9 +16,11 @@ from vmpool.backends.base import (
     MachineKey,
     MachineSpec,
     MachineState,
+    SnapshotContent,
     StoredSnapshot,
     Usage,
 )
+from vmpool.backends.fake import snapshot_files
 from vmpool.backends.fake.faults import Fault, ForgetOnRestart
 from vmpool.backends.fake.files import Files
 from vmpool.backends.fake.host import ISOLATION, FakeHost, FakeMachine
@@ -27,11 +30,13 @@ from vmpool.errors import (
     BackendFailed,
     BackendUnreachable,
     IsolationUnavailable,
+    SnapshotDamaged,
     SnapshotMismatch,
     SnapshotNotFound,
     TemplateNotFound,
     Unsupported,
 )
+from vmpool.snapshot_file import Layer
 
 T = TypeVar("T")
 Machines = list[Machine]  # inside the class, `list` is a verb
@@ -42,6 +47,7 @@ VERBS = frozenset(
     {
         "describe", "create", "inspect", "list", "start", "stop", "destroy", "dial", "usage",
         "snapshot", "delete_snapshot", "list_snapshots",
+        "seal_snapshot", "verify_snapshot", "import_snapshot",
         "claim", "settle", "outdated_spares", "resize", "pause", "resume",
     }
 )  # fmt: skip
@@ -52,7 +58,7 @@ LIMITS = ("cpu", "memory", "disk", "processes")
 
 
 class FakeBackend(Backend):
-    """Implements Backend, SupportsSnapshot, SupportsSpares, SupportsResize and SupportsPause.
+    """Implements Backend, SupportsSnapshotFiles, SupportsSpares, SupportsResize and SupportsPause.
 
     host: the world it manages; without one, a fresh one that ends with this backend.  Keyword faults are
     named after the verb they stand before, and `faults` may be changed while it runs.
@@ -228,6 +234,45 @@ class FakeBackend(Backend):
             return [stored for stored, _ in self.host.snapshots.values()]
 
         return await self._do("list_snapshots", act)
+
+    async def seal_snapshot(self, reference: str) -> str:
+        async def act() -> str:
+            return snapshot_files.seal(self._kept(reference))
+
+        return await self._do("seal_snapshot", act)
+
+    async def verify_snapshot(self, reference: str, seal: str) -> None:
+        async def act() -> None:
+            kept = self.host.snapshots.get(reference)
+            if kept is None or snapshot_files.seal(kept[1]) != seal:
+                raise SnapshotDamaged("its files are not what was kept")
+
+        await self._do("verify_snapshot", act)
+
+    @asynccontextmanager
+    async def export_snapshot(self, reference: str) -> AsyncIterator[SnapshotContent]:
+        self._reach()
+        files = self._kept(reference)
+        yield snapshot_files.exported(files, self.host.snapshots[reference][0].base)
+
+    async def import_snapshot(
+        self, reference: str, spec: MachineSpec, base: str, pieces: AsyncIterator[Layer | bytes]
+    ) -> StoredSnapshot:
+        async def act() -> StoredSnapshot:
+            if base != spec.template:
+                raise SnapshotMismatch(f"the snapshot stands on {base}, the machine on {spec.template}")
+            files = await snapshot_files.imported(pieces, spec.limits.disk << 20)
+            stored = StoredSnapshot(reference, base=base, size=files.size)
+            self.host.snapshots[reference] = (stored, files)
+            return stored
+
+        return await self._do("import_snapshot", act)
+
+    def _kept(self, reference: str) -> Files:
+        found = self.host.snapshots.get(reference)
+        if found is None:
+            raise SnapshotNotFound(reference)
+        return found[1]
 
     def can_claim(self, made: MachineSpec, asked: MachineSpec) -> bool:
         return made.template == asked.template and asked.snapshot is None

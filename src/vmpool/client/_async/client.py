@@ -22,6 +22,7 @@ from vmpool.client._async.forwarding import forwarding
 from vmpool.client._async.handle import AsyncVMHandle
 from vmpool.client._async.jobs import AsyncJobs
 from vmpool.client._async.secrets import AsyncSecrets
+from vmpool.client._async.snapshots import AsyncSnapshots
 from vmpool.client._async.templates import AsyncTemplates
 from vmpool.client._async.webhooks import AsyncWebhooks
 from vmpool.client.batch import Arrival
@@ -354,6 +355,11 @@ class AsyncClient:
         """Put a VM's files back to what a snapshot kept."""
         number = snapshot if isinstance(snapshot, int) else snapshot.id
         return await self._machine(Call("POST", vm_path(vm, "restore"), {"snapshot_id": number}))
+
+    @property
+    def snapshots(self) -> AsyncSnapshots:
+        """One snapshot at a time: what is known of it, and the way out and in as one file."""
+        return AsyncSnapshots(self._connection)
 
     # --- files ---
 

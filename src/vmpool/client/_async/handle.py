@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
 
@@ -11,6 +12,7 @@ from pydantic import PrivateAttr
 
 from vmpool.client._async.contexts import AsyncContextHandle
 from vmpool.client._async.execution import AsyncExecutionHandle
+from vmpool.client._async.files import Progress, unheard
 from vmpool.client._async.waiting import cleanup
 from vmpool.client.errors import VMNotFound
 from vmpool.client.forwards import Forward, Problem, silence
@@ -175,6 +177,18 @@ class AsyncVMHandle(VM):
     async def snapshots(self) -> list[Snapshot]:
         """Its snapshots, newest first."""
         return await self._client.list_snapshots(self.id)
+
+    async def export_snapshot(
+        self, snapshot: Snapshot | int, local: str | Path, *, progress: Progress = unheard
+    ) -> Path:
+        """One of its snapshots as one file; see `AsyncSnapshots.export_to`."""
+        return await self._client.snapshots.export_to(self.id, snapshot, local, progress=progress)
+
+    async def import_snapshot(
+        self, local: str | Path, name: str | None = None, *, progress: Progress = unheard
+    ) -> Snapshot:
+        """Keep what was exported as a snapshot of this VM; see `AsyncSnapshots.import_from`."""
+        return await self._client.snapshots.import_from(self.id, local, name, progress=progress)
 
     async def restore(self, snapshot: Snapshot | int) -> AsyncVMHandle:
         """Put its files back to what `snapshot` kept."""

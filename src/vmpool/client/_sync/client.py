@@ -22,6 +22,7 @@ from vmpool.client._sync.forwarding import forwarding
 from vmpool.client._sync.handle import VMHandle
 from vmpool.client._sync.jobs import Jobs
 from vmpool.client._sync.secrets import Secrets
+from vmpool.client._sync.snapshots import Snapshots
 from vmpool.client._sync.templates import Templates
 from vmpool.client._sync.webhooks import Webhooks
 from vmpool.client.batch import Arrival
@@ -346,6 +347,11 @@ class Client:
         """Put a VM's files back to what a snapshot kept."""
         number = snapshot if isinstance(snapshot, int) else snapshot.id
         return self._machine(Call("POST", vm_path(vm, "restore"), {"snapshot_id": number}))
+
+    @property
+    def snapshots(self) -> Snapshots:
+        """One snapshot at a time: what is known of it, and the way out and in as one file."""
+        return Snapshots(self._connection)
 
     # --- files ---
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
 
@@ -11,6 +12,7 @@ from pydantic import PrivateAttr
 
 from vmpool.client._sync.contexts import ContextHandle
 from vmpool.client._sync.execution import ExecutionHandle
+from vmpool.client._sync.files import Progress, unheard
 from vmpool.client._sync.waiting import cleanup
 from vmpool.client.errors import VMNotFound
 from vmpool.client.forwards import Forward, Problem, silence
@@ -173,6 +175,18 @@ class VMHandle(VM):
     def snapshots(self) -> list[Snapshot]:
         """Its snapshots, newest first."""
         return self._client.list_snapshots(self.id)
+
+    def export_snapshot(
+        self, snapshot: Snapshot | int, local: str | Path, *, progress: Progress = unheard
+    ) -> Path:
+        """One of its snapshots as one file; see `Snapshots.export_to`."""
+        return self._client.snapshots.export_to(self.id, snapshot, local, progress=progress)
+
+    def import_snapshot(
+        self, local: str | Path, name: str | None = None, *, progress: Progress = unheard
+    ) -> Snapshot:
+        """Keep what was exported as a snapshot of this VM; see `Snapshots.import_from`."""
+        return self._client.snapshots.import_from(self.id, local, name, progress=progress)
 
     def restore(self, snapshot: Snapshot | int) -> VMHandle:
         """Put its files back to what `snapshot` kept."""
