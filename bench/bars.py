@@ -128,6 +128,11 @@ def forked(ours: str) -> Callable[[Results], float | None]:
     return lambda run: ratio(figure(run, "fork", ours, "wall"), figure(run, "fork_plain", ours, "wall"))
 
 
+def snapshot(ours: str) -> Callable[[Results], float | None]:
+    """Medians of a snapshot of a VM in which much has not changed, over those of one with nothing else."""
+    return lambda run: ratio(figure(run, "snapshot", ours), figure(run, "snapshot_small", ours))
+
+
 def installed(ours: str) -> Callable[[Results], float | None]:
     """The tenth VM's install over the first's."""
     return lambda run: ratio(figure(run, "install", ours, "last"), figure(run, "install", ours, "first"))
@@ -189,6 +194,7 @@ def _bars() -> Iterable[Bar]:
         for way in ("upload", "download"):
             yield Bar(f"{way} of a file, throughput ÷ `docker cp`'s: {ours}", 1.5, copied(way, ours), True)
         yield Bar(f"the tenth VM's `pip install requests` ÷ the first's: {ours}", 0.5, installed(ours))
+        yield Bar(f"a snapshot with 1 GB unchanged ÷ one without: {ours}", 2, snapshot(ours))
         yield Bar(f"10 copies of a VM, all answered ÷ 10 plain creates: {ours}", 2, forked(ours))
 
 

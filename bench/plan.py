@@ -31,6 +31,8 @@ class Plan:
     forks: int = 10
     fork_rounds: int = 7
     installs: int = 10
+    unchanged: int = 1 << 30
+    snapshot_rounds: int = 7
     output: int = 100_000_000
     output_rounds: int = 3
     hundred: int = 100
@@ -60,6 +62,8 @@ class Plan:
             forks=2,
             fork_rounds=1,
             installs=2,
+            unchanged=64 << 20,
+            snapshot_rounds=2,
             output=10_000_000,
             output_rounds=1,
             hundred=10,

@@ -20,6 +20,8 @@ TIMES = {
     "upload": "A file of 256 MiB into a sandbox",
     "download": "The same file out of it",
     "install": "`pip install requests` in a VM of its own, once a first has",
+    "snapshot": "A snapshot of a VM with 1 GB unchanged and 1 MB changed",
+    "snapshot_small": "A snapshot of a VM with 1 MB alone",
     "fork": "Ten copies of a VM at once, all answered",
     "fork_plain": "Ten plain VMs at once, all answered",
     "create": "From nothing to the first output",

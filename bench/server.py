@@ -53,12 +53,14 @@ WARM = {"WARM_POOL__MINIMUM": '{"python": 10}'}
 
 
 @contextmanager
-def running_server(backend: str, settings: Mapping[str, str] | None = None) -> Iterator[Server]:
+def running_server(
+    backend: str, settings: Mapping[str, str] | None = None, where: Path | None = None
+) -> Iterator[Server]:
     """`vm serve` on `backend`; ended, with its VMs deleted, on the way out.
 
-    settings: further `VMPOOL_*` variables, without the prefix.
+    settings: further `VMPOOL_*` variables, without the prefix.  where: the directory its state lies in.
     """
-    with tempfile.TemporaryDirectory(prefix="vmpool-bench-") as directory:
+    with tempfile.TemporaryDirectory(prefix="vmpool-bench-", dir=where) as directory:
         own = {"STATE_DIR": directory, "BACKEND": backend, "LISTEN__PORT": "0", **ROOM, **(settings or {})}
         environment = {name: value for name, value in os.environ.items() if not name.startswith("VMPOOL_")}
         environment |= {f"VMPOOL_{name}": value for name, value in own.items()}

@@ -133,6 +133,41 @@ class VMPoolWork(Works):
                 client.delete(f"/api/vms/{vm}")
         return elapsed
 
+    @property
+    def server(self) -> Server:
+        """What it talks to."""
+        return self._server
+
+    def snapshots(self, unchanged: int, rounds: int) -> list[float]:
+        """Seconds of each snapshot of a VM of its own in which 1 MB has changed since the one before.
+
+        unchanged: bytes of files that stay as they are.  The VM was restored from a snapshot that has them.
+        """
+        body = {"name": f"keeps-{next(_names)}", "language": "python", "disk_limit": DISK_MB}
+        vm = self._client.post("/api/vms/create", body)["id"]
+        try:
+            self._written(vm, "unchanged", unchanged)
+            kept = self._client.post(f"/api/vms/{vm}/snapshot", {})["id"]
+            self._client.post(f"/api/vms/{vm}/restore", {"snapshot_id": kept})
+            took = []
+            for _ in range(rounds):
+                self._written(vm, "changed", PIECE_BYTES)
+                started = time.perf_counter()
+                self._client.post(f"/api/vms/{vm}/snapshot", {})
+                took.append(time.perf_counter() - started)
+        finally:
+            self._client.delete(f"/api/vms/{vm}")
+        return took
+
+    def _written(self, vm: int, name: str, size: int) -> None:
+        code = (
+            f"import os\nwith open({name!r}, 'wb') as file:\n"
+            f"    for _ in range({size // PIECE_BYTES}):\n        file.write(os.urandom({PIECE_BYTES}))\n"
+        )
+        done = self._client.post(f"/api/vms/{vm}/execute", {"code": code, "timeout": 300})
+        if done["exit_code"] != 0:
+            raise ValueError(done["error"])
+
     def plain(self, number: int) -> Figures:
         """`number` VMs from nothing at once, each of which answers: `wall`."""
         made: list[int] = []

@@ -10,7 +10,7 @@ from bench.scenarios.create import bursts, create, hundred, removal, warm_start
 from bench.scenarios.execute import execute, nodejs
 from bench.scenarios.memory import memory
 from bench.scenarios.throughput import batch, output, throughput
-from bench.scenarios.work import files, first_byte, fork, install
+from bench.scenarios.work import files, first_byte, fork, install, snapshots
 
 SCENARIOS: Mapping[str, Callable[[Run], None]] = {
     "execute": execute,
@@ -22,6 +22,7 @@ SCENARIOS: Mapping[str, Callable[[Run], None]] = {
     "files": files,
     "fork": fork,
     "install": install,
+    "snapshots": snapshots,
     "create": create,
     "warm_start": warm_start,
     "hundred": hundred,

@@ -6,18 +6,24 @@ import filecmp
 import os
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
+from bench import reflinks
 from bench.contenders.base import Contender
 from bench.contenders.work import VMPoolWork, Works
 from bench.figures import Figures, summary
 from bench.run import Run
+from bench.server import running_server
 
 PIECE_BYTES = 1 << 20
 FORKED = "fork"
 INSTALLED = "install"
+BUBBLEWRAP = "bubblewrap"
 PLAIN = "fork_plain"
+SNAPSHOT, SNAPSHOT_SMALL = "snapshot", "snapshot_small"
+ROOM_MB = 8 << 10
 
 
 def _begun(run: Run, scenario: str, kind: type[Works] = Works) -> list[Works]:
@@ -83,6 +89,38 @@ def install(run: Run) -> None:
 def _installs(works: VMPoolWork, number: int) -> Figures:
     took = [works.installed() for _ in range(number)]
     return summary(took[1:]) | {"first": took[0], "last": took[-1]}
+
+
+def snapshots(run: Run) -> None:
+    """Of a VM with much that has not changed and 1 MB that has, and of one with that 1 MB alone.
+
+    bubblewrap's VMs lie on a file system with reflinks; docker has layers.
+    """
+    working = [works for works in _begun(run, SNAPSHOT, VMPoolWork) if isinstance(works, VMPoolWork)]
+    for works in working:
+        with ExitStack() as stack:
+            placed = run.attempt(SNAPSHOT, works.name, partial(_placed, stack, works))
+            if placed is None:
+                continue
+            for scenario, size in ((SNAPSHOT, run.plan.unchanged), (SNAPSHOT_SMALL, 0)):
+                run.say(f"{scenario}: {works.name}")
+                took = run.attempt(
+                    scenario, works.name, partial(placed.snapshots, size, run.plan.snapshot_rounds)
+                )
+                if took:
+                    run.record(scenario, works.name, summary(took))
+    run.close(working)
+
+
+def _placed(stack: ExitStack, works: VMPoolWork) -> VMPoolWork:
+    if works.server.backend != BUBBLEWRAP:
+        return works
+    why_not = reflinks.why_not()
+    if why_not is not None:
+        raise RuntimeError(why_not)
+    where = stack.enter_context(reflinks.file_system(ROOM_MB))
+    server = stack.enter_context(running_server(BUBBLEWRAP, works.server.settings, where))
+    return VMPoolWork(works.name, server)
 
 
 def _alternate(run: Run, works: VMPoolWork, ways: dict[str, Callable[[int], Figures]]) -> None:

@@ -142,6 +142,39 @@ async def test_everything_of_a_file_comes_along(serve: Serve) -> None:
             await pool.delete_vm(USER, name)
 
 
+async def test_a_snapshot_knows_the_one_it_came_after(serve: Serve) -> None:
+    async with serve() as pool:
+        await make(pool)
+
+        async def taken(name: str) -> int:
+            await run(pool, f"echo {name} > note")
+            return (await pool.snapshot(USER, "box", name)).id
+
+        async def parents() -> dict[str, str | None]:
+            found = await pool.list_snapshots(USER, "box")
+            names = {one.id: one.name for one in found}
+            return {one.name: None if one.parent_id is None else names[one.parent_id] for one in found}
+
+        first, second = await taken("first"), await taken("second")
+        await pool.fork(USER, "box", 1, ["copy"])
+        third = await taken("third")
+        await pool.restore(USER, "box", first)
+        await taken("branch")
+        await taken("leaf")
+        tree = {"first": None, "second": "first", "third": "second", "branch": "first", "leaf": "branch"}
+        assert await parents() == tree
+        await pool.delete_snapshot(USER, "box", second)
+        del tree["second"]
+        assert await parents() == {**tree, "third": "first"}
+        await pool.delete_snapshot(USER, "box", first)
+        assert await parents() == {"third": None, "branch": None, "leaf": "branch"}
+        await pool.restore(USER, "box", third)
+        assert await run(pool, "cat note") == "third\n"
+        assert (await pool.snapshot(USER, "copy", "own")).parent_id is None
+        for name in ("box", "copy"):
+            await pool.delete_vm(USER, name)
+
+
 @pytest.mark.parametrize("harm", Harm)
 async def test_a_damaged_one_is_refused_before_anything_is_touched(
     serve: Serve, world: World, harm: Harm

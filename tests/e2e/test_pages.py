@@ -19,7 +19,7 @@ DOCS = Path(__file__).parents[2] / "docs"
     [
         ("languages.md", ("from C\nfrom Perl\n",)),
         ("pause.md", ("paused", "awake")),
-        ("snapshots.md", ("one\n", "before.tar", "box-3", "try-this")),
+        ("snapshots.md", ("one\n", "before.tar", "after, ", "box-3", "try-this")),
         ("templates.md", ("42\n", "  with-tools (template)\n    fresh (VM)\n", "print(6 * 7)")),
         ("terminals.md", ("I am user\nLinux\n",)),
     ],

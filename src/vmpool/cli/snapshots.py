@@ -12,7 +12,10 @@ from vmpool.cli import render
 from vmpool.cli.arguments import JSONOption, QuietOption, VMArgument
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from vmpool.client import Client
+    from vmpool.client.models import Snapshot
 
 SnapshotArgument = Annotated[str, typer.Argument(metavar="SNAPSHOT", help="The snapshot's id or name.")]
 
@@ -37,6 +40,7 @@ def register(app: typer.Typer) -> None:
     """Add these commands to `app`."""
     snapshot_app.command("take")(snapshot)
     snapshot_app.command("show")(show)
+    snapshot_app.command("tree")(tree)
     snapshot_app.command("export")(export)
     snapshot_app.command("import")(import_)
     app.add_typer(snapshot_app, name="snapshot")
@@ -140,7 +144,20 @@ def import_(
         render.say(f"snapshot {made.id} '{made.name}' of VM {made.vm_id}, {render.size(made.size)}")
 
 
-def snapshots(vm: VMArgument, as_json: JSONOption = False) -> None:
+def tree(vm: VMArgument) -> None:
+    """Show a VM's snapshots, each below the one it came after.
+
+    \b
+    vm snapshot tree test-vm
+    """
+    snapshots(vm, as_tree=True)
+
+
+def snapshots(
+    vm: VMArgument,
+    as_tree: Annotated[bool, typer.Option("--tree", help="Each below the one it came after.")] = False,
+    as_json: JSONOption = False,
+) -> None:
     """List a VM's snapshots, newest first."""
     from vmpool.client import Client
 
@@ -148,6 +165,10 @@ def snapshots(vm: VMArgument, as_json: JSONOption = False) -> None:
         found = client.list_snapshots(vm)
     if as_json:
         render.show_json(found)
+    elif as_tree:
+        for depth, one in ancestry(found):
+            facts = f"{render.size(one.size)}, {render.ago(one.created_at)}"
+            render.say(f"{'  ' * depth}{one.id} {one.name}, {facts}")
     else:
         render.table(
             ("id", "name", "size", "created"),
@@ -211,6 +232,19 @@ def fork(
     else:
         for one in made:
             render.say(f"VM {one.id} '{one.name}' is {one.status}, with the files of {vm}")
+
+
+def ancestry(found: Sequence[Snapshot]) -> Iterator[tuple[int, Snapshot]]:
+    """Each snapshot below the one it came after, oldest first, with its depth.  Pure."""
+    known = {one.id for one in found}
+    below: dict[int | None, list[Snapshot]] = {}
+    for one in sorted(found, key=lambda one: one.id):
+        below.setdefault(one.parent_id if one.parent_id in known else None, []).append(one)
+    pending = [(0, one) for one in reversed(below.get(None, []))]
+    while pending:
+        depth, one = pending.pop()
+        yield depth, one
+        pending += [(depth + 1, child) for child in reversed(below.get(one.id, []))]
 
 
 def snapshot_id(client: Client, vm: str, text: str) -> int:

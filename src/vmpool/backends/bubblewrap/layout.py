@@ -6,7 +6,7 @@
       base/<name>/root/          what every VM's root stands on (see skeleton.py)
       base/hidden.json           what no VM may see, as found last (see bases.py)
       images/<MB>.ext4           an empty formatted disk, copied for each VM of that size
-      snapshots/<reference>/     record.json, and the disk's file or tree
+      snapshots/<reference>/     record.json, and the disk's file or tree; seals.py, what it is compared with
       vms/<key>/
         record.json              the intent, written before anything else
         made                     the first launch succeeded

@@ -11,7 +11,7 @@ from tempfile import mkdtemp
 from vmpool.backends import disks
 from vmpool.backends.base import MachineKey, StoredSnapshot
 from vmpool.backends.bubblewrap import launching, seals
-from vmpool.backends.bubblewrap.layout import Record, read_record, write_record
+from vmpool.backends.bubblewrap.layout import Record, VMPaths, read_record, write_record
 from vmpool.backends.bubblewrap.machines import Machines
 from vmpool.backends.bubblewrap.stillness import still, write_out
 from vmpool.errors import (
@@ -25,6 +25,8 @@ from vmpool.errors import (
 
 REFERENCE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 RECORD, SIZE = "record.json", "size"
+AFTER, LAST = "after", "last-snapshot"
+"""In a snapshot the one it came after, in a VM's directory the last one of it."""
 
 
 def directory_of(machines: Machines, reference: str) -> Path:
@@ -90,8 +92,10 @@ def take(machines: Machines, key: MachineKey, reference: str) -> StoredSnapshot:
                 )
         write_out(building)
         (building / SIZE).write_text(str(disks.tree_use(building)), encoding="ascii")
+        (building / AFTER).write_text(_last(paths, record), encoding="ascii")
         write_record(building / RECORD, record)
         building.rename(directory)
+        (paths.home / LAST).write_text(reference, encoding="ascii")
     finally:
         machines.remove_tree(building)
     stored = stored_in(directory)
@@ -106,19 +110,41 @@ def seal(machines: Machines, reference: str) -> str:
     record = read_record(directory / RECORD)
     if record is None:
         raise SnapshotNotFound(reference)
-    return sha256(seals.seal(directory, record, machines.host.programs).encode()).hexdigest()
+    before = _before(machines, directory)
+    text = seals.seal(directory, record, machines.host.programs, before)
+    seals.note(directory, text)
+    return sha256(text.encode()).hexdigest()
+
+
+def _before(machines: Machines, directory: Path) -> Path | None:
+    """The snapshot this one came after, where the backend has noted it and has it still."""
+    try:
+        reference = (directory / AFTER).read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError):
+        return None
+    return machines.layout.snapshots / reference if REFERENCE.fullmatch(reference) else None
 
 
 def verify(machines: Machines, reference: str, expected: str) -> None:
     """SnapshotDamaged unless the snapshot is what it was when `seal` answered `expected`."""
+    directory = directory_of(machines, reference)
+    record = read_record(directory / RECORD)
+    if record is None:
+        raise SnapshotDamaged("its record is gone or cannot be read")
     try:
-        found = seal(machines, reference)
-    except SnapshotNotFound:
-        raise SnapshotDamaged("its record is gone or cannot be read") from None
+        text = seals.seal(directory, record, machines.host.programs)  # all of it is read
     except (OSError, BackendFailed) as error:
         raise SnapshotDamaged("a part of it is gone or cannot be read") from error
-    if found != expected:
+    if sha256(text.encode()).hexdigest() != expected:
         raise SnapshotDamaged("its files are not what was kept")
+
+
+def _last(paths: VMPaths, record: Record) -> str:
+    """What the VM was last kept as, or made from; "" for nothing."""
+    try:
+        return (paths.home / LAST).read_text(encoding="ascii")
+    except FileNotFoundError:
+        return record.spec.snapshot or ""
 
 
 def delete(machines: Machines, reference: str) -> None:
