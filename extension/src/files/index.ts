@@ -20,6 +20,14 @@ export const files: Feature = (core) => {
     command(core, "vmpool.openFile", (given) => openFile(core, given)),
     command(core, "vmpool.searchInVM", (given) => searchInVM(core, given)),
     refreshing(core, provider),
+    core.pool.onDidHear((event) => {
+      const vm = event.type === "vm.running" && event.vm_id !== null ? core.pool.vm(event.vm_id) : undefined;
+      if (vm) provider.revive(vm.name);
+    }),
+    core.pool.onDidChange((change) => {
+      if (change !== "all" || core.pool.trouble !== null) return; // the server is there, perhaps again
+      for (const vm of core.pool.running()) provider.revive(vm.name);
+    }),
   );
 };
 

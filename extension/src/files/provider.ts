@@ -1,29 +1,56 @@
 /** Files of VMs in the editor: `vmpool:/<name of the VM>/<path>`; at `vmpool:/` stand the VMs themselves. */
 import * as vscode from "vscode";
+import { words } from "../api/problem";
 import type { FileInfo } from "../api/types";
 import type { Core } from "../core";
-import { placeOf } from "../vmUri";
+import { SCHEME, placeOf, vmUri } from "../vmUri";
 import { failureOf, nameOf, type Failure } from "./failures";
-import { words } from "../api/problem";
+import { Watches, covers, type Changed } from "./watches";
 
 /** Links of one directory whose targets are looked at. */
 const MOST_LINKS = 100;
+const KINDS: Readonly<Record<Changed["kind"], vscode.FileChangeType>> = {
+  created: vscode.FileChangeType.Created,
+  changed: vscode.FileChangeType.Changed,
+  deleted: vscode.FileChangeType.Deleted,
+};
 const { File, Directory, SymbolicLink, Unknown } = vscode.FileType;
 
 export class VMFiles implements vscode.FileSystemProvider {
   private readonly changes = new vscode.EventEmitter<vscode.FileChangeEvent[]>();
   readonly onDidChangeFile = this.changes.event;
 
-  constructor(private readonly core: Core) {}
+  private readonly watches: Watches;
 
-  /** What others change is told when an execution in the VM ends (`changedIn`); nothing is asked again and again. */
-  watch(): vscode.Disposable {
-    return new vscode.Disposable(() => undefined);
+  constructor(private readonly core: Core) {
+    this.watches = new Watches(() => core.connection.client(), {
+      changed: (vm, changes) => this.tell(changes.map(({ kind, path }) => ({ type: KINDS[kind], uri: vmUri({ name: vm }, path) }))),
+      unsure: (place) => this.lookAt((vm, path) => covers(place, { vm, path, recursive: false })),
+      failed: (place, error) => core.log.debug(`watching ${place.path} of ${place.vm}: ${words(error)}`),
+    });
   }
 
-  /** Something may have been changed in a VM: documents of it that are open are looked at again. */
+  /** The server tells of what changes; nothing is asked again and again. */
+  watch(uri: vscode.Uri, { recursive }: { readonly recursive: boolean }): vscode.Disposable {
+    const { vm, path } = placeOf(uri);
+    return new vscode.Disposable(vm === "" ? () => undefined : this.watches.add({ vm, path, recursive }));
+  }
+
+  /** A VM runs again: its files are watched again. */
+  revive(vmName: string): void {
+    this.watches.revive(vmName);
+  }
+
+  /** Something may have been changed in a VM: its open documents of which nobody tells are looked at again. */
   changedIn(vmName: string): void {
-    const open = vscode.workspace.textDocuments.filter(({ uri }) => uri.scheme === "vmpool" && placeOf(uri).vm === vmName);
+    this.lookAt((vm, path) => vm === vmName && !this.watches.has({ vm, path, recursive: false }));
+  }
+
+  private lookAt(wanted: (vm: string, path: string) => boolean): void {
+    const open = vscode.workspace.textDocuments.filter(({ uri }) => {
+      const { vm, path } = placeOf(uri);
+      return uri.scheme === SCHEME && wanted(vm, path);
+    });
     this.tell(open.map(({ uri }) => ({ type: vscode.FileChangeType.Changed, uri })));
   }
 
@@ -107,6 +134,7 @@ export class VMFiles implements vscode.FileSystemProvider {
   }
 
   dispose(): void {
+    this.watches.dispose();
     this.changes.dispose();
   }
 
