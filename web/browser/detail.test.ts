@@ -28,6 +28,22 @@ describe.each(["desktop", "phone"] as const)("a VM's page at the size of a %s", 
     expect(wrong).toEqual([]);
   });
 
+  it("has what it reached, and rules for that", async () => {
+    const vm = (await api("POST", "/api/vms/create", { name: "work", language: "python", network: "filtered" })) as VM;
+    const { page, wrong } = await opened(size);
+    await signIn(page);
+    await page.goto(`${page.url().split("#")[0] ?? ""}#/vms/${vm.id}/network`);
+    await page.getByText("It has not tried to reach anything yet").waitFor();
+    await page.getByLabel("May not reach").fill("forbidden.example, *.forbidden.example");
+    await page.getByRole("button", { name: "Set these rules" }).click();
+    await page.getByText("These rules hold from now on").waitFor();
+    await run("python3 -c \"import socket; socket.create_connection(('forbidden.example', 80), 2).recv(1)\"");
+    await page.getByRole("cell", { name: "forbidden.example:80" }).first().waitFor();
+    await page.getByRole("cell", { name: "refused" }).first().waitFor();
+    await looksRight(page, `network-${size}`);
+    expect(wrong).toEqual([]);
+  });
+
   it("has files, and snapshots to go back to", async () => {
     const vm = (await api("POST", "/api/vms/create", { name: "work", language: "python" })) as VM;
     await run("mkdir -p data; echo inside > data/note.txt");

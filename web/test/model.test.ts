@@ -6,6 +6,7 @@ import { ago, duration, megabytes, tone } from "../src/model/format";
 import { LANGUAGES, firstProgram, freeName } from "../src/model/languages";
 import { type Piece, SHOWN, added } from "../src/model/output";
 import { merged } from "../src/model/pool";
+import { rulesOf } from "../src/model/rules";
 
 const STREAM =
   ": still here\n\nid: 7\nevent: vm.running\ndata: {\"a\":1}\n\ndata: one\ndata:two\n\nid: 9\n\ndata: last\n\n";
@@ -100,5 +101,16 @@ describe("words", () => {
     for (const language of Object.keys(LANGUAGES)) expect(firstProgram(language)).toContain("Hello from");
     expect(firstProgram("cobol")).toBe("");
     expect(firstProgram("toString")).toBe("");
+  });
+});
+
+describe("rules of a network", () => {
+  it("are one a line, each once", () => {
+    expect(rulesOf(" a.example\n\n*.b.example:443, a.example  10.0.0.0/8\n")).toEqual([
+      "a.example",
+      "*.b.example:443",
+      "10.0.0.0/8",
+    ]);
+    expect(rulesOf(" \n")).toEqual([]);
   });
 });

@@ -7,13 +7,14 @@ import { Execute } from "./execute";
 import { Figures } from "./figures";
 import { Files } from "./files";
 import { Logs } from "./logs";
+import { Network } from "./network";
 import { State, Trouble } from "./parts";
 import { Ports } from "./ports";
 import { Snapshots } from "./snapshots";
 import { TerminalPage } from "./terminal";
 
 /** What the last part of a VM's address may be. */
-export const PARTS = ["run", "terminal", "figures", "logs", "files", "snapshots", "ports"] as const;
+export const PARTS = ["run", "terminal", "figures", "logs", "files", "snapshots", "ports", "network"] as const;
 export type Part = (typeof PARTS)[number];
 
 const TITLES: Record<Part, string> = {
@@ -24,6 +25,7 @@ const TITLES: Record<Part, string> = {
   files: "Files",
   snapshots: "Snapshots",
   ports: "Ports",
+  network: "Network",
 };
 
 interface Props {
@@ -85,6 +87,8 @@ function Shown({ vm, part, manages, executes, snapshotsChanged }: Props) {
       return <Files vm={vm} writes={executes} />;
     case "snapshots":
       return <Snapshots vm={vm} manages={manages} changed={snapshotsChanged} />;
+    case "network":
+      return <Network vm={vm} manages={manages} />;
     case "ports":
       return manages ? <Ports vm={vm} /> : <p class="note">Your key may not make links to ports.</p>;
   }
