@@ -204,7 +204,11 @@ def pool_settings(settings: Settings) -> PoolSettings:
             admit=admissions("webhooks.admit", settings.webhooks.admit), timeout=settings.webhooks.timeout
         ),
         packages=package_settings(settings),
-        templates=TemplateSettings(settings.templates.per_user, settings.templates.bytes_per_user),
+        templates=TemplateSettings(
+            settings.templates.per_user,
+            settings.templates.bytes_per_user,
+            settings.templates.cache_per_user,
+        ),
         create_timeout=periods.create_timeout,
         stop_grace=periods.stop_grace,
         cleanup_timeout=periods.cleanup_timeout,

@@ -18,6 +18,7 @@
     ├── NotFound                    404  (also for what belongs to somebody else)
     │   ├── VMNotFound · ExecutionNotFound · SnapshotNotFound · TemplateNotFound · KeyNotFound
     │   ├── WebhookNotFound
+    │   ├── BuildNotFound
     │   ├── EventsGone              410  not kept any more
     │   └── UserNotFound · OutputNotKept · PathNotFound · ContextNotFound · SecretNotFound
     ├── Conflict                    409
@@ -25,6 +26,8 @@
     │   ├── IllegalTransition       409  the VM's state does not allow this verb
     │   ├── VMNotRunning            409
     │   ├── ExecutionEnded          409  nothing can be sent to it any more
+    │   ├── BuildEnded              409  there is nothing to cancel any more
+    │   ├── BuildFailed             409  a step of a template's build did not do what it should
     │   ├── ContextDead             409  its kernel has ended, and with it all it remembered
     │   ├── SnapshotMismatch        409  the snapshot stands on another base
     │   ├── SnapshotTooLarge        409  the VM's files, holes counted as data, are more than its disk
@@ -266,6 +269,13 @@ class TemplateNotFound(NotFound):
             self.message += f"; there is {', '.join(sorted(present))}"
 
 
+class BuildNotFound(NotFound):
+    """No such build of a template."""
+
+    code: ClassVar[str] = "build_not_found"
+    noun: ClassVar[str] = "build"
+
+
 class KeyNotFound(NotFound):
     """No such API key."""
 
@@ -353,6 +363,21 @@ class TooManyWebhooks(Conflict):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"you have {limit} webhooks, which is the limit; delete one first", limit=limit)
+
+
+class BuildEnded(Conflict):
+    """The build of a template has ended already."""
+
+    code: ClassVar[str] = "build_ended"
+
+    def __init__(self, build_id: int, state: str) -> None:
+        super().__init__(f"build {build_id} is {state}; there is nothing to cancel", id=build_id, state=state)
+
+
+class BuildFailed(Conflict):
+    """A step of a template's build did not do what it should; the message says which, and what it wrote."""
+
+    code: ClassVar[str] = "build_failed"
 
 
 class TooManyTemplates(Conflict):

@@ -43,6 +43,7 @@ def occurrence(kind: type[errors.VMPoolError]) -> errors.VMPoolError:
         errors.EventsGone: (7,),
         errors.TooManyWebhooks: (10,),
         errors.TooManyTemplates: (20,),
+        errors.BuildEnded: (1, "ready"),
         errors.TooManySecrets: (64,),
         errors.OutputNotKept: (7, "stdout"),
         errors.SnapshotTooLarge: (200, 100),

@@ -16,13 +16,17 @@ from vmpool.domain import Scope
 from vmpool.store import utcnow
 
 from .caller import Caller, problem
+from .events import following
 from .operations import KEYED, Operation
 
 pytestmark = pytest.mark.anyio
 With = Callable[[str | None], Caller]
 
 ONES = dict.fromkeys(
-    ("vm_id", "execution_id", "snapshot_id", "context_id", "key_id", "user_id", "webhook_id", "template_id"),
+    (
+        *("vm_id", "execution_id", "snapshot_id", "context_id", "key_id", "user_id", "webhook_id"),
+        *("template_id", "build_id"),
+    ),
     1,
 )
 """What the path of any operation may name; a new parameter must be added here to be tried."""
@@ -36,6 +40,7 @@ SECRETS = (
     "hush-key",
     "hush-env",
     "hush-template",
+    "hush-build",
 )
 
 
@@ -233,12 +238,18 @@ async def _things(caller: Caller, name: str) -> dict[str, list[Any]]:
     ran = await caller.execute(vm["id"], "print('hush-output')  # hush-code")
     template = {"name": "hush-template" if name in SECRETS else "template", "vm_id": vm["id"]}
     made = await caller.ok("POST", "/api/templates", template, status=201)
+    step = {"run": "echo hush-build"}
+    body = {"name": template["name"] + "-built", "from": "bash", "steps": [step]}
+    build = await caller.ok("POST", "/api/templates", body, status=202)
+    async with following(caller, f"/api/template-builds/{build['id']}/log") as stream:
+        assert [event async for event in stream.named()]  # until it has ended
     kept = await caller.ok("POST", f"/api/vms/{name}/snapshot", {"name": "hush-snapshot"}, status=201)
     context = await caller.ok("POST", f"/api/vms/{name}/contexts", {"env": {"A": "hush-env"}}, status=201)
     key = await caller.ok("POST", "/api/keys", {"name": "hush-key"}, status=201)
     hook = await caller.ok("POST", "/api/webhooks", {"url": "https://hush-hook.invalid/"}, status=201)
     return {
         "template_id": [made["id"], made["name"]],
+        "build_id": [build["id"]],
         "vm_id": [vm["id"], name],
         "execution_id": [ran["id"]],
         "snapshot_id": [kept["id"]],

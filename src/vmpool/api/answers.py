@@ -37,6 +37,7 @@ from vmpool.api.schemas import (
     Secret,
     Snapshot,
     Template,
+    TemplateBuild,
     Use,
     User,
     VMStatus,
@@ -48,6 +49,7 @@ from vmpool.domain import secret as domain_secret
 from vmpool.domain import webhook as domain_webhook
 from vmpool.domain.audit import AuditEntry as AuditEntryValue
 from vmpool.domain.template import Template as TemplateValue
+from vmpool.domain.template_build import Build
 from vmpool.pool import feed, status
 from vmpool.pool.batch import Item, ItemError
 from vmpool.pool.networks import Network as PoolNetwork
@@ -205,6 +207,30 @@ def template(of: TemplateValue) -> Template:
         shared=of.shared,
         created_at=stamp(of.created_at),
     )
+
+
+def template_build(of: Build) -> TemplateBuild:
+    """A template on its way."""
+    return TemplateBuild(
+        id=of.id,
+        name=of.name,
+        description=of.description,
+        base=of.base,
+        steps=list(of.steps),
+        done=of.step,
+        state=of.state,
+        failure=of.failure,
+        template_id=of.template_id,
+        created_at=stamp(of.created_at),
+        ended_at=stamp(of.ended_at),
+    )
+
+
+def begun(of: Build) -> Response:
+    """A build that has begun, and where to ask for it."""
+    answer = send(template_build(of), 202)
+    answer.headers["Location"] = f"/api/template-builds/{of.id}"
+    return answer
 
 
 def event(of: domain_event.Event) -> Event:

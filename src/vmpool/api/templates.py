@@ -14,10 +14,11 @@ from vmpool.api.history import NEWEST_FIRST
 from vmpool.api.idempotency import IdempotencyKey
 from vmpool.api.paging import Paged, link_next
 from vmpool.api.record import note
-from vmpool.api.schemas import ChangeTemplate, CreateTemplate, Template
+from vmpool.api.schemas import ChangeTemplate, CreateTemplate, Template, TemplateBuild
 from vmpool.api.services import Services
 from vmpool.api.vms import once
 from vmpool.domain import Scope
+from vmpool.domain.template_build import NewBuild
 from vmpool.errors import InvalidRequest
 from vmpool.store.templates import TemplateChanges
 
@@ -32,22 +33,35 @@ TemplateReference = Annotated[str, Path(max_length=63, description="The template
     "",
     status_code=201,
     operation_id="create_template",
-    summary="Publish files as a template",
+    summary="Publish files as a template, or build one",
     response_model=Template,
-    responses=answers.refusals(
-        e409="You have a template of this name, or as many as allowed.",
-        e422="A field is wrong; `errors` names it.",
-    ),
+    responses={
+        202: {"model": TemplateBuild, "description": "With `steps`: it is being built."},
+        **answers.refusals(
+            e409="You have a template of this name, or as many as allowed.",
+            e422="A field is wrong; `errors` names it.",
+        ),
+    },
 )
 async def create_template(
     request: Request, caller: Caller, body: CreateTemplate, idempotency_key: IdempotencyKey = None
 ) -> Response:
-    """Of a VM or of one of its snapshots.  It is yours, and stays when these are gone."""
-    pool = Services.of(request).pool
+    """Of a VM or of one of its snapshots: it is yours, and stays when these are gone.
+
+    With `steps` it is built: answers 202 with the build, whose log can be followed.
+    """
+    services = Services.of(request)
+    pool = services.pool
 
     async def act() -> Response:
-        if (body.vm_id is None) == (body.snapshot_id is None):
-            raise InvalidRequest("vm_id", "send exactly one of vm_id and snapshot_id")
+        if sum(source is not None for source in (body.vm_id, body.snapshot_id, body.steps)) != 1:
+            raise InvalidRequest("vm_id", "send exactly one of vm_id, snapshot_id and steps")
+        if body.steps is not None:
+            begun = await pool.builds.begin(_new_build(caller.id, body), services.defaults.vm(body.vm()))
+            note(request, target=f"build_id={begun.id}", name=begun.name)
+            return answers.begun(begun)
+        if body.base is not None:
+            raise InvalidRequest("from", "is for steps only")
         if body.vm_id is not None:
             made = await pool.publish(caller.id, body.vm_id, body.name, body.description)
         else:
@@ -59,6 +73,21 @@ async def create_template(
         return answers.send(answers.template(made), 201)
 
     return await once(request, caller, idempotency_key, body, act)
+
+
+def _new_build(user_id: int, body: CreateTemplate) -> NewBuild:
+    if body.base is None:
+        raise InvalidRequest("from", "is needed with steps: the template it begins with")
+    return NewBuild(
+        user_id=user_id,
+        name=body.name,
+        base=body.base,
+        steps=tuple(step.step() for step in body.steps or ()),
+        description=body.description,
+        language=body.language,
+        replace=body.replace,
+        fresh=body.fresh,
+    )
 
 
 @router.get(

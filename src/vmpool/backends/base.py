@@ -145,6 +145,7 @@ class BackendInfo:
     "RLIMIT_DATA per process", "nothing").  isolations: all that can be asked for here; at least its own.
     capabilities: what of the optional it can do here: "snapshot", "spares", "resize", "pause", and
     "network:full": VMs in isolation "container" may be on a network of its own.
+    bases: by template, what names its present content, so that what was made from it is known to be old.
     soft_limits: by isolation, which of "cpu", "memory", "disk" and "processes" are not hard here.
     """
 
@@ -157,6 +158,7 @@ class BackendInfo:
     capabilities: tuple[str, ...]
     isolations: tuple[str, ...] = ()
     soft_limits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    bases: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,8 +13,10 @@ import typer
 from vmpool.cli import render
 from vmpool.cli.arguments import JSONOption, VMArgument
 from vmpool.cli.snapshots import snapshot_id
+from vmpool.cli.status import NOT_DONE
 
 if TYPE_CHECKING:
+    from vmpool.client import Client
     from vmpool.client.models import VM, Template
 
 app = typer.Typer(
@@ -52,6 +57,121 @@ def publish(
         render.show_json(made)
     else:
         render.say(f"template {made.id} '{made.name}' from {made.parent}, {render.size(made.size)}")
+
+
+@app.command()
+def build(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Of the template; one of yours of this name makes way.")
+    ],
+    file: Annotated[
+        Path, typer.Option("--file", "-f", metavar="FILE", help="What it is built from.", dir_okay=False)
+    ] = Path("template.toml"),
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Do all steps, whatever is kept of earlier builds.")
+    ] = False,
+    memory: Annotated[int | None, typer.Option(metavar="MB", help="Of the VM it is built in.")] = None,
+    disk: Annotated[int | None, typer.Option(metavar="MB", help="Of it, and of VMs from it.")] = None,
+    background: Annotated[
+        bool, typer.Option("--background", help="Print the build's id at once; 'vm template log' follows it.")
+    ] = False,
+    as_json: JSONOption = False,
+) -> None:
+    """Build a template in a VM of its own, step by step, and show what that writes.
+
+    Steps that an earlier build began with are not done again.
+
+    \b
+    vm template build with-numpy -f template.toml
+    """
+    from vmpool.cli.template_files import NoTemplate, read_template
+    from vmpool.client import Client
+
+    try:
+        found = read_template(file)
+    except (OSError, NoTemplate) as error:
+        raise typer.BadParameter(str(error), param_hint="'--file'") from error
+    with Client() as client:
+        begun = client.templates.build(
+            name,
+            found.base,
+            found.steps,
+            description=found.description,
+            language=found.language,
+            replace=True,
+            fresh=fresh,
+            memory_limit=memory,
+            disk_limit=disk,
+        )
+        if background:
+            if as_json:
+                render.show_json(begun)
+            else:
+                render.say(str(begun.id))
+            return
+        _follow(client, begun.id, as_json)
+
+
+@app.command()
+def log(
+    build: Annotated[int, typer.Argument(metavar="BUILD", help="The build's id: 'vm template builds'.")],
+    as_json: JSONOption = False,
+) -> None:
+    """Show what a build writes, until it has ended."""
+    from vmpool.client import Client
+
+    with Client() as client:
+        _follow(client, build, as_json)
+
+
+@app.command()
+def builds(as_json: JSONOption = False) -> None:
+    """List your builds, newest first: those under way, and the last that ended."""
+    from vmpool.client import Client
+
+    with Client() as client:
+        found = client.templates.builds()
+    if as_json:
+        render.show_json(found)
+    else:
+        rows = (
+            (
+                one.id,
+                one.name,
+                one.base,
+                one.state,
+                f"{one.done}/{len(one.steps)}",
+                render.ago(one.created_at),
+            )
+            for one in found
+        )
+        render.table(("id", "name", "from", "state", "steps", "begun"), rows)
+
+
+@app.command()
+def cancel(
+    build: Annotated[int, typer.Argument(metavar="BUILD", help="The build's id: 'vm template builds'.")],
+) -> None:
+    """End a build that is under way."""
+    from vmpool.client import Client
+
+    with Client() as client:
+        client.templates.cancel_build(build)
+
+
+def _follow(client: Client, build: int, as_json: bool) -> None:
+    """Show its log, and end with 125 unless there is a template."""
+    with contextlib.closing(client.templates.follow(build)) as pieces:
+        for piece in pieces:
+            if not as_json:
+                sys.stdout.write(piece)
+                sys.stdout.flush()
+    ended = client.templates.get_build(build)
+    if as_json:
+        render.show_json(ended)
+    if ended.state != "ready":
+        render.note(f"vm: build {ended.id} of '{ended.name}' {ended.state}: {ended.failure}")
+        raise typer.Exit(NOT_DONE)
 
 
 @app.command(name="list")

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from vmpool.client.models import Share as Share
     from vmpool.client.models import Snapshot as Snapshot
     from vmpool.client.models import Template as Template
+    from vmpool.client.models import TemplateBuild as TemplateBuild
     from vmpool.client.models import VMStatus as VMStatus
     from vmpool.client.streaming import OutputPiece as OutputPiece
 
@@ -76,6 +77,7 @@ _EXPORTS = {
         "Share",
         "Snapshot",
         "Template",
+        "TemplateBuild",
         "VMStatus",
     ),
     "vmpool.client.streaming": ("OutputPiece",),

@@ -243,6 +243,12 @@ class TemplateNotFound(NotFound):
     wire_code = "template_not_found"
 
 
+class BuildNotFound(NotFound):
+    """No such build of a template."""
+
+    wire_code = "build_not_found"
+
+
 class KeyNotFound(NotFound):
     """No such API key."""
 
@@ -307,6 +313,18 @@ class TooManyWebhooks(Conflict):
     """You have as many webhooks as allowed."""
 
     wire_code = "too_many_webhooks"
+
+
+class BuildEnded(Conflict):
+    """The build of a template has ended already."""
+
+    wire_code = "build_ended"
+
+
+class BuildFailed(Conflict):
+    """A step of a template's build did not do what it should."""
+
+    wire_code = "build_failed"
 
 
 class TooManyTemplates(Conflict):

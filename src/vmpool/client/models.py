@@ -242,6 +242,33 @@ class Template(Answer):
     created_at: datetime
 
 
+class TemplateBuild(Answer):
+    """A template on its way, or what became of one.
+
+    base: the template it begins with.  steps: what is shown of each.  done: how many are done.  state:
+    building, ready, failed or cancelled.  failure: why there is no template.
+    """
+
+    id: int
+    name: str
+    description: str
+    base: str
+    steps: list[str]
+    done: int
+    state: str
+    failure: str | None
+    template_id: int | None
+    created_at: datetime
+    ended_at: datetime | None
+
+
+class BuildOutput(Answer):
+    """A piece of a build's log.  offset: of its first byte."""
+
+    offset: int
+    text: str
+
+
 class NetworkPolicy(Answer):
     """What a VM with network "filtered" may reach, as it was asked for.
 

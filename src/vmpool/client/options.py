@@ -51,6 +51,25 @@ class VMOptions(TypedDict, total=False):
     strict_limits: bool | None
 
 
+class BuildOptions(TypedDict, total=False):
+    """Optional arguments of building a template.
+
+    language: default: that of the template it begins with.  replace: your template of the same name makes way
+    once this is ready.  fresh: do all steps, whatever is kept of earlier builds.  The others as in
+    `VMOptions`, of the VM it is built in.
+    """
+
+    description: str | None
+    language: str | None
+    replace: bool | None
+    fresh: bool | None
+    cpu_limit: float | None
+    memory_limit: int | None
+    disk_limit: int | None
+    network: Literal["none", "filtered", "full"] | None
+    network_policy: PolicyOptions | None
+
+
 class LimitOptions(TypedDict, total=False):
     """Limits a VM is to have; what is left out stays as it is.  Units as in `VMOptions`."""
 

@@ -35,6 +35,7 @@ class NewVM:
     forked_from: int | None = None
     template_id: int | None = None
     made_from: str | None = None
+    build_id: int | None = None
     restored_from: int | None = None
 
 

@@ -18,6 +18,9 @@ VM_CHANGED = "vm.changed"
 SNAPSHOT_READY = "snapshot.ready"
 SNAPSHOT_DELETED = "snapshot.deleted"
 TEMPLATE_READY = "template.ready"
+TEMPLATE_BUILDING = "template.building"
+TEMPLATE_FAILED = "template.failed"
+TEMPLATE_CANCELLED = "template.cancelled"
 TEMPLATE_CHANGED = "template.changed"
 """Its description, or whether it is shared."""
 TEMPLATE_DELETED = "template.deleted"
@@ -28,7 +31,10 @@ KINDS = (
     *(f"execution.{state}" for state in ExecutionState),
     SNAPSHOT_READY,
     SNAPSHOT_DELETED,
+    TEMPLATE_BUILDING,
     TEMPLATE_READY,
+    TEMPLATE_FAILED,
+    TEMPLATE_CANCELLED,
     TEMPLATE_CHANGED,
     TEMPLATE_DELETED,
     SERVER_STARTED,

@@ -28,7 +28,7 @@ class NewTemplate:
 
     base: the built-in template everything in it stands on, which the backend knows.  parent_id, parent: the
     template its files were made from, a built-in one without an id.  disk: MB of the disk its files were
-    kept from.
+    kept from.  build_id: the build it comes of.
     """
 
     user_id: int
@@ -41,6 +41,7 @@ class NewTemplate:
     backend: str
     disk: int
     vm_id: int
+    build_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ class Template:
     size: int
     shared: bool
     created_at: datetime
+    build_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +75,13 @@ class Origin:
     """What a VM comes from, as its row says it.
 
     template_id, made_from: the user's template, by id and by the name it had.  forked_from: the VM it is a
-    copy of.
+    copy of.  build_id: the build of a template it is for.
     """
 
     template_id: int | None = None
     made_from: str | None = None
     forked_from: int | None = None
+    build_id: int | None = None
 
 
 def check_template_name(name: str, present: Collection[str] = ()) -> None:

@@ -52,8 +52,8 @@ class VM:
 
     wanted: the limits it is being given, an intent; None while nothing is under way.
     template: the built-in one it stands on, which the backend knows.  template_id, made_from: the user's
-    template it was made from, by id and name.  restored_from: the snapshot its files come from.
-    forked_from: the VM it is a copy of.
+    template it was made from, by id and name.  build_id: the build of a template it is for.
+    restored_from: the snapshot its files come from.  forked_from: the VM it is a copy of.
     network_bytes: what it has used of its policy's `max_bytes`, as last written down.
     """
 
@@ -85,6 +85,7 @@ class VM:
     forked_from: int | None = None
     template_id: int | None = None
     made_from: str | None = None
+    build_id: int | None = None
     wanted: Limits | None = None
     network_policy: NetworkPolicy = field(default_factory=NetworkPolicy)
     network_bytes: int = 0

@@ -24,6 +24,7 @@ from vmpool.domain.event import (
     Wanted,
 )
 from vmpool.domain.template import Template
+from vmpool.domain.template_build import Build
 from vmpool.errors import EventsGone, VMPoolError
 from vmpool.store.events import Events
 from vmpool.store.text import storable
@@ -120,6 +121,13 @@ class Journal:
         """A template is there, has changed, or is no more."""
         facts = {"template_id": template.id, "name": template.name}
         self._note(Change(template.user_id, kind, self._clock(), facts=facts))
+
+    def build(self, build: Build, kind: str) -> None:
+        """A template is being built, or its build has ended without one."""
+        facts: dict[str, object] = {"build_id": build.id, "name": build.name}
+        if build.failure is not None:
+            facts["failure"] = storable(build.failure[:LONGEST_REASON])
+        self._note(Change(build.user_id, kind, self._clock(), facts=facts))
 
     def started(self, user_ids: set[int]) -> None:
         """This server begins: these users' things may have changed without an event."""

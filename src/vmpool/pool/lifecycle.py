@@ -15,7 +15,7 @@ from time import perf_counter
 import anyio
 
 from vmpool.backends.base import Machine, SupportsSpares
-from vmpool.domain import VM, NewVM, Snapshot, VMState
+from vmpool.domain import VM, Census, Limits, NewVM, Snapshot, VMState
 from vmpool.domain.template import Origin
 from vmpool.errors import (
     BackendFailed,
@@ -103,20 +103,19 @@ class Lifecycle:
         InfrastructureFailure, after which no VM is there.  A cancelled create leaves none either.
         """
         context = self._context
-        settings, host = context.settings, context.host
-        memory = settings.host_memory or host.memory
-        new: NewVM = settle(user_id, asked, context.info, settings, host.cpus, memory, host.disk)
-        if source is not None:
+        new = self.check(user_id, asked)
+        if source is not None or origin is not NOTHING:
             new = replace(
                 new,
                 forked_from=origin.forked_from,
                 template_id=origin.template_id,
                 made_from=origin.made_from,
-                restored_from=source.id,
+                build_id=origin.build_id,
+                restored_from=None if source is None else source.id,
             )
         tracer, making = context.telemetry.tracer, Making(context.telemetry.metrics, new.template)
         with tracer.span("admission"):
-            vm = await context.registry.insert(new, lambda now: admit(now, new.limits, settings, memory))
+            vm = await context.registry.insert(new, lambda now: self._admit(now, new.limits))
         log_context.for_vm(vm.id)
         try:
             async with context.locks.holding(vm.id):
@@ -129,6 +128,18 @@ class Lifecycle:
         making.done()
         logger.info("VM %s '%s' runs: %s, %s", vm.id, vm.name, vm.template, making)
         return vm
+
+    def check(self, user_id: int, asked: VMRequest) -> NewVM:
+        """What `create` would insert; raises what it does for a request that cannot be."""
+        settings, host = self._context.settings, self._context.host
+        return settle(user_id, asked, self._context.info, settings, host.cpus, self._memory, host.disk)
+
+    @property
+    def _memory(self) -> int:
+        return self._context.settings.host_memory or self._context.host.memory
+
+    def _admit(self, now: Census, asked: Limits) -> None:
+        admit(now, asked, self._context.settings, self._memory)
 
     async def _make(self, vm: VM, making: Making, source: Snapshot | None) -> Machine:
         """The machine of a new row; Conflict when a delete came in between."""

@@ -16,6 +16,7 @@ import anyio
 from vmpool.backends.base import Machine, MachineKey, SupportsSnapshot
 from vmpool.domain import VM, Execution, Snapshot, SnapshotState, VMState
 from vmpool.errors import BackendFailed, BackendUnreachable, InfrastructureFailure, VMPoolError
+from vmpool.pool.building.builds import Builds
 from vmpool.pool.context import Context, key_of
 from vmpool.pool.executions import Executions
 from vmpool.pool.holding import hold, let_go
@@ -52,6 +53,7 @@ class Reconciler:
         warm_pool: WarmPool,
         resizing: Resizing,
         templates: Templates,
+        builds: Builds,
     ) -> None:
         self._context = context
         self._executions = executions
@@ -60,6 +62,7 @@ class Reconciler:
         self._warm_pool = warm_pool
         self._resizing = resizing
         self._templates = templates
+        self._builds = builds
         self._strangers: set[MachineKey] = set()
         self._strange_snapshots: set[str] = set()
         self._inherited: frozenset[int] = frozenset()
@@ -92,6 +95,7 @@ class Reconciler:
         if self._taking_over:
             self._taking_over = await self._take_over()
         await self._destroy_strangers(machines)
+        await self._builds.settle()
         await self._templates.settle()
         await self._settle_snapshots()
         self._rounds += 1

@@ -45,10 +45,12 @@ class WebhookSettings:
 
 @dataclass(frozen=True, slots=True)
 class TemplateSettings:
-    """Templates of one user.  most: how many.  most_bytes: of all their files."""
+    """Templates of one user.  most: how many.  most_bytes: of all their files.  cache_bytes: of what is kept
+    after the steps of their builds."""
 
     most: int = 20
     most_bytes: int = 20 << 30
+    cache_bytes: int = 10 << 30
 
 
 @dataclass(frozen=True, slots=True)

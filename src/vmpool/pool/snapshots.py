@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import anyio
 
 from vmpool.backends.base import (
@@ -16,6 +18,7 @@ from vmpool.errors import (
     BackendFailed,
     IllegalTransition,
     InvalidRequest,
+    SnapshotNotFound,
     Unsupported,
     VMPoolError,
 )
@@ -130,6 +133,16 @@ class Snapshots:
                 await self.remove(snapshot)
         except VMPoolError:
             self._context.suspect()
+
+    async def release_all(self, snapshot_ids: Iterable[int]) -> None:
+        """Of each, with its VM not held: nothing that had it has it any more."""
+        for snapshot_id in snapshot_ids:
+            try:
+                vm_id = (await self._context.store.snapshots.at(snapshot_id)).vm_id
+            except SnapshotNotFound:
+                continue
+            async with self._context.locks.holding(vm_id):
+                await self.release(snapshot_id)
 
     async def needed(self, snapshot: Snapshot) -> bool:
         """Whether a template has its files there, or a VM is being made from it."""

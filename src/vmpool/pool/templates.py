@@ -9,7 +9,7 @@ from __future__ import annotations
 import builtins
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Unpack
 
 import anyio
@@ -37,6 +37,24 @@ from vmpool.pool.snapshots import Snapshots
 from vmpool.store.templates import TemplateChanges
 
 KEEPABLE = (VMState.RUNNING, VMState.PAUSED, VMState.STOPPED)
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What a build begins with.
+
+    builtin: the built-in template that it is or stands on.  begins: names its files.  disk: MB its VM has at
+    least.  template_id, template_name, snapshot: of a user's.
+    """
+
+    name: str
+    builtin: str
+    language: str
+    begins: str
+    disk: int = 0
+    template_id: int | None = None
+    template_name: str | None = None
+    snapshot: Snapshot | None = None
 
 
 class Templates:
@@ -106,7 +124,7 @@ class Templates:
 
     async def _complete(self, template: Template, size: int) -> Template:
         most = self._context.settings.templates.most_bytes
-        template = await self._rows.complete(template.id, size, most)
+        template, _ = await self._rows.complete(template.id, size, most)
         self._context.journal.template(template)
         return template
 
@@ -123,6 +141,48 @@ class Templates:
                 if snapshot.state is SnapshotState.PENDING:
                     await self._snapshots.give_up(await self._context.store.snapshots.at(snapshot.id))
             raise
+
+    async def check_new(self, user_id: int, name: str, description: str, replacing: bool) -> None:
+        """InvalidRequest or Conflict for a template that could not be made."""
+        self._check(name, description)
+        if not replacing:
+            await self._rows.name_is_free(user_id, name)
+
+    async def made(self, new: NewTemplate, snapshot: Snapshot, *, replacing: bool) -> Template:
+        """A template of what is kept already.  replacing: the user's of its name makes way.
+
+        TooManyTemplates, Conflict, SnapshotNotFound; then the former one stays.
+        """
+        bounds = self._context.settings.templates
+        async with self._context.locks.holding(snapshot.vm_id), self._undoing(snapshot):
+            template = await self._rows.begin(new, snapshot.id, bounds.most, replacing=replacing)
+            template, before = await self._rows.complete(
+                template.id, snapshot.size, bounds.most_bytes, replacing=replacing
+            )
+        if before is not None:
+            self._context.journal.template(before, TEMPLATE_DELETED)
+            await self._snapshots.release_all([before.snapshot_id])
+        self._context.journal.template(template)
+        return template
+
+    async def base(self, user_id: int, reference: str) -> Base:
+        """What a build begins with: a template the user may make VMs from; TemplateNotFound."""
+        info = self._context.info
+        if reference in info.templates:
+            stands = info.bases.get(reference, "")
+            return Base(reference, reference, reference, f"{info.name} {reference} {stands}")
+        asked, snapshot, origin = await self.source(user_id, VMRequest("base", None, template=reference))
+        assert asked.template is not None and asked.language is not None and origin.made_from is not None
+        return Base(
+            origin.made_from,
+            asked.template,
+            asked.language,
+            f"snapshot {snapshot.id}",
+            asked.limits.disk,
+            origin.template_id,
+            origin.made_from,
+            snapshot,
+        )
 
     # -- what there is
 

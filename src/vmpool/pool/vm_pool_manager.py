@@ -33,6 +33,8 @@ from vmpool.network.dialling import is_own
 from vmpool.network.posting import Poster
 from vmpool.network.resolver import Lookup, Resolver, system_lookup
 from vmpool.pool.batch import Arrivals, Item, as_they_end, in_order
+from vmpool.pool.building.builds import Builds
+from vmpool.pool.building.work import Tools
 from vmpool.pool.connections import Connections
 from vmpool.pool.context import Context
 from vmpool.pool.contexts.contexts import Contexts
@@ -94,9 +96,11 @@ class VMPoolManager:
 
     Every verb takes the asking user's id first and raises VMNotFound for a VM that is somebody else's.
     `controls` has those on executions that run, `streams` reads what they write, `contexts` has those on
-    kernels that remember, `templates` those on users' own, `webhooks` has where events are sent.
+    kernels that remember, `templates` those on users' own and `builds` those on how they are made, `webhooks`
+    has where events are sent.
     """
 
+    builds: Builds
     contexts: Contexts
     controls: Controls
     streams: Streams
@@ -169,6 +173,18 @@ class VMPoolManager:
             self.streams = Streams(context, self._executions, self.get_execution)
             self._files = Files(context)
             self.contexts = Contexts(context)
+            self.builds = Builds(
+                Tools(
+                    context,
+                    self._lifecycle,
+                    self._snapshots,
+                    self.templates,
+                    self._executions,
+                    self.streams,
+                    self._files,
+                ),
+                self._state_dir / "builds",
+            )
             self._pausing = Pausing(context, self._executions, self.contexts, self._lifecycle)
             self._logs = Logs(context, self._executions)
             self._status = Status(context, self._executions, self._warm_pool)
@@ -180,6 +196,7 @@ class VMPoolManager:
                 self._warm_pool,
                 self._resizing,
                 self.templates,
+                self.builds,
             )
             expiry = Expiry(
                 context,

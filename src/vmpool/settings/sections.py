@@ -387,6 +387,11 @@ class Templates(Section):
     bytes_per_user: int = Field(
         default=20 << 30, ge=0, description="Bytes of files that all templates of one user may have together."
     )
+    cache_per_user: int = Field(
+        default=10 << 30,
+        ge=0,
+        description="Bytes kept after the steps of one user's builds; what was unused for longest goes.",
+    )
 
 
 class Webhooks(Section):

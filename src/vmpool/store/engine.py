@@ -30,6 +30,7 @@ from vmpool.store.postgresql import PostgreSQL
 from vmpool.store.secrets import Secrets
 from vmpool.store.snapshots import Snapshots
 from vmpool.store.sqlite import BUSY_MILLISECONDS, SQLite
+from vmpool.store.template_builds import TemplateBuilds, TemplateLayers
 from vmpool.store.templates import Templates
 from vmpool.store.users import Users
 from vmpool.store.vms import VMs
@@ -62,6 +63,8 @@ class Store:
         self.executions = Executions(database, clock)
         self.snapshots = Snapshots(database, clock)
         self.templates = Templates(database, clock)
+        self.template_builds = TemplateBuilds(database, clock)
+        self.template_layers = TemplateLayers(database, clock)
         self.events = Events(database)
         self.webhooks = Webhooks(database, clock)
         self.contexts = Contexts(database, clock)

@@ -160,6 +160,7 @@ class VirtualMachine(Base):
     forked_from: Mapped[int | None] = mapped_column(RowId)
     template_id: Mapped[int | None] = mapped_column(RowId)
     made_from: Mapped[str | None]
+    build_id: Mapped[int | None] = mapped_column(RowId)
     idle_pause: Mapped[int | None] = mapped_column(Integer)
     wanted_cpu_limit: Mapped[float | None]
     wanted_memory_limit: Mapped[int | None] = mapped_column(Integer)
@@ -310,6 +311,55 @@ class TemplateRow(Base):
     size: Mapped[int] = mapped_column(BigInteger)
     shared: Mapped[bool] = mapped_column(server_default=false())
     created_at: Mapped[datetime]
+    build_id: Mapped[int | None] = mapped_column(RowId)
+
+
+class TemplateBuildRow(Base):
+    """A template that is, or was, built.  `steps` is what is shown of them."""
+
+    __tablename__ = "template_builds"
+    __table_args__ = (
+        Index("ix_template_builds_user_id_id", "user_id", "id"),
+        Index(
+            "ix_template_builds_building",
+            "id",
+            sqlite_where=text("state = 'building'"),
+            postgresql_where=text("state = 'building'"),
+        ),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    user_id: Mapped[int] = mapped_column(RowId, ForeignKey("users.id"))
+    name: Mapped[str]
+    description: Mapped[str] = mapped_column(AnyText)
+    base: Mapped[str]
+    language: Mapped[str | None]
+    steps: Mapped[list[str]]
+    replace: Mapped[bool]
+    state: Mapped[str]
+    step: Mapped[int] = mapped_column(Integer)
+    failure: Mapped[str | None] = mapped_column(AnyText)
+    template_id: Mapped[int | None] = mapped_column(RowId)
+    created_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+
+
+class TemplateLayerRow(Base):
+    """What is kept after a step of a build, for those that begin as it did."""
+
+    __tablename__ = "template_layers"
+    __table_args__ = (
+        Index("uq_template_layers_user_id_digest", "user_id", "digest", unique=True),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    user_id: Mapped[int] = mapped_column(RowId, ForeignKey("users.id"))
+    digest: Mapped[str]
+    snapshot_id: Mapped[int] = mapped_column(RowId, index=True)
+    size: Mapped[int] = mapped_column(BigInteger)
+    used_at: Mapped[datetime]
 
 
 class ContextRow(Base):

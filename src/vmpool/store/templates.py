@@ -18,6 +18,7 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    union,
     update,
 )
 from sqlalchemy.exc import IntegrityError
@@ -26,7 +27,7 @@ from vmpool.domain.template import NewTemplate, Template, TemplateState
 from vmpool.errors import Conflict, SnapshotNotFound, TemplateNotFound, TooManyTemplates
 from vmpool.store.database import Database
 from vmpool.store.ids import numeric
-from vmpool.store.models import SnapshotRow, TemplateRow
+from vmpool.store.models import SnapshotRow, TemplateLayerRow, TemplateRow
 
 _READY = TemplateRow.state == TemplateState.READY.value
 
@@ -45,16 +46,23 @@ class Templates:
         self._database = database
         self._clock = clock
 
-    async def begin(self, new: NewTemplate, snapshot_id: int, limit: int) -> Template:
+    async def begin(
+        self, new: NewTemplate, snapshot_id: int, limit: int, *, replacing: bool = False
+    ) -> Template:
         """Announce one as PENDING, and that its files are, or will be, in this snapshot.
 
-        limit: templates a user may have.  Conflict for a name that is taken, TooManyTemplates,
+        limit: templates a user may have.  replacing: the user's of this name is to make way.
+
+        Conflict for a name that is taken, TooManyTemplates,
         SnapshotNotFound where the snapshot is gone.
         """
 
         def work(connection: Connection) -> Template:
-            _check_name(connection, new.user_id, new.name)
             own = select(func.count()).where(TemplateRow.user_id == new.user_id)
+            if replacing:
+                own = own.where(TemplateRow.name != new.name)
+            else:
+                _check_name(connection, new.user_id, new.name)
             if connection.execute(own).scalar_one() >= limit:
                 raise TooManyTemplates(limit)
             there = select(SnapshotRow.id).where(SnapshotRow.id == snapshot_id).with_for_update()
@@ -67,23 +75,28 @@ class Templates:
 
         return await self._database.write(work)
 
-    async def complete(self, template_id: int, size: int, bytes_limit: int) -> Template:
-        """Its files are kept: READY.  size: of them, in bytes.
+    async def complete(
+        self, template_id: int, size: int, bytes_limit: int, *, replacing: bool = False
+    ) -> tuple[Template, Template | None]:
+        """Its files are kept: READY; and the one it replaces, which is no more.  size: of them, in bytes.
 
-        bytes_limit: of all a user's templates; TooManyTemplates past it.  Conflict where the name was taken
-        meanwhile.
+        bytes_limit: of all a user's templates; TooManyTemplates past it.  replacing: as in `begin`; what was
+        shared stays so.  Conflict where the name was taken meanwhile.
         """
 
-        def work(connection: Connection) -> Template:
+        def work(connection: Connection) -> tuple[Template, Template | None]:
             pending = TemplateRow.id == template_id, TemplateRow.state == TemplateState.PENDING.value
             found = connection.execute(select(TemplateRow).where(*pending).with_for_update()).one_or_none()
             if found is None:
                 raise TemplateNotFound(str(template_id))
+            before = _replaced(connection, found.user_id, found.name) if replacing else None
             if _used(connection, found.user_id) + size > bytes_limit:
                 raise TooManyTemplates(bytes_limit, "bytes")
-            change = update(TemplateRow).where(*pending).values(state=TemplateState.READY.value, size=size)
+            shared = before is not None and before.shared
+            values = {"state": TemplateState.READY.value, "size": size, "shared": shared}
+            change = update(TemplateRow).where(*pending).values(values)
             try:
-                return _template(connection.execute(change.returning(TemplateRow)).one())
+                return _template(connection.execute(change.returning(TemplateRow)).one()), before
             except IntegrityError as failure:
                 raise _taken(found.name) from failure
 
@@ -127,16 +140,35 @@ class Templates:
         return await self._database.read(lambda connection: _all(connection, statement))
 
     async def held(self) -> frozenset[int]:
-        """The ids of all snapshots that templates have their files in, of PENDING ones too."""
-        statement = select(TemplateRow.snapshot_id).distinct()
+        """The ids of all snapshots that templates, PENDING ones too, and layers of builds are in."""
+        statement = union(select(TemplateRow.snapshot_id), select(TemplateLayerRow.snapshot_id))
         return await self._database.read(
             lambda connection: frozenset(connection.execute(statement).scalars())
         )
 
     async def holds(self, snapshot_id: int) -> bool:
-        """Whether a template has, or is to have, its files in this snapshot."""
-        statement = select(exists().where(TemplateRow.snapshot_id == snapshot_id))
+        """Whether a template has, or is to have, its files in this snapshot, or it is kept for builds."""
+        statement = select(
+            or_(
+                exists().where(TemplateRow.snapshot_id == snapshot_id),
+                exists().where(TemplateLayerRow.snapshot_id == snapshot_id),
+            )
+        )
         return await self._database.read(lambda connection: bool(connection.execute(statement).scalar()))
+
+    async def name_is_free(self, user_id: int, name: str) -> None:
+        """Conflict where the user has a READY template of this name."""
+        await self._database.read(lambda connection: _check_name(connection, user_id, name))
+
+    async def of_build(self, build_id: int) -> Template | None:
+        """The READY template that came of this build."""
+        statement = select(TemplateRow).where(TemplateRow.build_id == build_id, _READY)
+
+        def work(connection: Connection) -> Template | None:
+            row = connection.execute(statement).one_or_none()
+            return None if row is None else _template(row)
+
+        return await self._database.read(work)
 
     async def change(self, user_id: int, template_id: int, **changes: Unpack[TemplateChanges]) -> Template:
         """The user's template with these changes; TemplateNotFound.  Conflict where it is to be shared and
@@ -172,6 +204,13 @@ def _check_name(connection: Connection, user_id: int, name: str) -> None:
         raise _taken(name)
 
 
+def _replaced(connection: Connection, user_id: int, name: str) -> Template | None:
+    """The user's READY template of this name, removed."""
+    same = delete(TemplateRow).where(TemplateRow.user_id == user_id, TemplateRow.name == name, _READY)
+    row = connection.execute(same.returning(TemplateRow)).one_or_none()
+    return None if row is None else _template(row)
+
+
 def _taken(name: str) -> Conflict:
     return Conflict(f"you already have a template named '{name}'; delete that one first", name=name)
 
@@ -195,6 +234,7 @@ def _columns_of(new: NewTemplate, snapshot_id: int, now: datetime) -> dict[str, 
         "backend": new.backend,
         "disk": new.disk,
         "vm_id": new.vm_id,
+        "build_id": new.build_id,
         "snapshot_id": snapshot_id,
         "size": 0,
         "shared": False,
@@ -227,6 +267,7 @@ def _template(row: Row[Any]) -> Template:
         backend=row.backend,
         disk=row.disk,
         vm_id=row.vm_id,
+        build_id=row.build_id,
         snapshot_id=row.snapshot_id,
         size=row.size,
         shared=row.shared,

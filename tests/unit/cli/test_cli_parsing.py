@@ -42,7 +42,9 @@ GROUPS = {
     "secret": ("delete", "list", "set"),
     "webhooks": ("create", "delete", "deliveries", "list", "rotate", "test", "update"),
     "context": ("create", "delete", "execute", "interrupt", "list", "restart"),
-    "template": ("delete", "list", "publish", "share", "show", "tree"),
+    "template": (
+        *("build", "builds", "cancel", "delete", "list", "log", "publish", "share", "show", "tree"),
+    ),
     "key": ("create", "list", "revoke", "rotate"),
     "user": ("create", "disable", "enable", "list", "update"),
     "images": ("base", "build", "list"),

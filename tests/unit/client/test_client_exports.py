@@ -66,6 +66,7 @@ PUBLIC_OF_CLIENT = {
     "Share",
     "Snapshot",
     "Template",
+    "TemplateBuild",
     "VM",
     "VMHandle",
     "VMStatus",

@@ -12,6 +12,7 @@ import pytest
 
 from vmpool.backends.base import MachineKey, MachineState
 from vmpool.domain import VM, Execution, ExecutionState, SnapshotState, VMState
+from vmpool.domain.template_build import NewBuild, Step
 from vmpool.errors import VMPoolError
 from vmpool.pool.context import key_of
 from vmpool.pool.lifecycle import IN_PROGRESS
@@ -93,6 +94,15 @@ async def create_from_template(pool: VMPoolManager, user: int) -> object:
     return await pool.create_vm(user, vm_request("new", template=made[-1].name))
 
 
+async def build_template(pool: VMPoolManager, user: int) -> object:
+    steps = (Step(run="echo one > one"), Step(run="echo two > two"))
+    asked = NewBuild(user, "built", "bash", steps, replace=True, fresh=True)
+    build = await pool.builds.begin(asked, vm_request("build", language=None))
+    async for _ in await pool.builds.follow(user, build.id):
+        pass
+    return None
+
+
 async def change_limits(pool: VMPoolManager, user: int) -> object:
     now = (await pool.get_vm(user, "box")).limits
     return await pool.change_limits(user, "box", LimitsRequest(memory=now.memory + 1, processes=50))
@@ -115,6 +125,7 @@ SCENARIOS = [
     publish_a_snapshot,
     delete_template,
     create_from_template,
+    build_template,
     restore_running,
     restore_stopped,
     change_limits,
@@ -162,6 +173,8 @@ async def assert_rows_and_reality_agree(world: World, pool: VMPoolManager) -> No
             and world.keys == {key_of(vm) for vm in vms}
             and await world.nothing_runs()
             and await world.store.templates.unsettled() == []
+            and await world.store.template_builds.building() == []
+            and not any(vm.build_id for vm in vms)
             and {row.reference for row in await world.store.snapshots.all()} == set(world.host.snapshots)
         )
 

@@ -64,6 +64,9 @@ CALLS: dict[str, Callable[[Store], Awaitable[object]]] = {
     "pending snapshots": lambda store: store.snapshots.pending(),
     "unsettled templates": lambda store: store.templates.unsettled(),
     "held snapshots": lambda store: store.templates.held(),
+    "builds": lambda store: store.template_builds.list(1, limit=10, before_id=100),
+    "builds under way": lambda store: store.template_builds.building(),
+    "kept of a build": lambda store: store.template_layers.deepest(1, ["a", "b"]),
     "prune keys": lambda store: store.idempotency.prune(utcnow()),
     "claim": lambda store: store.idempotency.release(1, "k"),
 }

@@ -71,6 +71,7 @@ from vmpool.api.schemas.snapshots import (
     RestoreRequest,
     Snapshot,
 )
+from vmpool.api.schemas.template_builds import BuildOutput, BuildStep, TemplateBuild
 from vmpool.api.schemas.templates import ChangeTemplate, CreateTemplate, Template
 from vmpool.api.schemas.users import (
     APIKey,
@@ -107,6 +108,8 @@ __all__ = [
     "BackendStatus",
     "BatchError",
     "BatchExecuteRequest",
+    "BuildOutput",
+    "BuildStep",
     "CancelExecution",
     "CellOutput",
     "CellResult",
@@ -160,6 +163,7 @@ __all__ = [
     "SocketMessage",
     "StdinPosition",
     "Template",
+    "TemplateBuild",
     "TerminalSize",
     "UnpackedTree",
     "UpdateUser",

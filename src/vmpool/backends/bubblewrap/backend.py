@@ -146,6 +146,7 @@ class BubblewrapBackend(Backend):
             soft_limits={ISOLATION: tuple(machines.soft_limits())},
             grade=host.grade.value,
             templates=machines.toolchains.languages,
+            bases=dict.fromkeys(machines.toolchains.languages, machines.base),
             enforcement={
                 "cpu": group if "cpu" in held else "nothing",
                 "memory": group if "memory" in held else "RLIMIT_DATA per process",

@@ -136,7 +136,7 @@ class DockerBackend(Backend):
         """The engine's version, its runtime as isolation, and which templates have an image."""
         with docker_errors("list the engine's images"):
             templates = await template_images(self._client, self._prefix)
-        return description(self._engine, tuple(templates))
+        return description(self._engine, templates)
 
     async def create(self, key: MachineKey, spec: MachineSpec) -> Machine:
         """One container; a second call with its key finds the first one's by the name's uniqueness."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from vmpool.backends.base import BackendInfo
 from vmpool.backends.docker.engine import Engine
 from vmpool.backends.docker.spares import can_have_spares
 from vmpool.backends.docker.storage import Storage
 
 
-def description(engine: Engine, templates: tuple[str, ...]) -> BackendInfo:
-    """Of the backend on this engine.  templates: those that have an image there."""
+def description(engine: Engine, templates: Mapping[str, str]) -> BackendInfo:
+    """Of the backend on this engine.  templates: those that have an image there, with its id."""
     return BackendInfo(
         name="docker",
         version=engine.version,
@@ -19,7 +21,8 @@ def description(engine: Engine, templates: tuple[str, ...]) -> BackendInfo:
             isolation: tuple(engine.offering(isolation).soft_limits()) for isolation in engine.isolations
         },
         grade=engine.runtime,
-        templates=templates,
+        templates=tuple(templates),
+        bases=dict(templates),
         enforcement=engine.enforcement(),
         capabilities=(
             *(() if engine.storage is Storage.MEMORY else ("snapshot",)),

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import builtins
+import time
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any, Unpack
 from urllib.parse import quote
 
+import httpx
+
 from vmpool.client._sync.connection import Connection
-from vmpool.client.models import Snapshot, Template
-from vmpool.client.wire import MACHINE, Call, fresh_key, given
+from vmpool.client._sync.waiting import sleep
+from vmpool.client.errors import ClientError
+from vmpool.client.models import BuildOutput, Snapshot, Template, TemplateBuild
+from vmpool.client.options import BuildOptions
+from vmpool.client.sse import Decoder
+from vmpool.client.streaming import PATIENCE, PAUSE, passes
+from vmpool.client.wire import MACHINE, Call, data_of, fresh_key, given, value
 
 PATH = "/api/templates"
+BUILDS = "/api/template-builds"
 
 
 def template_path(template: int | str) -> str:
@@ -61,3 +72,74 @@ class Templates:
     def delete(self, template: int | str) -> None:
         """VMs that were made from it stay as they are."""
         self._connection.send(Call("DELETE", template_path(template)))
+
+    # --- built step by step ---
+
+    def build(
+        self, name: str, base: str, steps: Sequence[Mapping[str, Any]], **options: Unpack[BuildOptions]
+    ) -> TemplateBuild:
+        """Begin to build a template in a VM of its own; `follow` tells how it goes, `wait` how it ended.
+
+        base: the template it begins with.  steps: each `{"packages": [...]}`, `{"files": {path: text}}` or
+        `{"run": command}`.  Steps that an earlier build began with are not done again.
+        """
+        body = {"from": base, "steps": [dict(step) for step in steps], **given(name=name, **options)}
+        call = Call("POST", PATH, body, idempotency_key=fresh_key(), wait=MACHINE)
+        return self._connection.one(TemplateBuild, call)
+
+    def builds(self) -> builtins.list[TemplateBuild]:
+        """Yours, newest first: those under way, and the last that ended."""
+        return self._connection.all(TemplateBuild, BUILDS)
+
+    def get_build(self, build: TemplateBuild | int) -> TemplateBuild:
+        """One of them, as it is now."""
+        return self._connection.one(TemplateBuild, Call("GET", f"{BUILDS}/{_number(build)}"))
+
+    def cancel_build(self, build: TemplateBuild | int) -> TemplateBuild:
+        """End it; BuildEnded where it has ended."""
+        call = Call("POST", f"{BUILDS}/{_number(build)}/cancel", wait=MACHINE)
+        return self._connection.one(TemplateBuild, call)
+
+    def build_log(self, build: TemplateBuild | int) -> str:
+        """All it has written so far."""
+        answer = self._connection.send(Call("GET", f"{BUILDS}/{_number(build)}/log"))
+        return answer.text
+
+    def follow(
+        self, build: TemplateBuild | int, *, offset: int = 0, patience: float = PATIENCE
+    ) -> Generator[str, None, None]:
+        """What it writes, from `offset` bytes on, until it has ended.
+
+        patience: seconds a stream that was cut is asked for again; then ServerUnreachable.
+        """
+        position = str(offset)
+        deadline = time.monotonic() + patience
+        while True:
+            decoder = Decoder()
+            try:
+                path = f"{BUILDS}/{_number(build)}/log"
+                call = Call("GET", path, extra={"Last-Event-ID": position}, wait=None)
+                with self._connection.stream(call) as answer:
+                    for chunk in answer.iter_bytes():
+                        deadline = time.monotonic() + patience
+                        for event in decoder.feed(chunk):
+                            if event.name == "end":
+                                return
+                            yield value(BuildOutput, data_of(event)).text
+                        position = decoder.last_id or position
+                    if time.monotonic() > deadline:
+                        raise httpx.RemoteProtocolError("the server ends every stream of the build")
+            except ClientError as error:
+                if not passes(error) or time.monotonic() > deadline:
+                    raise
+            sleep(PAUSE)
+
+    def wait(self, build: TemplateBuild | int) -> TemplateBuild:
+        """Until it has ended; how."""
+        for _ in self.follow(build):
+            pass
+        return self.get_build(build)
+
+
+def _number(build: TemplateBuild | int) -> int:
+    return build if isinstance(build, int) else build.id

@@ -1,0 +1,1 @@
+"""Templates that are built step by step, in VMs of their own."""
