@@ -187,7 +187,7 @@ async def test_a_server_that_ends_leaves_a_build_that_failed(serve: Serve, world
         await clear(pool, world)
 
 
-async def test_what_cannot_be_is_refused_at_once(serve: Serve) -> None:
+async def test_what_cannot_be_is_refused_at_once(serve: Serve, world: World) -> None:
     async with serve() as pool:
         for steps in ((), (Step(),), (Step(run="a", packages=("b",)),), (Step(packages=("a",), cwd="b"),)):
             with pytest.raises(InvalidRequest):
@@ -207,7 +207,7 @@ async def test_what_cannot_be_is_refused_at_once(serve: Serve) -> None:
         assert full.failure is not None and "you have 1 templates" in full.failure
         replaced, _ = await built(pool, run("echo"), replace=True)
         assert replaced.state is BuildState.READY
-        await pool.templates.delete(USER, "made")
+        await clear(pool, world)
 
 
 async def test_what_is_kept_for_builds_is_bounded(serve: Serve, world: World) -> None:

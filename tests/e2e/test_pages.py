@@ -20,7 +20,15 @@ DOCS = Path(__file__).parents[2] / "docs"
         ("languages.md", ("from C\nfrom Perl\n",)),
         ("pause.md", ("paused", "awake")),
         ("snapshots.md", ("one\n", "before.tar", "after, ", "box-3", "try-this")),
-        ("templates.md", ("42\n", "  with-tools (template)\n    fresh (VM)\n", "built six times seven\n")),
+        (
+            "templates.md",
+            (
+                "42\n",
+                "  with-tools (template)\n    fresh (VM)\n",
+                "built six times seven\n",
+                "made for you\n",
+            ),
+        ),
         ("terminals.md", ("I am user\nLinux\n",)),
     ],
 )

@@ -188,7 +188,9 @@ async def usable(site: Site) -> None:
 
 
 async def clear(site: Site) -> None:
-    """Delete every VM; nothing of them may be left."""
+    """Delete every template and VM; nothing of them may be left."""
+    for template in await site.ok("GET", "/api/templates"):
+        await site.ok("DELETE", f"/api/templates/{template['id']}")
     for vm in await site.ok("GET", "/api/vms"):
         await site.ok("DELETE", f"/api/vms/{vm['id']}")
     await site.agreed(frozenset())

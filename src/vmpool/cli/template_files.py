@@ -1,13 +1,16 @@
-"""What a template is built from: a TOML file, read without asking anybody."""
+"""What a template is built from: a TOML file or a Dockerfile, read without asking anybody."""
 
 from __future__ import annotations
 
+import os
 import tomllib
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from vmpool.client.dockerfiles import NotTranslatable, translate
 
 FIELDS = frozenset({"from", "description", "language", "steps"})
 STEP_FIELDS = frozenset({"packages", "manager", "files", "copy", "run", "env", "cwd", "timeout"})
@@ -27,8 +30,16 @@ class TemplateFile:
     language: str | None = None
 
 
-def read_template(path: Path) -> TemplateFile:
-    """The file's content, with the files that its steps copy.  NoTemplate, OSError."""
+def read_template(
+    path: Path, context: Path | None = None, arguments: Mapping[str, str] | None = None
+) -> TemplateFile:
+    """The file's content, with the files that its steps copy: TOML, or a Dockerfile by its name.
+
+    context: where a Dockerfile copies from; default: where it lies.  arguments: of its ARG.
+    NoTemplate, OSError.
+    """
+    if path.suffix != ".toml":
+        return _dockerfile(path, context or path.parent, arguments)
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -48,6 +59,14 @@ def read_template(path: Path) -> TemplateFile:
     )
 
 
+def _dockerfile(path: Path, context: Path, arguments: Mapping[str, str] | None) -> TemplateFile:
+    try:
+        found = translate(path.read_text(encoding="utf-8"), context, arguments)
+    except (NotTranslatable, UnicodeDecodeError) as error:
+        raise NoTemplate(f"{path}: {error}") from error
+    return TemplateFile(found.base, found.steps)
+
+
 def _step(path: Path, place: int, step: Mapping[str, Any]) -> dict[str, Any]:
     _known(path, f"step {place}: ", step, STEP_FIELDS)
     copied = step.get("copy")
@@ -61,16 +80,20 @@ def _step(path: Path, place: int, step: Mapping[str, Any]) -> dict[str, Any]:
     return {**{name: value for name, value in step.items() if name != "copy"}, "files": files}
 
 
-def encoded(target: str, source: Path) -> dict[str, dict[str, str]]:
+def encoded(target: str, source: Path) -> dict[str, dict[str, Any]]:
     """A file, or every file of a directory, as the API takes it.  OSError."""
     if not source.is_dir():
-        return {target: {"base64": b64encode(source.read_bytes()).decode()}}
+        return {target: _encoded(source)}
     found = {}
     for file in sorted(source.rglob("*")):
         if file.is_file():
-            name = f"{target.rstrip('/')}/{file.relative_to(source)}"
-            found[name] = {"base64": b64encode(file.read_bytes()).decode()}
+            found[f"{target.rstrip('/')}/{file.relative_to(source)}"] = _encoded(file)
     return found
+
+
+def _encoded(file: Path) -> dict[str, Any]:
+    content: dict[str, Any] = {"base64": b64encode(file.read_bytes()).decode()}
+    return {**content, "executable": True} if os.access(file, os.X_OK) else content
 
 
 def _known(path: Path, where: str, found: Mapping[str, Any], fields: frozenset[str]) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vmpool.cli import render
-from vmpool.cli.arguments import JSONOption, VMArgument
+from vmpool.cli.arguments import JSONOption, VMArgument, pairs
 from vmpool.cli.snapshots import snapshot_id
 from vmpool.cli.status import NOT_DONE
 
@@ -65,8 +65,22 @@ def build(
         str, typer.Argument(metavar="NAME", help="Of the template; one of yours of this name makes way.")
     ],
     file: Annotated[
-        Path, typer.Option("--file", "-f", metavar="FILE", help="What it is built from.", dir_okay=False)
+        Path,
+        typer.Option("--file", "-f", metavar="FILE", help="A .toml file, or a Dockerfile.", dir_okay=False),
     ] = Path("template.toml"),
+    context: Annotated[
+        Path | None,
+        typer.Option(
+            "--context",
+            metavar="DIR",
+            help="What a Dockerfile copies from. Default: where it lies.",
+            file_okay=False,
+        ),
+    ] = None,
+    argument: Annotated[
+        list[str] | None,
+        typer.Option("--build-arg", metavar="NAME=VALUE", help="Of a Dockerfile's ARG; may be repeated."),
+    ] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Do all steps, whatever is kept of earlier builds.")
     ] = False,
@@ -83,12 +97,13 @@ def build(
 
     \b
     vm template build with-numpy -f template.toml
+    vm template build with-make -f Dockerfile --build-arg VERSION=3.13
     """
     from vmpool.cli.template_files import NoTemplate, read_template
     from vmpool.client import Client
 
     try:
-        found = read_template(file)
+        found = read_template(file, context, pairs(argument, "--build-arg"))
     except (OSError, NoTemplate) as error:
         raise typer.BadParameter(str(error), param_hint="'--file'") from error
     with Client() as client:

@@ -35,13 +35,14 @@ class Step:
     """One step: exactly one of `packages`, `files` and `run`.
 
     packages: installed by `manager`, None: that of the language.  files: Base64 of their content, by path in
-    the VM, relative to the home directory.  run: a shell command line.  env, cwd: of `run`.  timeout: seconds
-    of the step; None: the server's default.
+    the VM, relative to the home directory; those of `executable` can be run.  run: a shell command line.
+    env, cwd: of `run`.  timeout: seconds of the step; None: the server's default.
     """
 
     packages: tuple[str, ...] = ()
     manager: str | None = None
     files: Mapping[str, str] = field(default_factory=dict)
+    executable: tuple[str, ...] = ()
     run: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: str | None = None

@@ -4,6 +4,7 @@ import type { components } from "./schema";
 type Schemas = components["schemas"];
 export type VM = Schemas["VM"];
 export type VMStatus = Schemas["VMStatus"];
+export type Template = Schemas["Template"];
 export type Snapshot = Schemas["Snapshot"];
 export type LogEntry = Schemas["LogEntry"];
 export type FileInfo = Schemas["FileInfo"];
@@ -22,7 +23,10 @@ export type PoolStatus = Schemas["PoolStatus"];
 export type Session = Schemas["Session"];
 export type Execution = Schemas["Execution"];
 export type Problem = Schemas["Problem"];
-export type CreateVM = Pick<Schemas["CreateVM"], "name" | "language" | "cpu_limit" | "memory_limit">;
+export type CreateVM = Pick<
+  Schemas["CreateVM"],
+  "name" | "language" | "template" | "cpu_limit" | "memory_limit"
+>;
 export type PoolEvent = Schemas["Event"];
 
 /** A piece of output: the data of events `stdout` and `stderr`. */

@@ -15,6 +15,12 @@ export function firstProgram(language: string): string {
   return Object.hasOwn(LANGUAGES, language) ? LANGUAGES[language as Language] : "";
 }
 
+/** The languages to choose from, with one more where a template has it. */
+export function languagesWith(language: string): string[] {
+  const known = Object.keys(LANGUAGES);
+  return known.includes(language) ? known : [...known, language];
+}
+
 /** A name that none of these has: the language and a number. */
 export function freeName(language: string, taken: readonly string[]): string {
   for (let number = 1; ; number += 1) {

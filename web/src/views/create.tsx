@@ -1,8 +1,8 @@
 /** The form for a new VM: filled in, so that Enter is enough. */
-import { useState } from "preact/hooks";
-import { ask } from "../api/client";
-import type { CreateVM, VM } from "../api/types";
-import { LANGUAGES, freeName } from "../model/languages";
+import { useEffect, useState } from "preact/hooks";
+import { ask, askAll } from "../api/client";
+import type { CreateVM, Template, VM } from "../api/types";
+import { freeName, languagesWith } from "../model/languages";
 import { Dialog, Trouble } from "./parts";
 
 interface Props {
@@ -12,12 +12,31 @@ interface Props {
 
 export function Create({ taken, close }: Props) {
   const [language, setLanguage] = useState("python");
+  const [templates, setTemplates] = useState<readonly Template[]>([]);
+  const [template, setTemplate] = useState("");
   const [name, setName] = useState<string | null>(null);
   const [cpu, setCpu] = useState("1");
   const [memory, setMemory] = useState("512");
   const [error, setError] = useState<unknown>(null);
   const [busy, setBusy] = useState(false);
   const shownName = name ?? freeName(language, taken);
+
+  useEffect(() => {
+    let current = true;
+    askAll<Template>("/api/templates?limit=100").then(
+      (found) => current && setTemplates(found),
+      (failure: unknown) => current && setError(failure),
+    );
+    return () => {
+      current = false;
+    };
+  }, []);
+
+  function choose(id: string): void {
+    setTemplate(id);
+    const chosen = templates.find((each) => String(each.id) === id);
+    if (chosen !== undefined) setLanguage(chosen.language);
+  }
 
   async function submit(): Promise<void> {
     setBusy(true);
@@ -27,6 +46,7 @@ export function Create({ taken, close }: Props) {
       language,
       cpu_limit: Number(cpu),
       memory_limit: Number(memory),
+      ...(template === "" ? {} : { template }),
     };
     try {
       const vm = await ask<VM>("POST", "/api/vms/create", { body });
@@ -46,13 +66,30 @@ export function Create({ taken, close }: Props) {
           void submit();
         }}
       >
+        {templates.length > 0 && (
+          <>
+            <label for="template">Starts from</label>
+            <select
+              id="template"
+              value={template}
+              onChange={(event) => choose(event.currentTarget.value)}
+            >
+              <option value="">the language's own template</option>
+              {templates.map((each) => (
+                <option key={each.id} value={String(each.id)}>
+                  {each.name}
+                </option>
+              ))}
+            </select>
+          </>
+        )}
         <label for="language">Language</label>
         <select
           id="language"
           value={language}
           onChange={(event) => setLanguage(event.currentTarget.value)}
         >
-          {Object.keys(LANGUAGES).map((each) => (
+          {languagesWith(language).map((each) => (
             <option key={each} value={each}>
               {each}
             </option>

@@ -16,6 +16,7 @@ class EncodedFile(Request):
     """A file that is not text."""
 
     base64: str = Field(description="Its content.")
+    executable: bool = Field(default=False, description="It can be run.")
 
 
 Path = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
@@ -44,6 +45,11 @@ class BuildStep(Request):
             packages=tuple(self.packages),
             manager=self.manager,
             files={path: _encoded(content) for path, content in self.files.items()},
+            executable=tuple(
+                path
+                for path, content in self.files.items()
+                if isinstance(content, EncodedFile) and content.executable
+            ),
             run=self.run,
             env=self.env,
             cwd=self.cwd,

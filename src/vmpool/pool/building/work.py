@@ -145,7 +145,7 @@ class Work:
                 content(b64decode(encoded)),
                 offset=0,
                 condition=Condition(),
-                mode=None,
+                mode=0o755 if path in step.executable else None,
                 parents=True,
                 mtime_ns=None,
             )
