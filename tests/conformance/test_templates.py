@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import anyio
+import anyio.to_thread
 import pytest
 
+from tests.conformance import damage
 from tests.conformance.backends import World
 from tests.conformance.pool import USER, Serve, eventually, make, run
 from vmpool.backends.base import SupportsSnapshot
 from vmpool.domain import ExecutionRequest, Limits, VMState
-from vmpool.errors import Conflict, InvalidRequest, SnapshotNotFound, TemplateNotFound, TooManyTemplates
+from vmpool.errors import (
+    Conflict,
+    InvalidRequest,
+    SnapshotDamaged,
+    SnapshotNotFound,
+    TemplateNotFound,
+    TooManyTemplates,
+)
 from vmpool.pool.requests import VMRequest
 from vmpool.pool.settings import TemplateSettings
 from vmpool.pool.vm_pool_manager import VMPoolManager
@@ -101,6 +111,21 @@ async def test_a_snapshot_goes_with_whoever_has_it_last(serve: Serve, world: Wor
 
         await eventually(nothing_kept)
     assert await kept(world) == set()
+
+
+async def test_a_damaged_one_is_refused(serve: Serve, world: World) -> None:
+    async with serve() as pool:
+        await make(pool)
+        await run(pool, f"echo '{damage.MARK.decode()}' > note")
+        made = await pool.publish(USER, "box", "made")
+        async with world.backend() as backend:
+            reference = (await pool._store.snapshots.at(made.snapshot_id)).reference
+            await anyio.to_thread.run_sync(damage.do, damage.Harm.FLIPPED, world, backend, reference)
+        with pytest.raises(SnapshotDamaged):
+            await pool.create_vm(USER, VMRequest("none", None, template="made"))
+        assert [vm.name for vm in await pool.list_vms(USER)] == ["box"]
+        await pool.templates.delete(USER, "made")
+        await pool.delete_vm(USER, "box")
 
 
 async def test_what_is_refused_leaves_nothing(serve: Serve, world: World) -> None:

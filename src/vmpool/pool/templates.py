@@ -65,6 +65,7 @@ class Templates:
         self._lifecycle = lifecycle
         self._snapshots = snapshots
         self._rows = context.store.templates
+        self._proved: set[int] = set()
 
     # -- publishing
 
@@ -83,7 +84,10 @@ class Templates:
             async with self._undoing(snapshot):
                 template = await self._begin(vm, name, description, snapshot)
                 stored = await backend.snapshot(key_of(vm), snapshot.reference)
-                await self._context.store.snapshots.keep(snapshot.id, base=stored.base, size=stored.size)
+                seal = await self._snapshots.seal(snapshot)
+                await self._context.store.snapshots.keep(
+                    snapshot.id, base=stored.base, size=stored.size, seal=seal
+                )
                 return await self._complete(template, stored.size)
 
     async def publish_snapshot(self, user_id: int, snapshot_id: int, name: str, description: str) -> Template:
@@ -155,6 +159,8 @@ class Templates:
         """
         bounds = self._context.settings.templates
         async with self._context.locks.holding(snapshot.vm_id), self._undoing(snapshot):
+            if snapshot.seal is None and (seal := await self._snapshots.seal(snapshot)) is not None:
+                await self._context.store.snapshots.seal(snapshot.id, seal)
             template = await self._rows.begin(new, snapshot.id, bounds.most, replacing=replacing)
             template, before = await self._rows.complete(
                 template.id, snapshot.size, bounds.most_bytes, replacing=replacing
@@ -227,7 +233,7 @@ class Templates:
     async def source(self, user_id: int, asked: VMRequest) -> tuple[VMRequest, Snapshot, Origin]:
         """The request as one for a VM of the built-in template it stands on, and the files it is to have.
 
-        TemplateNotFound, SnapshotMismatch where it is another backend's.
+        TemplateNotFound, SnapshotMismatch where it is another backend's, SnapshotDamaged.
         """
         context = self._context
         assert asked.template is not None
@@ -240,12 +246,20 @@ class Templates:
             raise SnapshotMismatch(
                 f"template '{template.name}' was made on {template.backend}, not on {context.info.name}"
             )
-        snapshot = await context.store.snapshots.at(template.snapshot_id)
+        snapshot = await self._whole(template.snapshot_id)
         limits = replace(asked.limits, disk=max(asked.limits.disk, template.disk))
         settled = replace(
             asked, template=template.base, language=asked.language or template.language, limits=limits
         )
         return settled, snapshot, Origin(template.id, template.name)
+
+    async def _whole(self, snapshot_id: int) -> Snapshot:
+        """The snapshot, compared with its seal once by each server: SnapshotDamaged."""
+        snapshot = await self._context.store.snapshots.at(snapshot_id)
+        if snapshot.id not in self._proved:
+            await self._snapshots.verify(snapshot)
+            self._proved.add(snapshot.id)
+        return snapshot
 
     # -- the reconciler's
 

@@ -104,13 +104,15 @@ class Snapshots:
         )
         return await self._database.read(lambda connection: _all(connection, statement))
 
-    async def keep(self, snapshot_id: int, *, base: str | None = None, size: int | None = None) -> Snapshot:
+    async def keep(
+        self, snapshot_id: int, *, base: str | None = None, size: int | None = None, seal: str | None = None
+    ) -> Snapshot:
         """A template has its files there: KEPT, out of its VM's list, and its name free for another one.
 
-        base, size: as in `complete`, of one that was PENDING.  SnapshotNotFound where it is being removed.
+        base, size, seal: as in `complete`, of one that was PENDING.  SnapshotNotFound if it is being removed.
         """
         values: dict[str, Any] = {"state": SnapshotState.KEPT.value, "name": f"kept-{uuid4().hex}"}
-        values |= {} if base is None else {"base": base, "size": size}
+        values |= {} if base is None else {"base": base, "size": size, "seal": seal}
         statement = (
             update(SnapshotRow)
             .where(SnapshotRow.id == snapshot_id, SnapshotRow.state != SnapshotState.DELETING.value)
@@ -118,6 +120,13 @@ class Snapshots:
             .returning(SnapshotRow)
         )
         return await self._database.write(lambda connection: _taken_out(connection, statement, snapshot_id))
+
+    async def seal(self, snapshot_id: int, seal: str) -> Snapshot:
+        """Record what it is to be compared with; SnapshotNotFound."""
+        statement = (
+            update(SnapshotRow).where(SnapshotRow.id == snapshot_id).values(seal=seal).returning(SnapshotRow)
+        )
+        return await self._database.write(lambda connection: _one(connection, statement, snapshot_id))
 
     async def at(self, snapshot_id: int) -> Snapshot:
         """One in whatever state; SnapshotNotFound."""
