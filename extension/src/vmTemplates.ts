@@ -19,9 +19,16 @@ export const templateCommands: Feature = (core) =>
 export async function keepFiles(core: Core, vm: VM): Promise<Template> {
   const client = await core.connection.client();
   const body = { name: keptName(vm.name, new Date()), vm_id: vm.id, description: `${vm.name}, before it was deleted` };
-  return await withProgress(`Keeping the files of ${vm.name} as the template ${body.name}…`, (signal) =>
+  const made = await withProgress(`Keeping the files of ${vm.name} as the template ${body.name}…`, (signal) =>
     client.request("post", "/api/templates", { body, signal }),
   );
+  return published(made);
+}
+
+/** What is made of a VM or a snapshot is a template at once; only what has steps is a build first. */
+function published(made: Template | { readonly state: string }): Template {
+  if ("state" in made) throw new Error("The server builds where it was to publish; is it of another version?");
+  return made;
 }
 
 /** Of a VM, or of the snapshot at which the command was begun. */
@@ -41,8 +48,9 @@ async function saveTemplate(core: Core, given: unknown): Promise<Template> {
   const made = await withProgress(`Making the template ${name}…`, (signal) =>
     client.request("post", "/api/templates", { body: { name, ...of }, signal }),
   );
-  vscode.window.setStatusBarMessage(`$(package) ${made.name} can be chosen for new VMs`, 5000);
-  return made;
+  const template = published(made);
+  vscode.window.setStatusBarMessage(`$(package) ${template.name} can be chosen for new VMs`, 5000);
+  return template;
 }
 
 async function deleteTemplate(core: Core): Promise<void> {

@@ -11,6 +11,8 @@ import pytest
 
 from tests.e2e.conftest import VM, Site
 
+pytestmark = pytest.mark.timeout(180)
+
 DOCS = Path(__file__).parents[2] / "docs"
 
 
@@ -41,7 +43,7 @@ def test_the_commands_of_the_page_work(site: Site, tmp_path: Path, page: str, sa
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=55,
+        timeout=170,
         check=False,
     )
     assert done.returncode == 0, done.stderr
