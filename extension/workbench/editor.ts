@@ -31,6 +31,8 @@ export interface EditorOptions {
   /** For tests inside the extension host; the editor shows no notification then. */
   driver?: boolean;
   env?: Record<string, string>;
+  /** A directory in which its user's shell looks for programs first. */
+  programs?: string;
 }
 
 export interface Editor {
@@ -51,6 +53,8 @@ export async function startEditor(options: EditorOptions = {}): Promise<Editor> 
   mkdirSync(join(data, "User"), { recursive: true });
   writeFileSync(join(data, "User", "settings.json"), JSON.stringify(SETTINGS));
   writeFileSync(config, "auth: none\n");
+  // the editor asks a login shell for its environment, as it does on any desk
+  if (options.programs !== undefined) writeFileSync(join(directory, ".profile"), `PATH='${options.programs}':$PATH\n`);
   const env: NodeJS.ProcessEnv = { ...process.env, ...options.env, HOME: directory, EXTENSIONS_GALLERY: '{"serviceUrl":""}' };
   for (const name of ["VMPOOL_URL", "VMPOOL_API_KEY"]) Reflect.deleteProperty(env, name); // found as a user's would be
   const places = ["--config", config, "--user-data-dir", data, "--extensions-dir", join(directory, "extensions")];

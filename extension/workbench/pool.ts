@@ -25,7 +25,8 @@ export async function deleteAll(): Promise<void> {
   for (const one of await api<{ id: number }[]>("GET", "/api/vms")) await api("DELETE", `/api/vms/${one.id}`);
 }
 
-function needed(name: string): string {
+/** A variable of the environment, which tests/e2e/test_extension.py sets. */
+export function needed(name: string): string {
   const value = process.env[name];
   if (value === undefined) throw new Error(`${name} is not set: run tests/e2e/test_extension.py`);
   return value;

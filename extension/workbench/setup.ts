@@ -9,8 +9,10 @@ declare module "vitest" {
   }
 }
 
+export const PACKAGE = join(import.meta.dirname, "..", "dist", "vmpool.vsix");
+
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
-  const editor = await startEditor({ vsix: join(import.meta.dirname, "..", "dist", "vmpool.vsix") });
+  const editor = await startEditor({ vsix: PACKAGE });
   project.provide("editor", { url: editor.url, directory: editor.directory });
   return () => editor.stop();
 }

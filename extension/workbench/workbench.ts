@@ -1,7 +1,7 @@
 /** The workbench as its user sees it: palette, pickers, side bar, editors, panels, notifications. */
-import { mkdtempSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
-import { type Browser, type BrowserContext, type Frame, type Locator, type Page, chromium } from "playwright-core";
+import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { type Browser, type BrowserContext, type Frame, type Locator, type Page, chromium, errors } from "playwright-core";
 
 const PICTURES = process.env["VMPOOL_PICTURES"];
 const ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"];
@@ -16,7 +16,10 @@ export function launched(): Promise<Browser> {
 /** A directory with these files, for the editor to open. */
 export function workspace(directory: string, files: Record<string, string>): string {
   const made = mkdtempSync(join(directory, "work-"));
-  for (const [name, text] of Object.entries(files)) writeFileSync(join(made, name), text);
+  for (const [name, text] of Object.entries(files)) {
+    mkdirSync(dirname(join(made, name)), { recursive: true });
+    writeFileSync(join(made, name), text);
+  }
   return made;
 }
 
@@ -55,10 +58,20 @@ export class Workbench {
 
   /** Run a command by its exact title, from the palette. */
   async command(title: string): Promise<void> {
-    await this.page.keyboard.press("F1");
-    await this.picker.locator("input").first().fill(`>${title}`);
-    const first = this.picker.locator(".monaco-list-row.focused");
-    await first.and(this.page.locator(`[aria-label='${title}'], [aria-label^='${title},']`)).waitFor();
+    const row = this.picker.locator(".monaco-list-row.focused");
+    const wanted = row.and(this.page.locator(`[aria-label='${title}'], [aria-label^='${title},']`));
+    for (let tried = 1; ; tried += 1) {
+      await this.page.keyboard.press("F1");
+      await this.picker.locator("input").first().fill(`>${title}`);
+      try {
+        await wanted.waitFor({ timeout: 12_000 });
+        break;
+      } catch (error) {
+        // a palette that is open learns of no new command: one that was not there yet is looked for again
+        if (!(error instanceof errors.TimeoutError) || tried === 4) throw error;
+        await this.page.keyboard.press("Escape");
+      }
+    }
     await this.page.keyboard.press("Enter");
   }
 

@@ -67,6 +67,7 @@ it("shows errors of programs and compilers in the editor", async () => {
 it("keeps what a cell made for the next, and shows tables beside the code", async () => {
   await vm("create", "box", "python");
   const workbench = await opened({ "cells.py": CELLS });
+  await workbench.showTree();
   const editor = await workbench.openFile("cells.py");
   await expect.poll(async () => await editor.getByText("Run Cell in VM").count(), { timeout: 45_000 }).toBe(3);
   await editor.getByText("Run Cell in VM").first().click();

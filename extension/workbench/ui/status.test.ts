@@ -7,7 +7,7 @@ it("shows VMs with live charts, what they run and what that says", async () => {
   await vm("create", "busy", "python");
   await vm("create", "idle", "bash");
   await api("POST", "/api/vms/busy/execute", { code: "print('at work', flush=True)\nwhile True: pass", background: true });
-  const workbench = await opened();
+  const workbench = await opened({}, { colorScheme: "dark" });
   await workbench.showTree();
   await workbench.command("iTechSmart: VM Status");
   const panel = await workbench.webview("VM Status");
