@@ -37,6 +37,12 @@ OFF_THE_WAY: Mapping[str, tuple[str, ...]] = MappingProxyType(
                 "await self._lifecycle.create(user_id, request, source, origin) (2)"
             ),
         ),
+        "templates that are built, whose work is done behind the answer": (
+            (
+                "vmpool.api.templates:create_template.act: "
+                "await pool.builds.begin(_new_build(caller.id, body), services.defaults.vm(body.vm()))"
+            ),
+        ),
         "files of the dashboard": (
             (
                 "vmpool.api.browser.pages:Pages.__call__: "
