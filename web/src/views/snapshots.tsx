@@ -2,8 +2,12 @@
 import { useEffect, useState } from "preact/hooks";
 import { ask, askAll } from "../api/client";
 import type { Snapshot, VM } from "../api/types";
+import { ancestry } from "../model/ancestry";
 import { bytes } from "../model/format";
 import { Dialog, Trouble } from "./parts";
+
+/** Farther in no line is moved: it says what it came after besides. */
+const DEEPEST = 4;
 
 interface Props {
   readonly vm: VM;
@@ -97,13 +101,14 @@ export function Snapshots({ vm, manages, changed }: Props) {
       )}
       {found !== null && found.length > 0 && (
         <ul class="vms" aria-label="Snapshots">
-          {found.map((each) => (
-            <li class="vm" key={each.id}>
+          {ancestry(found).map(({ depth, of: each, after }) => (
+            <li class={`vm deep-${Math.min(depth, DEEPEST)}`} key={each.id}>
               <div class="who">
                 <strong>{each.name}</strong>
               </div>
               <p class="facts">
                 {bytes(each.size)} · {new Date(each.created_at).toLocaleString()}
+                {after && ` · after ${after.name}`}
               </p>
               {manages && (
                 <div class="actions">
