@@ -131,21 +131,22 @@ static bool is_directory(int directory, const struct dirent *entry) {
   return fstatat(directory, entry->d_name, &status, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(status.st_mode);
 }
 
-/* The next directory to look through: watched first, so that nothing comes to be unseen in between. */
+/* The next directory to look through, of /proc none: watched first, so that nothing comes to be unseen in between. */
 static void begin_look(struct changes *changes) {
   struct watched_pending pending;
   if (!watched_pop(&changes->watched, &pending)) {
     return;
   }
   cleanup_free char *path = pending.path;
-  if (add(changes, path) != 0) {
-    return; /* gone again, a link by now, or counted */
-  }
   cleanup_free char *full = watched_join(changes->root, path);
   cleanup_fd int fd = full == NULL ? -1 : open(full, O_RDONLY | O_DIRECTORY | O_CLOEXEC | (path[0] ? O_NOFOLLOW : 0));
-  changes->looking = fd < 0 ? NULL : fdopendir(fd);
+  if (fd < 0 || files_check_not_proc(fd) != 0 || add(changes, path) != 0) {
+    return; /* gone again, a link by now, not to be read, or counted */
+  }
+  changes->looking = fdopendir(fd);
   if (changes->looking == NULL) {
-    return; /* not readable: what happens in it is told all the same */
+    changes->lost = true;
+    return;
   }
   take_fd(&fd);
   changes->looking_path = path;
