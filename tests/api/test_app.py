@@ -29,6 +29,7 @@ from vmpool.settings import (
     Periods,
     RetentionSettings,
     Settings,
+    Templates,
     Warm,
     WarmPool,
     Webhooks,
@@ -244,6 +245,7 @@ def test_every_setting_of_the_pool_reaches_it(tmp_path: Path) -> None:
             events_count=93,
         ),
         webhooks=Webhooks(admit=("10.0.0.0/8",), timeout=94),
+        templates=Templates(per_user=99, bytes_per_user=100, cache_per_user=101),
         packages=Packages(
             without_network=True,
             pypi="http://a.example/",
@@ -279,6 +281,7 @@ def test_every_setting_of_the_pool_reaches_it(tmp_path: Path) -> None:
     webhooks = made.pop("webhooks")
     assert [rule["text"] for rule in webhooks.pop("admit")] == ["10.0.0.0/8"]
     made |= webhooks
+    made |= made.pop("templates")
     packages = made.pop("packages")
     assert packages.pop("upstreams") == {
         "pypi": "http://a.example/",

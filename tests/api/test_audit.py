@@ -17,7 +17,11 @@ from .operations import KEYED, Operation
 pytestmark = pytest.mark.anyio
 With = Callable[[str | None], Caller]
 NOWHERE = dict.fromkeys(
-    ("vm_id", "execution_id", "snapshot_id", "key_id", "user_id", "webhook_id"), 2_000_000_000
+    (
+        *("vm_id", "execution_id", "snapshot_id", "key_id", "user_id", "webhook_id"),
+        *("template_id", "build_id"),
+    ),
+    2_000_000_000,
 )
 
 

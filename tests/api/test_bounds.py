@@ -17,7 +17,11 @@ from .operations import Operation, example, operations, resolved
 pytestmark = pytest.mark.anyio
 
 IDS = dict.fromkeys(
-    ("vm_id", "execution_id", "snapshot_id", "context_id", "key_id", "user_id", "webhook_id"), 2_000_000_000
+    (
+        *("vm_id", "execution_id", "snapshot_id", "context_id", "key_id", "user_id", "webhook_id"),
+        *("template_id", "build_id"),
+    ),
+    2_000_000_000,
 )
 Schema = Mapping[str, Any]
 

@@ -92,6 +92,22 @@ class Site:
             answer = self.running.client.post("/api/webhooks", json=wanted)
         return int(answer.json()["id"])
 
+    def template(self) -> int:
+        """A template of ours."""
+        known = self.ok("GET", "/api/templates?limit=1000")
+        for template in known[10:]:  # there is room for some
+            self.ok("DELETE", f"/api/templates/{template['id']}")
+        name = f"template-{next(self.turn)}"
+        return int(self.ok("POST", "/api/templates", {"name": name, "vm_id": self.vm()})["id"])
+
+    def build(self) -> int:
+        """A build that fails at its only step, or is still at it."""
+        begun = {"name": f"built-{next(self.turn)}", "from": "python", "steps": [{"run": "false"}]}
+        answer = self.running.client.post("/api/templates", json=begun)
+        if answer.status_code == 202:
+            return int(answer.json()["id"])
+        return int(self.ok("GET", "/api/template-builds")[0]["id"])  # as many as one may have at once
+
     def named(self, parameter: str, vm: int | None) -> Any:
         """What a path's parameter may name, made for it; KeyError for one this does not know."""
         match parameter:
@@ -111,6 +127,10 @@ class Site:
                 return self.key()
             case "webhook_id":
                 return self.webhook()
+            case "template_id":
+                return self.template()
+            case "build_id":
+                return self.build()
             case "secret_name":
                 return "API_TOKEN"
             case "port":

@@ -12,7 +12,11 @@ from .operations import Operation, operations
 pytestmark = pytest.mark.anyio
 
 IDS = dict.fromkeys(
-    ("vm_id", "execution_id", "snapshot_id", "context_id", "key_id", "user_id", "webhook_id"), 2_000_000_000
+    (
+        *("vm_id", "execution_id", "snapshot_id", "context_id", "key_id", "user_id", "webhook_id"),
+        *("template_id", "build_id"),
+    ),
+    2_000_000_000,
 )
 EXPECTED = {
     "x-content-type-options": "nosniff",

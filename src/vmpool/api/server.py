@@ -43,6 +43,7 @@ from vmpool.api.ports.hosts import ShareHosts
 from vmpool.api.ports.site import ShareSite
 from vmpool.api.record import Recorder
 from vmpool.api.schemas.files import FileChange
+from vmpool.api.schemas.template_builds import BuildOutput
 from vmpool.api.scopes import NEEDED
 from vmpool.api.services import Services
 from vmpool.api.shortcut import ExecuteShortcut
@@ -138,7 +139,7 @@ def routes() -> FastAPI:
     return app
 
 
-_OF_EVENTS = (FileChange,)
+_OF_EVENTS = (BuildOutput, FileChange)
 """What only events carry, which FastAPI does not look at."""
 
 

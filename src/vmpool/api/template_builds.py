@@ -67,7 +67,7 @@ async def cancel_build(request: Request, caller: Caller, build_id: BuildId) -> T
             "description": LOG,
             "content": {
                 "text/plain": {"schema": {"type": "string"}},
-                "text/event-stream": {"schema": {"type": "string"}},
+                "text/event-stream": {"schema": {"$ref": "#/components/schemas/BuildOutput"}},
             },
         }
     },

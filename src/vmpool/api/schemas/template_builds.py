@@ -9,13 +9,19 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from vmpool.api.schemas.base import Answer, Packages, Request, ShortText, Variables
+from vmpool.api.schemas.executions import Seconds
 from vmpool.domain.template_build import MAX_FILES, BuildState, Step
+
+MAX_CONTENT_CHARACTERS = 16 << 20
+"""Of one file; the body of a request ends before."""
+
+Content = Annotated[str, StringConstraints(max_length=MAX_CONTENT_CHARACTERS)]
 
 
 class EncodedFile(Request):
     """A file that is not text."""
 
-    base64: str = Field(description="Its content.")
+    base64: Content = Field(description="Its content.")
     executable: bool = Field(default=False, description="It can be run.")
 
 
@@ -27,7 +33,7 @@ class BuildStep(Request):
 
     packages: Packages = Field(default=[], description="Installed by `manager`.", examples=[["requests"]])
     manager: ShortText | None = Field(default=None, description="Default: that of the template's language.")
-    files: Annotated[dict[Path, str | EncodedFile], Field(max_length=MAX_FILES)] = Field(
+    files: Annotated[dict[Path, Content | EncodedFile], Field(max_length=MAX_FILES)] = Field(
         default={}, description="Content by path, relative to the home directory."
     )
     run: Annotated[str, StringConstraints(min_length=1, max_length=128 << 10)] | None = Field(
@@ -35,9 +41,7 @@ class BuildStep(Request):
     )
     env: Variables = Field(default={}, description="Variables of `run`.")
     cwd: Path | None = Field(default=None, description="Directory of `run`.")
-    timeout: float | None = Field(
-        default=None, gt=0, allow_inf_nan=False, description="Seconds. Default: an execution's."
-    )
+    timeout: Seconds | None = Field(default=None, description="Seconds. Default: an execution's.")
 
     def step(self) -> Step:
         """As the pool takes it."""
