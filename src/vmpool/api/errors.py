@@ -189,12 +189,11 @@ def install(app: FastAPI) -> None:
 
 
 def _methods(app: FastAPI, path: str) -> set[str]:
-    """Every method that the document has for the path; of two templates that match, a literal one counts."""
+    """Every method that the document has for the path; of templates that match, the most literal one counts."""
     paths: dict[str, dict[str, object]] = app.openapi()["paths"]
-    found = paths.get(path) or next(
-        (methods for template, methods in paths.items() if _template(template).fullmatch(path)), {}
-    )
-    return {method.upper() for method in found}
+    matching = [template for template in paths if _template(template).fullmatch(path)]
+    found = min(matching, key=lambda template: template.count("{"), default=None)
+    return {method.upper() for method in paths.get(found or "", ())}
 
 
 @cache
