@@ -189,7 +189,7 @@ def install(app: FastAPI) -> None:
 
 
 def _methods(app: FastAPI, path: str) -> set[str]:
-    """Every method that the document has for the path; of templates that match, the most literal one counts."""
+    """Every method that the document has for the path; of templates that match the most literal counts."""
     paths: dict[str, dict[str, object]] = app.openapi()["paths"]
     matching = [template for template in paths if _template(template).fullmatch(path)]
     found = min(matching, key=lambda template: template.count("{"), default=None)
