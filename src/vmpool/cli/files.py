@@ -224,15 +224,16 @@ def watch(
             elif change.kind == "watching":
                 render.note(f"watching {path}; Ctrl-C ends")
             else:
-                render.say(_change(change))
+                render.say(_change(change, where.named))
             sys.stdout.flush()
     render.note(f"{path} is gone")
 
 
-def _change(change: FileChange) -> str:
+def _change(change: FileChange, watched: str) -> str:
     if change.kind == "lost":
         return "lost        some changes went by unseen: look anew"
-    name = render.printable(change.path or ".") + ("/" if change.directory else "")
+    itself = "." if change.directory else watched
+    name = render.printable(change.path or itself) + ("/" if change.directory else "")
     if change.moved_from is not None:
         name = f"{render.printable(change.moved_from)} -> {name}"
     return f"{change.kind:<10}  {name}"

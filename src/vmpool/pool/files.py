@@ -242,15 +242,23 @@ class Watch:
         """What happens, in order, until what is watched is gone."""
         async for found in self._watch.changes():
             for change in found:
-                if self._only is None or change.kind is ChangeKind.LOST or self._is_about(change):
-                    yield change
-
-    def _is_about(self, change: Change) -> bool:
-        return self._only in (change.path, change.moved_from) or change.path == b""
+                seen = change if self._only is None else _of_one(change, self._only)
+                if seen is not None:
+                    yield seen
 
     async def aclose(self) -> None:
         """Watch no more."""
         await self._watch.aclose()
+
+
+def _of_one(change: Change, name: bytes) -> Change | None:
+    """What a change of a directory means for one file in it, which is called by the empty path."""
+    if change.kind is ChangeKind.LOST or change.path == b"":
+        return change
+    if change.path == name:
+        kind = ChangeKind.CREATED if change.kind is ChangeKind.MOVED else change.kind
+        return Change(kind, b"", change.is_directory)
+    return Change(ChangeKind.REMOVED, b"") if change.moved_from == name else None
 
 
 async def _present(agent: AgentFiles, path: bytes) -> FileStatus | None:

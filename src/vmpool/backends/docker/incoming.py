@@ -77,6 +77,7 @@ class IncomingLayer:
 
     def _begin(self, entry: Entry) -> None:
         try:
+            entry = self._vetting.closed(entry)
             parts = self._vetting.check(entry)
             last = parts[-1] if parts else b""
             if last.startswith(_MARK) and (last != _OPAQUE or entry.kind is not Kind.FILE):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Collection
+from dataclasses import replace
 
 from vmpool.backends.trees.walking import OPAQUE, VM_USER
 from vmpool.tar import BLOCK, Entry, Kind, Refused, padding, place
@@ -62,12 +63,23 @@ class Vetting:
         _check_attributes(entry, self._overlay)
         return parts
 
+    def closed(self, entry: Entry) -> Entry:
+        """The same; root's directory among the host's places such that root alone can write to it.
+
+        gVisor makes those it mounts on writable for everybody.
+        """
+        if entry.kind is Kind.DIRECTORY and entry.owner == (0, 0) and self._is_hosts(place(entry.name)):
+            return replace(entry, mode=entry.mode & ~WRITABLE_BY_OTHERS)
+        return entry
+
+    def _is_hosts(self, parts: tuple[bytes, ...]) -> bool:
+        return parts in self._leading or any(parts[: len(one)] == one for one in self._reserved)
+
     def _check_place(self, parts: tuple[bytes, ...], entry: Entry) -> None:
         for end in range(1, len(parts) + 1):
             if end < len(parts) and hash(parts[:end]) in self._links:
                 raise Refused("it lies behind a link")
-        near = parts in self._leading or any(parts[: len(one)] == one for one in self._reserved)
-        if near and not _is_roots(entry):
+        if self._is_hosts(parts) and not _is_roots(entry):
             raise Refused("it lies where the host puts its own")
 
     def _remember(self, parts: tuple[bytes, ...], entry: Entry) -> None:
